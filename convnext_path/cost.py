@@ -1,0 +1,70 @@
+"""What a network costs: multiply-accumulates by operator, parameters, activations. No training, no data.
+
+fvcore counts: one for each multiply-accumulate, norms included. The paper's "GFLOPs" are the convolutions and
+the classifier alone, :attr:`Cost.paper_macs`.
+"""
+
+import copy
+import warnings
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from convnext_path.frozen import Frozen, at_least
+
+
+@dataclass(frozen=True)
+class Cost(Frozen):
+    """Costs of one image. ``macs`` holds (operator, multiply-accumulates), the largest first."""
+
+    params: int
+    macs: tuple[tuple[str, int], ...]
+    activations: int  # elements that the convolutions and the classifier put out (Radosavovic et al., RegNet)
+
+    @property
+    def paper_macs(self) -> int:
+        """Multiply-accumulates of the convolutions and the classifier, as the paper counts."""
+        return sum(n for operator, n in self.macs if operator in ("conv", "linear"))
+
+    @property
+    def all_macs(self) -> int:
+        """fvcore's whole count, norms and pooling included."""
+        return sum(n for _, n in self.macs)
+
+
+def cost(net: nn.Module, image_size: int = 224, in_channels: int = 3) -> Cost:
+    """Count the costs of one image of (in_channels, image_size, image_size); ``net`` is left as it is.
+
+    A network on the meta device will do: its weights are never read.
+
+    Raises:
+        ValueError: an image side or a number of channels below 1.
+    """
+    at_least("image_size", image_size, 1)
+    at_least("in_channels", in_channels, 1)
+    # Weights hold no say in the counts; fvcore's tracing needs tensors with storage.
+    net = copy.deepcopy(net).to_empty(device="cpu").eval()
+    image = torch.zeros(1, in_channels, image_size, image_size)
+    macs = sorted(_count_macs(net, image).items(), key=lambda item: -item[1])
+    return Cost(sum(p.numel() for p in net.parameters()), tuple(macs), _count_activations(net, image))
+
+
+def _count_macs(net: nn.Module, image: Tensor) -> dict[str, int]:
+    with warnings.catch_warnings():  # fvcore traces with torch.jit, which newer torch deprecates
+        warnings.simplefilter("ignore")
+        from fvcore.nn import FlopCountAnalysis
+
+        analysis = FlopCountAnalysis(net, image).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+        return {operator: int(n) for operator, n in analysis.by_operator().items()}
+
+
+@torch.no_grad()
+def _count_activations(net: nn.Module, image: Tensor) -> int:
+    sizes: list[int] = []
+    net = net.to("meta")
+    for layer in net.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            layer.register_forward_hook(lambda _layer, _inputs, output: sizes.append(output.numel()))
+    net(image.to("meta"))
+    return sum(sizes)

@@ -1,0 +1,101 @@
+"""What every configuration of ours is: frozen, checked, and the same after a trip through JSON."""
+
+import difflib
+import types
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hints
+
+
+def choose(what: str, value: str, allowed: Collection[str]) -> str:
+    """Return ``value`` if it is allowed; else raise a ValueError with the nearest and all allowed names."""
+    if value in allowed:
+        return value
+    near = difflib.get_close_matches(str(value), allowed, n=1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    raise ValueError(f"unknown {what} {value!r}{hint}; allowed: {', '.join(allowed)}")
+
+
+def at_least(what: str, value: float, least: float) -> None:
+    """Raise a ValueError unless ``value >= least``; not-a-number is refused."""
+    if not value >= least:
+        raise ValueError(f"{what} must be at least {least}, got {value!r}")
+
+
+def within(what: str, value: float, low: float, high: float) -> None:
+    """Raise a ValueError unless ``low <= value <= high``; not-a-number is refused."""
+    if not low <= value <= high:
+        raise ValueError(f"{what} must be between {low} and {high}, got {value!r}")
+
+
+def _fits(value: object, hint: Any) -> bool:
+    """Whether ``value`` is of the annotated type; a bool is no int, an int may stand for a float."""
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return any(value == a and type(value) is type(a) for a in args)
+    if origin in (Union, types.UnionType):
+        return any(_fits(value, a) for a in args)
+    if origin is tuple:
+        inner = args[:1] * len(value) if args[1:] == (...,) and isinstance(value, tuple) else args
+        return (
+            isinstance(value, tuple)
+            and len(value) == len(inner)
+            and all(map(_fits, value, inner))
+        )
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, hint) and not (hint is int and isinstance(value, bool))
+
+
+def _describe(hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return "one of " + ", ".join(map(repr, get_args(hint)))
+    return getattr(hint, "__name__", str(hint)) if not get_args(hint) else str(hint)
+
+
+def _to_json(value: Any) -> Any:
+    if is_dataclass(value):
+        return {f.name: _to_json(getattr(value, f.name)) for f in fields(value)}
+    return [_to_json(v) for v in value] if isinstance(value, tuple) else value
+
+
+def _from_json(value: Any, hint: Any) -> Any:
+    if isinstance(hint, type) and issubclass(hint, Frozen) and isinstance(value, Mapping):
+        return hint.from_dict(value)
+    if isinstance(value, list):
+        args = get_args(hint)
+        inner = args[:1] * len(value) if args[1:] == (...,) else args
+        return tuple(map(_from_json, value, inner)) if len(inner) == len(value) else tuple(value)
+    return value
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """Base of the frozen dataclasses: types are checked when made, and JSON gives back an equal value.
+
+    Raises:
+        ValueError: a value of another type than annotated, or an unknown field in ``from_dict``;
+            the message names what is allowed.
+    """
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if not _fits(value, hints[f.name]):
+                expected = _describe(hints[f.name])
+                raise ValueError(f"{type(self).__name__}.{f.name} must be {expected}, got {value!r}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON's types: dicts, lists, strings, numbers, booleans and None."""
+        result: dict[str, Any] = _to_json(self)
+        return result
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The inverse of :meth:`to_dict`; fields left out take their defaults."""
+        hints = get_type_hints(cls)
+        names = [f.name for f in fields(cls)]
+        for name in data:
+            choose(f"field of {cls.__name__}", name, names)
+        return cls(**{name: _from_json(value, hints[name]) for name, value in data.items()})

@@ -1,0 +1,124 @@
+"""One LightningModule for every rung: a network of flags, trained by a recipe."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics.classification import MulticlassAccuracy
+from torchvision.transforms import v2
+
+from convnext_path.data import mix_seed
+from convnext_path.flags import RESNET50, Flags, Scale
+from convnext_path.model import PathNet
+from convnext_path.recipe import ENHANCED, Recipe
+
+
+class PathModule(pl.LightningModule):
+    """Trains :class:`PathNet`; logs ``train/loss``, ``val/loss``, ``val/top1``, ``val/top5`` and ``lr``.
+
+    Accuracies are shares between 0 and 1. Below five classes, ``val/top5`` counts as many as there are.
+
+    Args:
+        flags, scale, recipe: or the dicts that their ``to_dict`` gives, as checkpoints hold them.
+        num_classes, in_channels: of the data.
+        seed: what is random in a training step follows from (seed, step); None leaves torch's generator alone.
+        channels_last: memory layout of network and images.
+
+    Raises:
+        ValueError: whatever flags, scale, recipe or network refuse.
+    """
+
+    def __init__(
+        self,
+        flags: Flags | Mapping[str, Any],
+        scale: Scale | Mapping[str, Any] = RESNET50,
+        recipe: Recipe | Mapping[str, Any] = ENHANCED,
+        num_classes: int = 1000,
+        in_channels: int = 3,
+        seed: int | None = None,
+        channels_last: bool = True,
+    ) -> None:
+        super().__init__()
+        flags = flags if isinstance(flags, Flags) else Flags.from_dict(flags)
+        scale = scale if isinstance(scale, Scale) else Scale.from_dict(scale)
+        recipe = recipe if isinstance(recipe, Recipe) else Recipe.from_dict(recipe)
+        self.recipe, self.seed, self.num_classes = recipe, seed, num_classes
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        # Plain dicts, so that a checkpoint loads without trusting any class in it.
+        self.save_hyperparameters(
+            {
+                "flags": flags.to_dict(),
+                "scale": scale.to_dict(),
+                "recipe": recipe.to_dict(),
+                "num_classes": num_classes,
+                "in_channels": in_channels,
+                "seed": seed,
+                "channels_last": channels_last,
+            }
+        )
+        net = PathNet(flags, scale, num_classes, in_channels, recipe.layer_scale, recipe.drop_path, recipe.init)
+        self.net = net.to(memory_format=self.memory_format)
+        self.top1 = MulticlassAccuracy(num_classes, top_k=1, average="micro")
+        self.top5 = MulticlassAccuracy(num_classes, top_k=min(5, num_classes), average="micro")
+        mixes = [(v2.MixUp, recipe.mixup), (v2.CutMix, recipe.cutmix)]
+        self.mixes = [mix(alpha=alpha, num_classes=num_classes) for mix, alpha in mixes if alpha]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of (N, num_classes) for images of (N, in_channels, H, W)."""
+        logits: Tensor = self.net(images.contiguous(memory_format=self.memory_format))
+        return logits
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        if self.seed is not None:
+            torch.manual_seed(mix_seed(self.seed, self.global_step))
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        images, labels = batch
+        if self.mixes:
+            mix = self.mixes[int(torch.randint(len(self.mixes), ()))]
+            images, labels = mix(images, labels)  # labels: N, num_classes
+        loss, _ = self._step("train", images, labels, self.recipe.label_smoothing)
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        images, labels = batch
+        _, logits = self._step("val", images, labels)
+        for name, metric in (("val/top1", self.top1), ("val/top5", self.top5)):
+            metric(logits, labels)
+            self.log(name, metric, on_epoch=True, batch_size=len(images))
+
+    def _step(self, stage: str, images: Tensor, labels: Tensor, smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
+        logits = self(images)
+        loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
+        self.log(f"{stage}/loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(images))
+        return loss, logits
+
+    def configure_optimizers(self) -> Any:
+        groups = weight_decay_groups(self.net, self.recipe)
+        optimizer: torch.optim.Optimizer
+        if self.recipe.optimizer == "sgd":
+            optimizer = torch.optim.SGD(groups, self.recipe.peak_lr, momentum=0.9, fused=True)
+        else:
+            optimizer = torch.optim.AdamW(groups, self.recipe.peak_lr, betas=(0.9, 0.999), fused=True)
+        steps = self.trainer.estimated_stepping_batches / self.recipe.epochs  # in an epoch
+        scheduler = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: self.recipe.lr_at(step / steps) / self.recipe.peak_lr
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_train_epoch_end(self) -> None:
+        self.log("lr", self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
+
+
+def weight_decay_groups(net: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+    """Parameters for the optimizer: norms, biases and layer scales apart, without decay unless ``decay_all``."""
+    matrices = [p for p in net.parameters() if p.ndim > 1]
+    others = [p for p in net.parameters() if p.ndim == 1]
+    decay = recipe.weight_decay
+    return [
+        {"params": matrices, "weight_decay": decay},
+        {"params": others, "weight_decay": decay if recipe.decay_all else 0.0},
+    ]

@@ -1,0 +1,166 @@
+"""How a network is trained: optimizer, schedule, augmentation, regularization, as one frozen value.
+
+``original`` is the reference ResNet recipe, ``enhanced`` the paper's (Liu et al., arXiv 2201.03545v2, section
+2.1 and Table 5): the first step of every ladder. The presets for CIFAR and digits keep the same parts, with
+strengths that suit small images and short trainings.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from convnext_path.frozen import Frozen, at_least, within
+
+
+@dataclass(frozen=True)
+class Recipe(Frozen):
+    """Raises a ValueError for a number out of range. Probabilities and rates are between 0 and 1."""
+
+    epochs: int
+    batch_size: int
+    optimizer: Literal["sgd", "adamw"]  # SGD has momentum 0.9; AdamW betas 0.9, 0.999
+    lr: float  # at base_batch_size; scaled linearly with the batch size
+    base_batch_size: int
+    weight_decay: float
+    decay_all: bool  # False: no weight decay on norms, biases and layer scale
+    schedule: Literal["step", "cosine"]
+    init: Literal["kaiming_normal", "trunc_normal"]
+    step_epochs: float = 30.0  # of "step": the learning rate falls tenfold every so many
+    warmup_epochs: float = 0.0  # of linear warm-up from 0
+    min_lr: float = 0.0  # where "cosine" ends
+    crop_area: float = 0.08  # the least share of the image that a random resized crop takes
+    flip: float = 0.5  # probability of a horizontal flip
+    randaugment: float = 0.0  # magnitude of RandAugment's two operations, 0 to 10; 0: none
+    randaugment_std: float = 0.5  # deviation of the magnitude from image to image
+    color_jitter: float = 0.0  # brightness, contrast and saturation, each up to this share
+    erasing: float = 0.0  # probability of erasing a random rectangle
+    mixup: float = 0.0  # alpha of Mixup's beta distribution; 0: none
+    cutmix: float = 0.0  # alpha of CutMix's; where both are set, a coin is flipped for each batch
+    label_smoothing: float = 0.0
+    drop_path: float = 0.0  # stochastic depth of the last block, linear in depth
+    layer_scale: float | None = None  # first value; None: no layer scale
+    ema: float | None = None  # decay of a moving average of the weights, which is then validated; None: none
+    crop_ratio: float = 0.875  # of validation: the center crop's share of the resized side
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("epochs", "batch_size", "base_batch_size"):
+            at_least(name, getattr(self, name), 1)
+        for name in ("weight_decay", "warmup_epochs", "min_lr", "randaugment_std", "mixup", "cutmix"):
+            at_least(name, getattr(self, name), 0)
+        for name in ("flip", "color_jitter", "erasing", "label_smoothing", "drop_path"):
+            within(name, getattr(self, name), 0, 1)
+        within("randaugment", self.randaugment, 0, 10)
+        for name in ("lr", "step_epochs", "crop_area", "crop_ratio"):
+            at_least(name, getattr(self, name), math.ulp(0))  # above 0
+        within("crop_area", self.crop_area, 0, 1)
+        within("crop_ratio", self.crop_ratio, 0, 1)
+        if self.ema is not None:
+            within("ema", self.ema, 0, 1)
+
+    @property
+    def peak_lr(self) -> float:
+        """The learning rate scaled to the batch size (Goyal et al., arXiv 1706.02677)."""
+        return self.lr * self.batch_size / self.base_batch_size
+
+    def lr_at(self, epoch: float) -> float:
+        """The learning rate after ``epoch`` epochs, which need not be whole."""
+        if epoch < self.warmup_epochs:
+            return self.peak_lr * epoch / self.warmup_epochs
+        if self.schedule == "step":
+            return self.peak_lr * 0.1 ** int(epoch / self.step_epochs)
+        done = min((epoch - self.warmup_epochs) / max(self.epochs - self.warmup_epochs, 1e-9), 1.0)
+        low = min(self.min_lr, self.peak_lr)
+        return low + (self.peak_lr - low) * (1 + math.cos(math.pi * done)) / 2
+
+    def with_epochs(self, epochs: int) -> "Recipe":
+        """The same recipe over another number of epochs: warm-up and steps keep their share."""
+        share = epochs / self.epochs
+        return replace(
+            self,
+            epochs=epochs,
+            warmup_epochs=self.warmup_epochs * share,
+            step_epochs=self.step_epochs * share,
+        )
+
+
+ORIGINAL = Recipe(
+    epochs=90,
+    batch_size=256,
+    optimizer="sgd",
+    lr=0.1,
+    base_batch_size=256,
+    weight_decay=1e-4,
+    decay_all=True,
+    schedule="step",
+    init="kaiming_normal",
+)
+
+ENHANCED = Recipe(
+    epochs=300,
+    batch_size=4096,
+    optimizer="adamw",
+    lr=4e-3,
+    base_batch_size=4096,
+    weight_decay=0.05,
+    decay_all=False,
+    schedule="cosine",
+    init="trunc_normal",
+    warmup_epochs=20,
+    min_lr=1e-6,
+    randaugment=9,
+    color_jitter=0.4,
+    erasing=0.25,
+    mixup=0.8,
+    cutmix=1.0,
+    label_smoothing=0.1,
+    drop_path=0.1,
+    layer_scale=1e-6,
+)
+
+
+def make_family(original: Recipe, enhanced: Recipe) -> dict[str, Recipe]:
+    """The recipes that a ladder's rungs name; ConvNeXt-B's has five times the stochastic depth (Table 5)."""
+    enhanced_b = replace(enhanced, drop_path=5 * enhanced.drop_path)
+    return {"original": original, "enhanced": enhanced, "enhanced_b": enhanced_b}
+
+
+#: Families of recipes by the size of what they train on.
+RECIPES: dict[str, dict[str, Recipe]] = {
+    "imagenet": make_family(ORIGINAL, ENHANCED),
+    "cifar": make_family(
+        replace(ORIGINAL.with_epochs(9), batch_size=128, base_batch_size=128, weight_decay=5e-4, crop_area=0.4, crop_ratio=1.0),
+        replace(
+            ENHANCED.with_epochs(30),
+            batch_size=128,
+            base_batch_size=128,
+            crop_area=0.4,
+            randaugment=5,
+            color_jitter=0.2,
+            erasing=0.1,
+            mixup=0.2,
+            cutmix=0.2,
+            drop_path=0.02,
+            layer_scale=0.1,
+            crop_ratio=1.0,
+        ),
+    ),
+    "digits": make_family(
+        replace(ORIGINAL.with_epochs(3), batch_size=64, base_batch_size=64, crop_area=0.6, flip=0.0, crop_ratio=1.0),
+        replace(
+            ENHANCED.with_epochs(10),
+            batch_size=64,
+            base_batch_size=64,
+            crop_area=0.6,
+            flip=0.0,
+            randaugment=2,
+            color_jitter=0.1,
+            erasing=0.05,
+            mixup=0.1,
+            cutmix=0.1,
+            drop_path=0.02,
+            layer_scale=0.1,
+            crop_ratio=1.0,
+        ),
+    ),
+}
