@@ -29,7 +29,7 @@ class Cost(Frozen):
 
     @property
     def all_macs(self) -> int:
-        """fvcore's whole count, norms and pooling included."""
+        """The whole count by fvcore, norms and pooling included."""
         return sum(n for _, n in self.macs)
 
 

@@ -90,7 +90,8 @@ class FileImages:
         self.labels = np.asarray([label for _, label in samples], dtype=np.int64)
 
     def __getitem__(self, index: int) -> Tensor:
-        return v2.functional.pil_to_tensor(default_loader(self.paths[index]))
+        image: Tensor = v2.functional.pil_to_tensor(default_loader(self.paths[index]))
+        return image
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ def open_cifar(data: Data) -> Splits:
 
 
 def open_folder(data: Data) -> Splits:
-    """A tree of ``train/`` and ``val/`` (or ``test/``) class folders; or of class folders, a fifth of which validates."""
+    """``train/`` and ``val/`` (or ``test/``) with class folders, or class folders alone, a fifth of which validates."""
     root = Path(str(data.root)).expanduser()
     if not root.is_dir():
         raise ValueError(f"no folder {root}")
@@ -299,10 +300,16 @@ class View(Dataset[tuple[Tensor, int]]):
         return len(self.indices)
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int]:
-        epoch, index = key[0], self.indices[key[1]]
+        return self.__getitems__([key])[0]
+
+    def __getitems__(self, keys: Sequence[tuple[int, int]]) -> list[tuple[Tensor, int]]:
+        """A batch; the global generator, which the transforms draw from, is left as it was."""
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(mix_seed(self.seed, epoch, index))
-            return self.transform(self.images[index]), int(self.images.labels[index])
+            return [self._load(epoch, self.indices[place]) for epoch, place in keys]
+
+    def _load(self, epoch: int, index: int) -> tuple[Tensor, int]:
+        torch.default_generator.manual_seed(mix_seed(self.seed, epoch, index))
+        return self.transform(self.images[index]), int(self.images.labels[index])
 
 
 class EpochSampler(Sampler[tuple[int, int]]):

@@ -37,11 +37,7 @@ def _fits(value: object, hint: Any) -> bool:
         return any(_fits(value, a) for a in args)
     if origin is tuple:
         inner = args[:1] * len(value) if args[1:] == (...,) and isinstance(value, tuple) else args
-        return (
-            isinstance(value, tuple)
-            and len(value) == len(inner)
-            and all(map(_fits, value, inner))
-        )
+        return isinstance(value, tuple) and len(value) == len(inner) and all(map(_fits, value, inner))
     if hint is float:
         return isinstance(value, (int, float)) and not isinstance(value, bool)
     return isinstance(value, hint) and not (hint is int and isinstance(value, bool))

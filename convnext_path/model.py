@@ -105,7 +105,9 @@ class Block(nn.Module):
         self.act = nn.Identity() if flags.fewer_activations else make_act(flags)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.act(self.shortcut(x) + self.drop_path(self.layer_scale(self.branch(x))))
+        x = self.shortcut(x) + self.drop_path(self.layer_scale(self.branch(x)))
+        x = self.act(x)
+        return x
 
 
 def out_channels(flags: Flags, width: int) -> int:
@@ -123,8 +125,9 @@ class PathNet(nn.Module):
         in_channels: channels of the image.
         layer_scale: first value of each block's layer scale; None for no layer scale.
         drop_path: stochastic depth, the rate of the last block; rises from 0 linearly in depth.
-        init: ``trunc_normal`` (std 0.02, biases 0: the released ConvNeXt code) or ``kaiming_normal``
-            (torchvision's ResNet).
+        init: ``trunc_normal`` (biases 0; the released ConvNeXt code) or ``kaiming_normal`` (torchvision's
+            ResNet).
+        init_std: standard deviation of ``trunc_normal``.
 
     Raises:
         ValueError: an argument out of range. (An image side below ``flags.min_image_size`` is the caller's.)
@@ -139,6 +142,7 @@ class PathNet(nn.Module):
         layer_scale: float | None = None,
         drop_path: float = 0.0,
         init: str = "trunc_normal",
+        init_std: float = 0.02,
     ) -> None:
         super().__init__()
         at_least("num_classes", num_classes, 1)
@@ -164,22 +168,24 @@ class PathNet(nn.Module):
         self.stages = nn.Sequential(*stages)
         self.norm = make_norm(flags, channels) if flags.separate_downsampling else nn.Identity()
         self.head = nn.Linear(channels, num_classes)
-        initialize(self, init)
+        initialize(self, init, init_std)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)  # N, width, H/4, W/4
         x = self.stages(x)  # N, C, H/32, W/32
         x = F.adaptive_avg_pool2d(x, 1)  # N, C, 1, 1
-        return self.head(self.norm(x).flatten(1))
+        x = self.norm(x).flatten(1)  # N, C
+        x = self.head(x)
+        return x
 
 
-def initialize(net: nn.Module, init: str) -> None:
+def initialize(net: nn.Module, init: str, std: float) -> None:
     """Fill the weights anew; norms and layer scales keep the ones that they were made with."""
     choose("init", init, INITS)
     for layer in net.modules():
         if isinstance(layer, nn.Conv2d) and init == "kaiming_normal":
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
         elif isinstance(layer, nn.Conv2d | nn.Linear) and init == "trunc_normal":
-            nn.init.trunc_normal_(layer.weight, std=0.02)
+            nn.init.trunc_normal_(layer.weight, std=std)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)

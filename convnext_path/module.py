@@ -59,7 +59,16 @@ class PathModule(pl.LightningModule):
                 "channels_last": channels_last,
             }
         )
-        net = PathNet(flags, scale, num_classes, in_channels, recipe.layer_scale, recipe.drop_path, recipe.init)
+        net = PathNet(
+            flags,
+            scale,
+            num_classes,
+            in_channels,
+            recipe.layer_scale,
+            recipe.drop_path,
+            recipe.init,
+            recipe.init_std,
+        )
         self.net = net.to(memory_format=self.memory_format)
         self.top1 = MulticlassAccuracy(num_classes, top_k=1, average="micro")
         self.top5 = MulticlassAccuracy(num_classes, top_k=min(5, num_classes), average="micro")

@@ -25,6 +25,7 @@ class Recipe(Frozen):
     decay_all: bool  # False: no weight decay on norms, biases and layer scale
     schedule: Literal["step", "cosine"]
     init: Literal["kaiming_normal", "trunc_normal"]
+    init_std: float = 0.02  # of trunc_normal
     step_epochs: float = 30.0  # of "step": the learning rate falls tenfold every so many
     warmup_epochs: float = 0.0  # of linear warm-up from 0
     min_lr: float = 0.0  # where "cosine" ends
@@ -51,7 +52,7 @@ class Recipe(Frozen):
         for name in ("flip", "color_jitter", "erasing", "label_smoothing", "drop_path"):
             within(name, getattr(self, name), 0, 1)
         within("randaugment", self.randaugment, 0, 10)
-        for name in ("lr", "step_epochs", "crop_area", "crop_ratio"):
+        for name in ("lr", "init_std", "step_epochs", "crop_area", "crop_ratio"):
             at_least(name, getattr(self, name), math.ulp(0))  # above 0
         within("crop_area", self.crop_area, 0, 1)
         within("crop_ratio", self.crop_ratio, 0, 1)
@@ -129,14 +130,16 @@ def make_family(original: Recipe, enhanced: Recipe) -> dict[str, Recipe]:
 RECIPES: dict[str, dict[str, Recipe]] = {
     "imagenet": make_family(ORIGINAL, ENHANCED),
     "cifar": make_family(
-        replace(ORIGINAL.with_epochs(9), batch_size=128, base_batch_size=128, weight_decay=5e-4, crop_area=0.4, crop_ratio=1.0),
+        replace(ORIGINAL.with_epochs(9), batch_size=128, weight_decay=5e-4, crop_area=0.4, crop_ratio=1.0),
         replace(
             ENHANCED.with_epochs(30),
             batch_size=128,
+            lr=2e-3,
             base_batch_size=128,
+            init_std=0.04,
             crop_area=0.4,
-            randaugment=5,
-            color_jitter=0.2,
+            randaugment=3,
+            color_jitter=0.1,
             erasing=0.1,
             mixup=0.2,
             cutmix=0.2,
@@ -146,15 +149,17 @@ RECIPES: dict[str, dict[str, Recipe]] = {
         ),
     ),
     "digits": make_family(
-        replace(ORIGINAL.with_epochs(3), batch_size=64, base_batch_size=64, crop_area=0.6, flip=0.0, crop_ratio=1.0),
+        replace(ORIGINAL.with_epochs(3), batch_size=64, crop_area=0.6, flip=0.0, crop_ratio=1.0),
         replace(
-            ENHANCED.with_epochs(10),
+            ENHANCED.with_epochs(5),
             batch_size=64,
+            lr=2e-3,
             base_batch_size=64,
+            init_std=0.04,
             crop_area=0.6,
-            flip=0.0,
+            flip=0.0,  # a mirrored 2 is no 2
             randaugment=2,
-            color_jitter=0.1,
+            color_jitter=0.0,  # they are grey
             erasing=0.05,
             mixup=0.1,
             cutmix=0.1,

@@ -1,0 +1,50 @@
+# make ladder | make test | make help. Set-up goes into the active environment, or into .venv.
+
+STUDY ?= results/quickstart
+ENV := $(or $(VIRTUAL_ENV),$(CONDA_PREFIX),$(CURDIR)/.venv)
+PY := $(ENV)/bin/python
+READY := $(ENV)/.convnext-path-ready
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
+PYTHON ?= $(shell for p in python3 python3.12 python3.11 python; do \
+	"$$p" -c '$(SUPPORTED)' 2>/dev/null && echo "$$p" && break; done)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup ladder cost plot test lint format readme clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+setup: $(READY)  ## install what is pinned in constraints.txt (skipped when up to date)
+
+$(READY): pyproject.toml constraints.txt
+	@test -x "$(PY)" || test -n "$(PYTHON)" || { echo "error: no Python 3.11 or 3.12 found; set PYTHON=/path/to/python" >&2; exit 2; }
+	test -x "$(PY)" || "$(PYTHON)" -m venv "$(ENV)"
+	"$(PY)" -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch "$@"
+
+ladder: $(READY)  ## train the default ladder on digits and draw it (minutes; resumes)
+	"$(PY)" -m ablations run --seeds 2 --study $(STUDY)
+
+cost: $(READY)  ## count every rung's costs beside the published figures
+	"$(PY)" -m ablations cost
+
+plot: $(READY)  ## draw a study again: make plot STUDY=results/digits
+	"$(PY)" -m ablations plot $(STUDY)
+
+test: lint  ## lint, then run every test
+	"$(PY)" -m pytest
+
+lint: $(READY)  ## ruff, its formatter and mypy
+	"$(PY)" -m ruff check .
+	"$(PY)" -m ruff format --check .
+	"$(PY)" -m mypy
+
+format: $(READY)  ## let ruff put the code in order
+	"$(PY)" -m ruff check --fix .
+	"$(PY)" -m ruff format .
+
+readme: $(READY)  ## write the generated tables into README.md and results/costs.json
+	"$(PY)" -m ablations.readme
+
+clean:  ## remove .venv and caches (results stay)
+	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""How the road is studied: plans, trials, records, tables, charts."""

@@ -1,0 +1,226 @@
+"""python -m ablations run | cost | plot: train a ladder, count its costs, draw a study's charts again."""
+
+import difflib
+import json
+import re
+import sys
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, NoReturn
+
+import jsonargparse
+import pandas as pd
+import pytorch_lightning as pl
+from rich.console import Console
+
+from ablations.engine import default_workers, describe, estimate_seconds, run_trials
+from ablations.options import DATA, check_plan, make_plan
+from ablations.plot import plot_study
+from ablations.run import TRAINER
+from ablations.study import Plan, Study, Trial
+from ablations.tables import cost_rows, count_costs, show_costs, show_results, summarize, to_frame
+from ablations.tracking import MODES, Mode, log_summary
+from convnext_path import LADDERS, RECIPES
+from convnext_path.data import open_data
+from convnext_path.frozen import at_least, choose
+
+FORMATS = ("table", "csv", "json")
+
+#: Options of the Lightning trainer that the driver sets itself, or that make no sense here.
+OURS = {
+    "barebones", "callbacks", "default_root_dir", "enable_autolog_hparams", "enable_checkpointing",
+    "enable_model_summary", "enable_progress_bar", "fast_dev_run", "logger", "max_epochs", "max_steps", "max_time",
+    "min_epochs", "min_steps", "model_registry", "plugins", "profiler", "reload_dataloaders_every_n_epochs",
+}  # fmt: skip
+
+console = Console()
+
+
+class Parser(jsonargparse.ArgumentParser):
+    """A parser whose errors are one line: what was wrong, and what is allowed or nearest."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(allow_abbrev=False, **kwargs)
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        parser = getattr(ex, "subcommand_parser", None) or self
+        if unknown := re.search(r"nrecognized arguments:.*?(--?[\w.-]+)", message):
+            near = difflib.get_close_matches(unknown[1], parser._option_string_actions, n=1)
+            fail(f"unknown option {unknown[1]}; {f'did you mean {near[0]}?' if near else 'see --help'}")
+        if wrong := re.search(r'key "([\w.]+)":.*Given value: (.*)', message, re.DOTALL):
+            expected = [
+                re.sub(r"<class '(\w+)'>|typing\.", r"\1", e) for e in re.findall(r"Expected an? (.+)", message)
+            ]
+            allowed = " or ".join(e for e in expected if e != "NoneType")
+            fail(f"--{wrong[1].replace('_', '-') if '.' not in wrong[1] else wrong[1]} takes {allowed}, got {wrong[2]}")
+        fail(message)
+
+
+def fail(message: object) -> NoReturn:
+    """End with one line and exit code 2."""
+    print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
+    sys.exit(2)
+
+
+def make_parser() -> Parser:
+    parser = Parser(prog="python -m ablations", description=__doc__)
+    commands = parser.add_subcommands(required=True)
+    commands.add_subcommand("run", make_run_parser(), help="train a ladder over seeds and draw its charts")
+    commands.add_subcommand("cost", make_cost_parser(), help="count each rung's costs; trains nothing")
+    commands.add_subcommand("plot", make_plot_parser(), help="draw a study's table and charts from its records")
+    return parser
+
+
+def make_run_parser() -> Parser:
+    parser = Parser()
+    add = parser.add_argument
+    add("--config", action="config", help="a YAML file of options, as --print_config gives it")
+    add("--ladder", type=str, default="convnext-nano", help=f"one of {', '.join(LADDERS)}")
+    add("--rungs", type=str, default=None, help="only these, by name, comma-separated (default: all)")
+    add("--flip", type=str, default=None, help="one rung more: the last one with FLAG=VALUE changed")
+    add("--data", type=str, default="digits", help=f"one of {', '.join(DATA)}")
+    add("--root", type=str | None, default=None, help="folder of the images, or where downloads go (default: data)")
+    add("--image-size", type=int | None, default=None, help="side in pixels (default: the data set's own)")
+    add("--limit-train", type=int | None, default=None, help="keep so many training images, stratified")
+    add(
+        "--holdout",
+        type=float,
+        default=0.0,
+        help="validate on this share of the training images, not on the test split",
+    )
+    add("--mean", type=str | None, default=None, help="of the channels, comma-separated (default: the data set's own)")
+    add("--std", type=str | None, default=None, help="likewise")
+    add("--recipe", type=str | None, default=None, help=f"one of {', '.join(RECIPES)} (default: the data set's)")
+    add("--epochs", type=int | None, default=None, help="of the enhanced recipe; the original keeps its share of it")
+    add("--batch-size", type=int | None, default=None, help="the learning rate is scaled to it")
+    add("--lr", type=float | None, default=None, help="of the enhanced recipe at its own batch size")
+    add("--seeds", type=int | str, default=3, help="3 means 0, 1, 2; 5,7 means those")
+    add("--study", type=str | None, default=None, help="folder of the results (default: results/LADDER-DATA)")
+    add("--wandb", type=str, default="offline", help=f"one of {', '.join(MODES)}")
+    add(
+        "--loader-workers",
+        type=int | None,
+        default=None,
+        help="processes that read images (default: by data and cores)",
+    )
+    add("--dry-run", action="store_true", help="show the plan and the estimate, then stop")
+    parser.add_class_arguments(pl.Trainer, "trainer", skip=OURS, instantiate=False)
+    parser.set_defaults({f"trainer.{name}": value for name, value in TRAINER.items()})
+    return parser
+
+
+def make_cost_parser() -> Parser:
+    parser = Parser()
+    add = parser.add_argument
+    add(
+        "--ladder",
+        type=str | None,
+        default=None,
+        help=f"one of {', '.join(LADDERS)} (default: the two that are published)",
+    )
+    add("--image-size", type=int, default=224, help="side in pixels")
+    add("--format", type=str, default="table", help=f"one of {', '.join(FORMATS)}")
+    return parser
+
+
+def make_plot_parser() -> Parser:
+    parser = Parser()
+    parser.add_argument("study", type=str, help="a study's folder")
+    return parser
+
+
+def run(args: Any) -> int:
+    """Train what the plan holds and the study lacks; write the table and the charts."""
+    try:
+        choose("--wandb mode", args.wandb, MODES)
+        plan = make_plan(args)
+        check_plan(plan)
+        study = Study(args.study or f"results/{plan.ladder}-{plan.data.name}")
+        merged, done = study.merge(plan), study.done()
+    except ValueError as error:
+        fail(error)
+    pending = [trial for trial in plan.trials() if trial not in done]
+    show_plan(plan, study, pending)
+    if args.dry_run:
+        return 0
+    study.begin(merged)
+    workers = default_workers(plan.data) if args.loader_workers is None else args.loader_workers
+    failures = run_trials(study, pending, console, args.wandb, workers)
+    draw(study, args.wandb if pending else "disabled")
+    for trial, file in failures:
+        console.print(f"failed: {describe(trial)}; why: {file}", style="red", highlight=False)
+    return 1 if failures else 0
+
+
+def show_plan(plan: Plan, study: Study, pending: Sequence[Trial]) -> None:
+    """Say what will be trained on what, and about how long it takes."""
+    splits, trials = open_data(plan.data), len(plan.trials())
+    images = f"{len(splits.train_indices)} images to train, {len(splits.val_indices)} to validate"
+    lines = {
+        "study": f"{study.folder}: {trials} trials, {trials - len(pending)} done",
+        "ladder": f"{plan.ladder}: {len(plan.rungs)} rungs x seeds {', '.join(map(str, plan.seeds))}",
+        "data": f"{plan.data.name}: {splits.num_classes} classes, {images}, {splits.image_size} px",
+        "recipe": ", ".join(f"{name}: {r.epochs} epochs of batch {r.batch_size}" for name, r in plan.recipes),
+    }
+    if pending:
+        lines["time"] = f"about {timedelta(seconds=round(estimate_seconds(pending)))}, from a few training steps"
+    for name, line in lines.items():
+        console.print(f"{name:8}{line}", highlight=False, markup=False)
+
+
+def draw(study: Study, wandb: Mode = "disabled") -> None:
+    """Draw a study's table and charts from its records, for the folder, the screen and W&B."""
+    plan = study.plan()
+    steps = summarize(plan, study.results())
+    table = study.folder / "results.csv"
+    to_frame(steps).to_csv(table, index=False, float_format="%.6g")
+    charts = plot_study(study.folder, f"{plan.ladder} on {plan.data.name}", steps)
+    log_summary(study, to_frame(steps), charts, wandb)
+    console.print(show_results(steps))
+    for file in (table, *charts):
+        console.print(f"wrote {file}", highlight=False, markup=False)
+
+
+def print_costs(args: Any) -> int:
+    """Count a ladder's costs, or those of the two that are published."""
+    try:
+        choose("--format", args.format, FORMATS)
+        names = [choose("ladder", args.ladder, LADDERS)] if args.ladder else ["convnext-t", "convnext-b"]
+        at_least("--image-size", args.image_size, max(r.flags.min_image_size for name in names for r in LADDERS[name]))
+    except ValueError as error:
+        fail(error)
+    tables = {n: cost_rows(n, LADDERS[n], count_costs(LADDERS[n], args.image_size)) for n in names}
+    if args.format == "table":
+        for name, rows in tables.items():
+            console.print(show_costs(rows, f"{name}, {args.image_size} x {args.image_size}"))
+        return 0
+    together = [row for rows in tables.values() for row in rows]
+    print(json.dumps(together, indent=1) if args.format == "json" else pd.json_normalize(together).to_csv(index=False))
+    return 0
+
+
+def plot(args: Any) -> int:
+    """Draw a study again."""
+    study = Study(args.study)
+    try:
+        study.results()
+    except ValueError as error:
+        fail(error)
+    draw(study)
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit code: 0, 1 where trials failed, 2 for bad input, 130 for Ctrl-C."""
+    args = make_parser().parse_args(argv)
+    try:
+        if args.subcommand == "run":
+            return run(args.run)
+        return print_costs(args.cost) if args.subcommand == "cost" else plot(args.plot)
+    except KeyboardInterrupt:
+        print("stopped; what is done is kept: the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

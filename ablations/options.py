@@ -1,0 +1,120 @@
+"""From the command line's options to a plan, everything wrong with them found before any work."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from inspect import signature
+from typing import Any
+
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning import Trainer
+
+from ablations.run import TRAINER, make_trainer
+from ablations.study import Options, Plan
+from convnext_path import LADDERS, RECIPES, Recipe, Rung
+from convnext_path.data import Data, PathData
+from convnext_path.frozen import at_least, choose
+from convnext_path.ladder import flip, select_rungs
+
+#: Data sets, and the recipes that suit them unless --recipe says otherwise.
+DATA = {"digits": "digits", "cifar10": "cifar", "cifar100": "cifar", "imagefolder": "cifar", "imagenet": "imagenet"}
+
+
+def make_plan(args: Any) -> Plan:
+    """What the options ask for. Raises a ValueError for whatever is wrong with them."""
+    choose("data set", args.data, DATA)
+    ladder = LADDERS[choose("ladder", args.ladder, LADDERS)]
+    rungs = select_rungs(ladder, args.rungs.split(",")) if args.rungs else ladder
+    if args.flip:
+        rungs += (parse_flip(rungs[-1], args.flip),)
+    family = RECIPES[choose("recipe", args.recipe or DATA[args.data], RECIPES)]
+    names = sorted({rung.recipe for rung in rungs})
+    data = Data(
+        args.data,
+        root=args.root,
+        image_size=args.image_size,
+        limit_train=args.limit_train,
+        holdout=args.holdout,
+        mean=parse_numbers("mean", args.mean),
+        std=parse_numbers("std", args.std),
+    )
+    return Plan(
+        args.ladder,
+        rungs,
+        parse_seeds(args.seeds),
+        data,
+        tuple((name, adapt_recipe(family, name, args)) for name in names),
+        parse_trainer(args.trainer),
+    )
+
+
+def parse_seeds(seeds: int | str) -> tuple[int, ...]:
+    """3 or "3" is (0, 1, 2); "5,7" is (5, 7)."""
+    words = str(seeds).strip().split(",")
+    if not all(word.strip().isdecimal() for word in words):
+        raise ValueError(f"--seeds takes a number of seeds, or seeds separated by commas, got {seeds!r}")
+    numbers = [int(word) for word in words]
+    if len(numbers) == 1:
+        at_least("--seeds", numbers[0], 1)
+        return tuple(range(numbers[0]))
+    return tuple(sorted(set(numbers)))
+
+
+def parse_numbers(name: str, text: str | None) -> tuple[float, ...] | None:
+    """Numbers separated by commas."""
+    try:
+        return None if text is None else tuple(float(word) for word in text.split(","))
+    except ValueError:
+        raise ValueError(f"--{name} takes numbers separated by commas, got {text!r}") from None
+
+
+def parse_flip(rung: Rung, text: str) -> Rung:
+    """FLAG=VALUE as a rung beside ``rung``; the value is JSON's true, false or a number."""
+    flag, _, value = text.partition("=")
+    try:
+        return flip(rung, flag, json.loads(value))
+    except json.JSONDecodeError:
+        raise ValueError(f"--flip takes FLAG=VALUE with true, false or a number, got {text!r}") from None
+
+
+def parse_trainer(chosen: Any) -> Options:
+    """The trainer's options that differ from what the driver takes for granted."""
+    usual = {name: p.default for name, p in signature(Trainer).parameters.items()} | TRAINER
+    options = {name: value for name, value in vars(chosen).items() if value != usual[name]}
+    for name, value in options.items():
+        if not isinstance(value, bool | int | float | str | list):
+            raise ValueError(f"--trainer.{name} takes a number or a word here, got {value!r}")
+    return tuple((name, tuple(v) if isinstance(v, list) else v) for name, v in sorted(options.items()))
+
+
+def adapt_recipe(family: Mapping[str, Recipe], name: str, args: Any) -> Recipe:
+    """A recipe with the options' epochs, batch size and learning rate."""
+    recipe = family[name]
+    if args.epochs is not None:
+        at_least("--epochs", args.epochs, 1)
+        share = recipe.epochs / family["enhanced"].epochs
+        recipe = recipe.with_epochs(max(round(args.epochs * share), 1))
+    if args.batch_size is not None:
+        recipe = replace(recipe, batch_size=args.batch_size)
+    if args.lr is not None and name != "original":
+        recipe = replace(recipe, lr=args.lr)
+    return recipe
+
+
+def check_plan(plan: Plan) -> None:
+    """Find what would fail only once trials run: data, image side, batch size, trainer.
+
+    Raises:
+        ValueError: what is wrong, and what is allowed.
+    """
+    trials = {trial.recipe: trial for trial in plan.trials()}
+    for trial in trials.values():
+        size = PathData(trial.data, trial.recipe).splits.image_size
+    for rung in plan.rungs:
+        least = rung.flags.min_image_size
+        if size < least:
+            raise ValueError(f"image side {size} is too small for rung {rung.name}, which needs {least}")
+    try:
+        make_trainer(next(iter(trials.values())))
+    except (MisconfigurationException, TypeError) as error:
+        raise ValueError(f"--trainer: {error}") from None

@@ -1,0 +1,211 @@
+"""One trial in, one result out: trains a rung with Lightning in this process."""
+
+import logging
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, EMAWeightAveraging
+from pytorch_lightning.loggers import Logger
+
+from ablations.study import Epoch, Result, Trial
+from convnext_path import Cost, PathModule, PathNet, cost
+from convnext_path.data import PathData, open_data
+
+#: Lightning's options that differ here, unless a trial says otherwise.
+TRAINER: dict[str, Any] = {"devices": 1, "num_sanity_val_steps": 0}
+
+ADVICE = (
+    ".*does not have many workers.*",
+    ".*number of training batches.*",
+    ".*GPU available but not used.*",
+    ".*LeafSpec.*",  # Lightning's own use of torch
+)
+
+Report = Callable[[Epoch], None]
+
+
+class DivergedError(ArithmeticError):
+    """The training loss is not a number, or infinite."""
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Without Lightning's tips and advice: what they speak of is set on purpose."""
+    logger = logging.getLogger("pytorch_lightning")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        for advice in ADVICE:
+            warnings.filterwarnings("ignore", message=advice)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
+
+
+@quiet_lightning()
+def run_trial(
+    trial: Trial, loader_workers: int = 0, logger: Logger | None = None, report: Report | None = None
+) -> Result:
+    """Train one trial; ``report`` hears of each epoch as it ends.
+
+    Raises:
+        ValueError: the data cannot be had, or does not fit the recipe.
+        DivergedError: the loss left the numbers.
+    """
+    pl.seed_everything(trial.seed, verbose=False)
+    data = PathData(trial.data, trial.recipe, trial.seed, loader_workers)
+    splits = data.splits
+    module = PathModule(trial.flags, trial.scale, trial.recipe, splits.num_classes, splits.in_channels, trial.seed)
+    curve = Curve(report)
+    trainer = make_trainer(trial, [curve], logger)
+    reset_peak_memory()
+    start = time.perf_counter()
+    fit(trainer, module, data)
+    seconds = time.perf_counter() - start
+    last = curve.epochs[-1]
+    if last.top1 is None or last.top5 is None:
+        raise RuntimeError("the last epoch was not validated")
+    return Result(
+        trial=trial,
+        cost=trial_cost(trial),
+        top1=last.top1,
+        top5=last.top5,
+        curve=tuple(curve.epochs),
+        seconds=seconds,
+        images_per_second=curve.images / curve.training_seconds,
+        peak_memory=peak_memory(),
+        environment=tuple(sorted(environment(trainer.strategy.root_device).items())),
+    )
+
+
+def fit(trainer: pl.Trainer, module: PathModule, data: PathData) -> None:
+    """Train; on Ctrl-C raise KeyboardInterrupt, where Lightning would exit as if a trial had failed."""
+    try:
+        trainer.fit(module, data)
+    except SystemExit:
+        if trainer.interrupted:
+            raise KeyboardInterrupt from None
+        raise
+
+
+@quiet_lightning()
+def make_trainer(trial: Trial, callbacks: Sequence[Callback] = (), logger: Logger | None = None) -> pl.Trainer:
+    """Lightning's trainer with the trial's options, and none of its own output."""
+    ema = [] if trial.recipe.ema is None else [EMAWeightAveraging(decay=trial.recipe.ema)]
+    return pl.Trainer(
+        max_epochs=trial.recipe.epochs,
+        callbacks=[*callbacks, *ema],
+        logger=logger or False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **{**TRAINER, **dict(trial.trainer)},
+    )
+
+
+@cache
+def trial_cost(trial: Trial) -> Cost:
+    """The costs of a trial's network for one of its images."""
+    splits = open_data(trial.data)
+    with torch.device("meta"):
+        net = PathNet(trial.flags, trial.scale, splits.num_classes, splits.in_channels, trial.recipe.layer_scale)
+    return cost(net, splits.image_size, splits.in_channels)
+
+
+class Curve(Callback):
+    """Keeps a point an epoch, and the time that training takes apart from validation."""
+
+    def __init__(self, report: Report | None = None) -> None:
+        self.report, self.epochs = report, list[Epoch]()
+        self.images, self.training_seconds, self._start = 0, 0.0, 0.0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._start = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.images += len(batch[0])
+        now = time.perf_counter()
+        self.training_seconds += now - self._start
+        self._start = now
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        train_loss = metrics["train/loss"]
+        if not torch.tensor(train_loss).isfinite():
+            raise DivergedError(f"training loss {train_loss} in epoch {trainer.current_epoch + 1}")
+        accuracies = (100 * metrics[name] if name in metrics else None for name in ("val/top1", "val/top5"))
+        lr = trainer.optimizers[0].param_groups[0]["lr"]
+        epoch = Epoch(trainer.current_epoch + 1, lr, train_loss, metrics.get("val/loss"), *accuracies)
+        self.epochs.append(epoch)
+        if self.report:
+            self.report(epoch)
+
+
+def reset_peak_memory() -> None:
+    """Start peak memory anew: on the GPU, and of this process where the system can (Linux)."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    elif os.path.exists("/proc/self/clear_refs"):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory() -> int:
+    """Bytes: the most that was allocated on the GPU, or resident in this process, libraries included."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    if os.path.exists("/proc/self/status"):
+        status = Path("/proc/self/status").read_text()
+        return 1024 * int(status.split("VmHWM:")[1].split()[0])
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def environment(device: torch.device) -> dict[str, object]:
+    """What a record says of where it was made: versions, hardware, threads, commit."""
+    packages = ("torch", "torchvision", "pytorch-lightning", "numpy")
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+        "commit": git_commit(),
+        "system": platform.platform(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "processor": processor_name(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+@cache
+def git_commit() -> str:
+    """The commit of the working tree, ``-dirty`` where it was changed since; empty outside a repository."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+@cache
+def processor_name() -> str:
+    """The processor as the system names it."""
+    if os.path.exists("/proc/cpuinfo"):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,105 @@
+"""Weights & Biases beside our own records: one run a trial, one summary run a study.
+
+The records are the truth: whatever goes wrong here is said once and costs no trial. wandb is imported only
+when it is asked for.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import pandas as pd
+from pytorch_lightning.loggers import Logger
+
+from ablations.study import Result, Study, Trial
+
+PROJECT = "convnext-path"
+Mode = Literal["disabled", "offline", "online"]
+MODES = get_args(Mode)
+
+log = logging.getLogger(__name__)
+
+
+def forgiving(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Log an exception in place of raising it."""
+
+    @wraps(method)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - a logger's failure of any kind must not end a training
+            log.warning("W&B: %s failed, going on without: %s", method.__name__, error)
+            return None
+
+    return wrapper
+
+
+def make_logger(study: Study, trial: Trial, mode: Mode) -> Logger | None:
+    """A logger for one trial: group = study, job type = rung, tags; None where W&B is disabled or fails."""
+    return None if mode == "disabled" else _make_logger(study, trial, mode)
+
+
+@forgiving
+def _make_logger(study: Study, trial: Trial, mode: Mode) -> Logger:
+    from pytorch_lightning.loggers import WandbLogger
+
+    class ForgivingLogger(WandbLogger):
+        log_metrics = forgiving(WandbLogger.log_metrics)
+        log_hyperparams = forgiving(WandbLogger.log_hyperparams)
+        finalize = forgiving(WandbLogger.finalize)
+
+    return ForgivingLogger(experiment=_start(study, mode, f"{trial.rung}-seed{trial.seed}", trial.rung, trial))
+
+
+def _start(study: Study, mode: Mode, name: str, job_type: str, trial: Trial | None = None) -> Any:
+    import wandb
+
+    config = None if trial is None else {"trial": trial.id, **trial.to_dict()}
+    tags = [study.name] if trial is None else [trial.ladder, trial.rung, trial.data.name, f"seed{trial.seed}"]
+    return wandb.init(
+        project=PROJECT,
+        group=study.name,
+        job_type=job_type,
+        name=name,
+        tags=tags,
+        config=config,
+        dir=study.folder,
+        mode=mode,
+        reinit="finish_previous",
+        settings=wandb.Settings(silent=True, console="off", x_disable_stats=True),
+    )
+
+
+@forgiving
+def finish_run(logger: Any, result: Result | None) -> None:
+    """Close a trial's run, with its costs and accuracy in the summary; without a result it counts as failed."""
+    run = logger.experiment
+    if result is not None:
+        run.summary.update(
+            {
+                "top1": result.top1,
+                "top5": result.top5,
+                "macs": result.cost.paper_macs,
+                "params": result.cost.params,
+                "activations": result.cost.activations,
+                "seconds": result.seconds,
+                "images_per_second": result.images_per_second,
+                "peak_memory": result.peak_memory,
+            }
+        )
+    run.finish(exit_code=0 if result is not None else 1)
+
+
+@forgiving
+def log_summary(study: Study, summary: pd.DataFrame, charts: Sequence[Path], mode: Mode) -> None:
+    """One more run for the whole study: its table and its charts."""
+    if mode == "disabled":
+        return
+    import wandb
+
+    run = _start(study, mode, f"{study.name}-summary", "summary")
+    images = {f"charts/{file.stem}": wandb.Image(str(file)) for file in charts if file.suffix == ".png"}
+    run.log({"results": wandb.Table(dataframe=summary.drop(columns="n").assign(n=summary["n"])), **images})
+    run.finish()

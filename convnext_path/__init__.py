@@ -1,0 +1,29 @@
+"""The road from ResNet to ConvNeXt: a network of flags, its ladders, costs, recipes and training."""
+
+from convnext_path.cost import Cost, cost
+from convnext_path.data import Data, PathData
+from convnext_path.flags import CONVNEXT, NANO, RESNET50, RESNET200, SCALES, Flags, Scale
+from convnext_path.ladder import LADDERS, Rung
+from convnext_path.model import PathNet
+from convnext_path.module import PathModule
+from convnext_path.recipe import RECIPES, Recipe
+
+__all__ = [
+    "CONVNEXT",
+    "LADDERS",
+    "NANO",
+    "RECIPES",
+    "RESNET50",
+    "RESNET200",
+    "SCALES",
+    "Cost",
+    "Data",
+    "Flags",
+    "PathData",
+    "PathModule",
+    "PathNet",
+    "Recipe",
+    "Rung",
+    "Scale",
+    "cost",
+]
