@@ -1,6 +1,7 @@
 """One trial in, one result out: trains a rung with Lightning in this process."""
 
 import logging
+import math
 import os
 import platform
 import resource
@@ -10,6 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -37,7 +39,7 @@ ADVICE = (
 Report = Callable[[Epoch], None]
 
 
-class DivergedError(ArithmeticError):
+class DivergenceError(ArithmeticError):
     """The training loss is not a number, or infinite."""
 
 
@@ -64,7 +66,7 @@ def run_trial(
 
     Raises:
         ValueError: the data cannot be had, or does not fit the recipe.
-        DivergedError: the loss left the numbers.
+        DivergenceError: the loss left the numbers.
     """
     pl.seed_everything(trial.seed, verbose=False)
     data = PathData(trial.data, trial.recipe, trial.seed, loader_workers)
@@ -76,14 +78,14 @@ def run_trial(
     start = time.perf_counter()
     fit(trainer, module, data)
     seconds = time.perf_counter() - start
-    last = curve.epochs[-1]
-    if last.top1 is None or last.top5 is None:
-        raise RuntimeError("the last epoch was not validated")
+    if curve.epochs[-1].top1 is None:
+        trainer.validate(module, data, verbose=False)
+        curve.complete_last()
     return Result(
         trial=trial,
         cost=trial_cost(trial),
-        top1=last.top1,
-        top5=last.top5,
+        top1=curve.top1,
+        top5=curve.top5,
         curve=tuple(curve.epochs),
         seconds=seconds,
         images_per_second=curve.images / curve.training_seconds,
@@ -131,6 +133,7 @@ class Curve(Callback):
 
     def __init__(self, report: Report | None = None) -> None:
         self.report, self.epochs = report, list[Epoch]()
+        self.val_loss, self.top1, self.top5, self.validated = math.nan, math.nan, math.nan, False
         self.images, self.training_seconds, self._start = 0, 0.0, 0.0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -144,17 +147,25 @@ class Curve(Callback):
         self.training_seconds += now - self._start
         self._start = now
 
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        metrics = trainer.callback_metrics
+        self.val_loss, self.validated = float(metrics["val/loss"]), True
+        self.top1, self.top5 = 100 * float(metrics["val/top1"]), 100 * float(metrics["val/top5"])
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        train_loss = metrics["train/loss"]
-        if not torch.tensor(train_loss).isfinite():
-            raise DivergedError(f"training loss {train_loss} in epoch {trainer.current_epoch + 1}")
-        accuracies = (100 * metrics[name] if name in metrics else None for name in ("val/top1", "val/top5"))
-        lr = trainer.optimizers[0].param_groups[0]["lr"]
-        epoch = Epoch(trainer.current_epoch + 1, lr, train_loss, metrics.get("val/loss"), *accuracies)
-        self.epochs.append(epoch)
+        loss, lr = float(trainer.callback_metrics["train/loss"]), trainer.optimizers[0].param_groups[0]["lr"]
+        if not math.isfinite(loss):
+            raise DivergenceError(f"training loss {loss} in epoch {trainer.current_epoch + 1}")
+        self.epochs.append(Epoch(trainer.current_epoch + 1, lr, loss))
+        if self.validated:
+            self.complete_last()
+        self.validated = False
         if self.report:
-            self.report(epoch)
+            self.report(self.epochs[-1])
+
+    def complete_last(self) -> None:
+        """Give the last epoch what validation found."""
+        self.epochs[-1] = replace(self.epochs[-1], val_loss=self.val_loss, top1=self.top1, top5=self.top5)
 
 
 def reset_peak_memory() -> None:

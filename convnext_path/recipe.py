@@ -134,7 +134,7 @@ RECIPES: dict[str, dict[str, Recipe]] = {
         replace(
             ENHANCED.with_epochs(30),
             batch_size=128,
-            lr=2e-3,
+            lr=4e-3,
             base_batch_size=128,
             init_std=0.04,
             crop_area=0.4,

@@ -1,0 +1,66 @@
+from dataclasses import fields, replace
+
+import pytest
+
+from convnext_path import CONVNEXT, LADDERS, RECIPES, Flags
+from convnext_path.ladder import Rung, flip, select_rungs
+
+
+@pytest.mark.parametrize("name", LADDERS)
+def test_a_rung_changes_one_thing_from_the_last_adopted(name: str) -> None:
+    rungs = LADDERS[name]
+    base = rungs[0]
+    assert base.flags == Flags()
+    assert [r.recipe for r in rungs[:2]] == ["original", rungs[-1].recipe]
+    for rung in rungs[1:]:
+        what, value = rung.change
+        changed = [f.name for f in fields(Flags) if getattr(rung.flags, f.name) != getattr(base.flags, f.name)]
+        assert [*changed, *["recipe"] * (rung.recipe != base.recipe)] == [what]
+        assert (rung.recipe if what == "recipe" else getattr(rung.flags, what)) == value
+        base = rung if rung.adopted else base
+    assert base.flags == CONVNEXT
+
+
+@pytest.mark.parametrize("name", LADDERS)
+def test_seventeen_rows_three_not_adopted(name: str) -> None:
+    rungs = LADDERS[name]
+    assert len({rung.name for rung in rungs}) == len(rungs) == 17
+    assert [rung.name for rung in rungs if not rung.adopted] == ["kernel_size_5", "kernel_size_9", "kernel_size_11"]
+    assert all(set(RECIPES[family]) >= {rung.recipe for rung in rungs} for family in RECIPES)
+
+
+def test_published_figures() -> None:
+    """Sums over the tables' columns, so that a slip of the pen shows."""
+    small, large = LADDERS["convnext-t"], LADDERS["convnext-b"]
+    assert sum(r.paper_top1 or 0 for r in small) == pytest.approx(1360.71)
+    assert sum(r.paper_std or 0 for r in small) == pytest.approx(1.35)
+    assert sum(r.paper_gmacs or 0 for r in small) == pytest.approx(72.11)
+    assert sum(r.paper_top1 or 0 for r in large) == pytest.approx(1394.41)
+    assert sum(r.paper_gmacs or 0 for r in large) == pytest.approx(243.83)
+    assert all(r.paper_top1 is None for r in LADDERS["convnext-nano"])
+
+
+def test_rungs_round_trip() -> None:
+    assert all(Rung.from_dict(rung.to_dict()) == rung for rung in LADDERS["convnext-b"])
+
+
+def test_select_keeps_the_ladders_order() -> None:
+    chosen = select_rungs(LADDERS["convnext-t"], ["gelu", "resnet"])
+    assert [rung.name for rung in chosen] == ["resnet", "gelu"]
+    with pytest.raises(ValueError, match=r"unknown rung 'gello' \(did you mean gelu\?\)"):
+        select_rungs(LADDERS["convnext-t"], ["gello"])
+
+
+def test_flip_is_one_rung_beside() -> None:
+    last = LADDERS["convnext-t"][-1]
+    mine = flip(last, "kernel_size", 5)
+    assert mine.flags == replace(last.flags, kernel_size=5)
+    assert (mine.name, mine.adopted, mine.paper_top1) == ("separate_downsampling/kernel_size=5", False, None)
+    assert flip(last, "gelu", False).title == "gelu off"
+    for flag, value, message in [
+        ("gelo", True, "did you mean gelu"),
+        ("kernel_size", 6, "one of 3, 5, 7"),
+        ("gelu", True, "already"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            flip(last, flag, value)
