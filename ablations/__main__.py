@@ -62,6 +62,11 @@ def fail(message: object) -> NoReturn:
     sys.exit(2)
 
 
+def say(line: str) -> None:
+    """Print a line as it is, however long."""
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
 def make_parser() -> Parser:
     parser = Parser(prog="python -m ablations", description=__doc__)
     commands = parser.add_subcommands(required=True)
@@ -148,7 +153,7 @@ def run(args: Any) -> int:
     failures = run_trials(study, pending, console, args.wandb, workers)
     draw(study, args.wandb if pending else "disabled")
     for trial, file in failures:
-        console.print(f"failed: {describe(trial)}; why: {file}", style="red", highlight=False)
+        say(f"failed: {describe(trial)}; why: {file}")
     return 1 if failures else 0
 
 
@@ -159,13 +164,13 @@ def show_plan(plan: Plan, study: Study, pending: Sequence[Trial]) -> None:
     lines = {
         "study": f"{study.folder}: {trials} trials, {trials - len(pending)} done",
         "ladder": f"{plan.ladder}: {len(plan.rungs)} rungs x seeds {', '.join(map(str, plan.seeds))}",
-        "data": f"{plan.data.name}: {splits.num_classes} classes, {images}, {splits.image_size} px",
+        "data": f"{plan.data.title}: {splits.num_classes} classes, {images}, {splits.image_size} px",
         "recipe": ", ".join(f"{name}: {r.epochs} epochs of batch {r.batch_size}" for name, r in plan.recipes),
     }
     if pending:
         lines["time"] = f"about {timedelta(seconds=round(estimate_seconds(pending)))}, from a few training steps"
     for name, line in lines.items():
-        console.print(f"{name:8}{line}", highlight=False, markup=False)
+        say(f"{name:8}{line}")
 
 
 def draw(study: Study, wandb: Mode = "disabled") -> None:
@@ -174,11 +179,11 @@ def draw(study: Study, wandb: Mode = "disabled") -> None:
     steps = summarize(plan, study.results())
     table = study.folder / "results.csv"
     to_frame(steps).to_csv(table, index=False, float_format="%.6g")
-    charts = plot_study(study.folder, f"{plan.ladder} on {plan.data.name}", steps)
+    charts = plot_study(study.folder, f"{plan.ladder} on {plan.data.title}", steps)
     log_summary(study, to_frame(steps), charts, wandb)
     console.print(show_results(steps))
     for file in (table, *charts):
-        console.print(f"wrote {file}", highlight=False, markup=False)
+        say(f"wrote {file}")
 
 
 def print_costs(args: Any) -> int:

@@ -72,7 +72,8 @@ def run_trials(
             except Exception as error:  # noqa: BLE001 - whatever a trial dies of, its siblings go on
                 failures.append((trial, study.save_failure(trial, traceback.format_exc())))
                 outcome = f"failed: {type(error).__name__}: {error}"
-            console.print(f"{number}/{len(trials)}  {describe(trial)}: {outcome}", highlight=False, markup=False)
+            line = f"{number}/{len(trials)}  {describe(trial)}: {outcome}"
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
     return failures
 
 

@@ -119,5 +119,8 @@ def draw_road(steps: Sequence[Step], title: str) -> Figure:
     axes.set_ylabel("top-1 accuracy (%)")
     axes.set_title(f"{title}: the road")
     hint = "hollow: tried, not adopted"
-    figure.legend(loc="outside right upper", frameon=False, handlelength=0, handletextpad=0, markerscale=0, title=hint)
+    if road:
+        figure.legend(
+            loc="outside right upper", frameon=False, handlelength=0, handletextpad=0, markerscale=0, title=hint
+        )
     return figure

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, EMAWeightAveraging
+from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 
 from ablations.study import Epoch, Result, Trial
@@ -107,10 +107,9 @@ def fit(trainer: pl.Trainer, module: PathModule, data: PathData) -> None:
 @quiet_lightning()
 def make_trainer(trial: Trial, callbacks: Sequence[Callback] = (), logger: Logger | None = None) -> pl.Trainer:
     """Lightning's trainer with the trial's options, and none of its own output."""
-    ema = [] if trial.recipe.ema is None else [EMAWeightAveraging(decay=trial.recipe.ema)]
     return pl.Trainer(
         max_epochs=trial.recipe.epochs,
-        callbacks=[*callbacks, *ema],
+        callbacks=[*callbacks],
         logger=logger or False,
         enable_checkpointing=False,
         enable_progress_bar=False,

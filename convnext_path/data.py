@@ -63,6 +63,11 @@ class Data(Frozen):
         if self.std is not None and min(self.std, default=0) <= 0:
             raise ValueError(f"std must be above 0, got {self.std}")
 
+    @property
+    def title(self) -> str:
+        """What people call it: the data set's name, or a folder's."""
+        return Path(str(self.root)).name if self.name == "imagefolder" else self.name
+
 
 class Images(Protocol):
     """Images and their labels: ``images[i]`` is a uint8 tensor of (C, H, W)."""
@@ -142,7 +147,7 @@ def open_digits(data: Data) -> Splits:
     large = torch.nn.functional.interpolate(small, size=32, mode="bilinear", antialias=False)
     images = MemoryImages(large.round().to(torch.uint8), bunch.target)
     train, test = split_off(range(len(images.labels)), images.labels, 360, "digits")
-    return Splits(images, images, train, test, tuple("0123456789"), 32, (0.3053,), (0.3345,))
+    return Splits(images, images, train, test, tuple("0123456789"), 32, (0.3053,), (0.3237,))
 
 
 def open_cifar(data: Data) -> Splits:
@@ -181,7 +186,7 @@ def open_folder(data: Data) -> Splits:
         raise ValueError(f"{val_root} has classes that {root / 'train'} lacks: {', '.join(unknown)}")
     train_images, val_images = find_images(root / "train", classes), find_images(val_root, classes)
     indices = range(len(train_images.labels)), range(len(val_images.labels))
-    size = guess_image_size(train_images)
+    size = 224 if data.name == "imagenet" else guess_image_size(train_images)
     return Splits(train_images, val_images, *indices, classes, size, IMAGENET_MEAN, IMAGENET_STD)
 
 
@@ -227,10 +232,10 @@ def open_data(data: Data) -> Splits:
         ValueError: no images, or not those that were asked for.
     """
     splits = OPENERS[data.name](data)
-    image_size = data.image_size or (224 if data.name == "imagenet" else splits.image_size)
+    channels, image_size = splits.in_channels, data.image_size or splits.image_size
     splits = replace(splits, image_size=image_size, mean=data.mean or splits.mean, std=data.std or splits.std)
-    if len(splits.mean) != len(splits.std):
-        raise ValueError(f"mean and std need a number for each channel, got {splits.mean} and {splits.std}")
+    if not len(splits.mean) == len(splits.std) == channels:
+        raise ValueError(f"mean and std take {channels} numbers each, got {splits.mean} and {splits.std}")
     labels = splits.train.labels
     if data.holdout:
         rest, part = split_off(splits.train_indices, labels, data.holdout, f"holdout {data.holdout}")
@@ -364,4 +369,5 @@ class PathData(pl.LightningDataModule):
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator(),  # the loader draws a seed; not from the global generator
         )

@@ -90,6 +90,8 @@ class Frozen:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """The inverse of :meth:`to_dict`; fields left out take their defaults."""
+        if not isinstance(data, Mapping):
+            raise ValueError(f"{cls.__name__} is made from a mapping of its fields, got {data!r}")
         hints = get_type_hints(cls)
         names = [f.name for f in fields(cls)]
         for name in data:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import Callback, EMAWeightAveraging
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy
@@ -79,6 +80,10 @@ class PathModule(pl.LightningModule):
         """Logits of (N, num_classes) for images of (N, in_channels, H, W)."""
         logits: Tensor = self.net(images.contiguous(memory_format=self.memory_format))
         return logits
+
+    def configure_callbacks(self) -> list[Callback]:
+        """The moving average of the weights, where the recipe asks for one."""
+        return [] if self.recipe.ema is None else [EMAWeightAveraging(decay=self.recipe.ema)]
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         if self.seed is not None:

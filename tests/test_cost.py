@@ -8,7 +8,6 @@ from torchvision.models import convnext_tiny, resnet50
 from ablations.readme import COSTS, count_all
 from ablations.tables import agrees
 from convnext_path import CONVNEXT, LADDERS, Flags, PathNet, cost
-
 from tests.conftest import TINY
 
 

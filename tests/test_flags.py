@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from convnext_path import CONVNEXT, RESNET50, RESNET200, SCALES, Flags, PathNet, Scale
-
 from tests.conftest import TINY
 
 

@@ -8,9 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from convnext_path import CONVNEXT, RESNET50, Flags, PathNet, Scale
-from convnext_path.layers import LayerNorm2d
 from convnext_path.model import Block
-
 from tests.conftest import TINY
 
 FLAG_NAMES = [f.name for f in fields(Flags)]

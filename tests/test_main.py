@@ -1,0 +1,201 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from ablations.__main__ import main
+from ablations.study import Study
+
+SMALL = ["--rungs", "recipe,layer_norm", "--seeds", "1", "--epochs", "1", "--limit-train", "64", "--wandb", "disabled"]
+
+
+def run(folder: Path, *options: str) -> int:
+    return main(["run", *SMALL, "--study", str(folder), *options])
+
+
+def test_a_run_from_nothing_to_chart_and_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "study"
+    assert run(folder) == 0
+    out = capsys.readouterr().out
+    assert "2 trials, 0 done" in out
+    assert "about 0:00:" in out
+    written = sorted(p.name for p in folder.iterdir())
+    assert written == ["accuracy.png", "accuracy.svg", "results.csv", "road.png", "road.svg", "study.json", "trials"]
+    table = pd.read_csv(folder / "results.csv")
+    assert list(table["rung"]) == ["recipe", "layer_norm"]
+    assert table["top1"].between(0, 100).all()
+    records = {file: file.read_bytes() for file in (folder / "trials").iterdir()}
+
+    assert run(folder) == 0
+    assert "2 trials, 2 done" in capsys.readouterr().out
+    assert {file: file.read_bytes() for file in (folder / "trials").iterdir()} == records
+
+    assert run(folder, "--seeds", "0,3", "--flip", "gelu=true") == 0
+    assert "6 trials, 2 done" in capsys.readouterr().out
+    assert {file: file.read_bytes() for file in records} == records
+    assert main(["plot", str(folder)]) == 0
+    assert "gelu on" in capsys.readouterr().out
+
+
+def test_a_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path / "study", "--dry-run") == 0
+    assert "2 trials, 0 done" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_trial_gives_exit_code_1_and_a_chart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ablations import engine
+
+    whole = engine.run_trial
+
+    def fail(trial, *args):
+        if trial.rung == "recipe":
+            raise MemoryError("too small a machine")
+        return whole(trial, *args)
+
+    monkeypatch.setattr(engine, "run_trial", fail)
+    assert run(tmp_path / "study") == 1
+    out = capsys.readouterr().out
+    assert "failed: recipe, seed 0; why:" in out
+    assert "no result" in out
+    monkeypatch.undo()
+    assert run(tmp_path / "study") == 0
+    assert "2 trials, 1 done" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("run --ladder convnext-x", "unknown ladder 'convnext-x' (did you mean convnext-t?)"),
+        ("run --rungs depthwize", "unknown rung 'depthwize' (did you mean depthwise?)"),
+        ("run --data digit", "unknown data set 'digit' (did you mean digits?)"),
+        ("run --recipe imagnet", "unknown recipe 'imagnet' (did you mean imagenet?)"),
+        ("run --wandb ofline", "unknown --wandb mode 'ofline' (did you mean offline?)"),
+        ("run --epoch 3", "unknown option --epoch; did you mean --epochs?"),
+        ("run --trainer.presicion 16", "unknown option --trainer.presicion; did you mean --trainer.precision?"),
+        ("run --xyzzy", "unknown option --xyzzy; see --help"),
+        ("run --epochs 0", "--epochs must be at least 1, got 0"),
+        ("run --epochs many", "--epochs takes int, got many"),
+        ("run --seeds few", "--seeds takes a number of seeds"),
+        ("run --trainer.precision 17", "--trainer.precision takes"),
+        ("run --image-size 31", "image side 31 is too small for rung separate_downsampling, which needs 32"),
+        ("run --data imagefolder --root /nowhere", "no folder /nowhere"),
+        ("cost --ladder convnext-x", "unknown ladder"),
+        ("cost --format xml", "unknown --format 'xml'; allowed: table, csv, json"),
+        ("cost --image-size 8", "--image-size must be at least 32, got 8"),
+        ("plot /nowhere", "/nowhere holds no study"),
+        ("draw", "draw"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    command: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main(command.split())
+    streams = capsys.readouterr()
+    assert stop.value.code == 2
+    assert streams.out == ""
+    assert streams.err.startswith("error: ")
+    assert streams.err.count("\n") == 1
+    assert message in streams.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bad_folders(tmp_path: Path, make_images: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    make_images(tmp_path / "images" / "train")
+    make_images(tmp_path / "images" / "val", "cat dog eel")
+    (tmp_path / "empty").mkdir()
+    for root, message in [("images", "lacks: eel"), ("empty", "has no class folders")]:
+        with pytest.raises(SystemExit) as stop:
+            run(tmp_path / "study", "--data", "imagefolder", "--root", str(tmp_path / root))
+        assert stop.value.code == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "study").exists()
+
+
+def test_another_configuration_in_the_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path / "study") == 0
+    before = (tmp_path / "study" / "study.json").read_bytes()
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        run(tmp_path / "study", "--lr", "0.5")
+    assert stop.value.code == 2
+    assert "recipe.enhanced.lr is 0.002 there and 0.5 here" in capsys.readouterr().err
+    assert (tmp_path / "study" / "study.json").read_bytes() == before
+
+
+def test_config_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["run", *SMALL, "--print_config"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    config = yaml.safe_load(text)
+    assert (config["epochs"], config["rungs"]) == (1, "recipe,layer_norm")
+    file = tmp_path / "config.yaml"
+    file.write_text(text)
+    assert main(["run", "--config", str(file), "--study", str(tmp_path / "study"), "--dry-run"]) == 0
+    assert "2 trials, 0 done" in capsys.readouterr().out
+    file.write_text(text + "epohcs: 3\n")
+    with pytest.raises(SystemExit) as stop:
+        main(["run", "--config", str(file)])
+    assert stop.value.code == 2
+    assert "epohcs" in capsys.readouterr().err
+
+
+def test_costs_in_three_formats(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cost", "--ladder", "convnext-nano", "--format", "json", "--image-size", "32"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert main(["cost", "--ladder", "convnext-nano", "--format", "csv", "--image-size", "32"]) == 0
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert (len(rows), len(lines)) == (17, 18)
+    assert rows[0]["macs_by_operator"]["conv"] > 0
+    assert main(["cost", "--ladder", "convnext-nano"]) == 0
+    assert "ResNet-nano (original recipe)" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_killed_and_started_again_trains_only_what_was_missing(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    options = [*SMALL, "--seeds", "4", "--study", str(folder)]
+    command = [sys.executable, "-m", "ablations", "run", *options]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while len(list(folder.glob("trials/*.json"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    before = {file: file.read_bytes() for file in folder.glob("trials/*.json")}
+    assert 2 <= len(before) < 8
+    done = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert f"8 trials, {len(before)} done" in done
+    assert f"1/{8 - len(before)}  " in done
+    assert {file: file.read_bytes() for file in before} == before
+    assert len(Study(folder).results()) == 8
+
+
+@pytest.mark.slow
+def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
+    options = ["--rungs", "recipe", "--epochs", "500", "--wandb", "disabled", "--study", str(tmp_path / "study")]
+    command = [sys.executable, "-m", "ablations", "run", *options]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "study" / "study.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(3)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on from here" in errors
+    assert "Traceback" not in errors
+    assert list((tmp_path / "study" / "trials").iterdir()) == []

@@ -1,0 +1,99 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ablations.__main__ import make_run_parser
+from ablations.options import check_plan, make_plan, parse_seeds
+from ablations.study import Plan
+from convnext_path import LADDERS, RECIPES
+
+
+def plan_of(*options: str) -> Plan:
+    args: Any = make_run_parser().parse_args(list(options))
+    return make_plan(args)
+
+
+def test_the_default_is_the_whole_nano_ladder_on_digits() -> None:
+    plan = plan_of()
+    assert (plan.ladder, plan.rungs, plan.seeds) == ("convnext-nano", LADDERS["convnext-nano"], (0, 1, 2))
+    assert dict(plan.recipes) == {name: RECIPES["digits"][name] for name in ("original", "enhanced")}
+    assert plan.trainer == ()
+    check_plan(plan)
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"), [(3, (0, 1, 2)), ("1", (0,)), ("5,7", (5, 7)), ("7, 5,7", (5, 7)), ("0,4", (0, 4))]
+)
+def test_seeds(text: int | str, seeds: tuple[int, ...]) -> None:
+    assert parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["abc", "1.5", "-1", "0", "", "1,,2", "1,b", "²"])
+def test_bad_seeds(text: str) -> None:
+    with pytest.raises(ValueError, match="--seeds"):
+        parse_seeds(text)
+
+
+def test_epochs_keep_the_originals_share() -> None:
+    recipes = dict(plan_of("--data", "cifar10", "--epochs", "100").recipes)
+    assert (recipes["enhanced"].epochs, recipes["original"].epochs) == (100, 30)
+    assert recipes["enhanced"].warmup_epochs == pytest.approx(100 * 20 / 300)
+    assert dict(plan_of("--epochs", "1").recipes)["original"].epochs == 1
+
+
+def test_options_reach_recipe_data_and_trainer(tmp_path: Path) -> None:
+    plan = plan_of(
+        *("--ladder", "convnext-b", "--rungs", "gelu,resnet", "--recipe", "imagenet", "--batch-size", "512"),
+        *("--lr", "0.002", "--image-size", "64", "--limit-train", "300", "--mean", "0.5", "--std", "0.25"),
+        *("--trainer.precision", "bf16-mixed", "--trainer.gradient_clip_val", "1.0", "--trainer.accelerator", "cpu"),
+    )
+    recipes = dict(plan.recipes)
+    assert [rung.name for rung in plan.rungs] == ["resnet", "gelu"]
+    assert (recipes["enhanced_b"].drop_path, recipes["enhanced_b"].lr, recipes["original"].lr) == (0.5, 0.002, 0.1)
+    assert {recipe.batch_size for recipe in recipes.values()} == {512}
+    assert (plan.data.image_size, plan.data.limit_train, plan.data.mean, plan.data.std) == (64, 300, (0.5,), (0.25,))
+    assert dict(plan.trainer) == {"precision": "bf16-mixed", "gradient_clip_val": 1.0, "accelerator": "cpu"}
+
+
+def test_flip_adds_a_rung_beside_the_last() -> None:
+    plan = plan_of("--rungs", "recipe", "--flip", "kernel_size=7")
+    assert [rung.name for rung in plan.rungs] == ["recipe", "recipe/kernel_size=7"]
+    assert plan.rungs[1].flags.kernel_size == 7
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--ladder convnext-s", "unknown ladder 'convnext-s'.*allowed: convnext-t, convnext-b, convnext-nano"),
+        ("--rungs gelu,lego", "unknown rung 'lego'"),
+        ("--data cifar", "unknown data set 'cifar'.*cifar10"),
+        ("--recipe fancy", "unknown recipe 'fancy'; allowed: imagenet, cifar, digits"),
+        ("--epochs 0", "--epochs must be at least 1, got 0"),
+        ("--batch-size 0", "batch_size must be at least 1"),
+        ("--lr 0", "lr must be"),
+        ("--flip gelo=true", "did you mean gelu"),
+        ("--flip gelu", "--flip takes FLAG=VALUE"),
+        ("--flip kernel_size=4", "one of 3, 5, 7, 9, 11"),
+        ("--data imagefolder", "needs a root"),
+        ("--mean red", "--mean takes numbers"),
+    ],
+)
+def test_bad_options(options: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        plan_of(*options.split())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--image-size 16", "image side 16 is too small for rung separate_downsampling, which needs 32"),
+        ("--data imagefolder --root /nowhere", "no folder /nowhere"),
+        ("--batch-size 2000", "batch_size is 2000, but there are 1437"),
+        ("--trainer.accelerator abacus", "abacus"),
+        ("--limit-train 3", "limit_train 3"),
+    ],
+)
+def test_what_only_a_closer_look_finds(options: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_plan(plan_of(*options.split()))

@@ -1,0 +1,81 @@
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from matplotlib import colors
+from PIL import Image
+
+from ablations.plot import BAR, ROAD, axis_limits, draw_road, draw_steps, plot_study
+from ablations.study import Plan
+from ablations.tables import Step, summarize
+from convnext_path import LADDERS
+from tests.test_study import fake_result
+
+
+@pytest.fixture
+def steps(plan: Plan) -> list[Step]:
+    recipes = tuple((name, plan.recipes[0][1]) for name in ("original", "enhanced"))
+    plan = replace(plan, rungs=LADDERS["convnext-nano"], recipes=recipes)
+    scores = {rung.name: 80.0 + i / 2 for i, rung in enumerate(plan.rungs)}
+    results = [fake_result(t, scores[t.rung] + t.seed) for t in plan.trials() if t.rung != "gelu"]
+    return summarize(plan, results)
+
+
+def test_writes_whole_files(tmp_path: Path, steps: list[Step]) -> None:
+    files = plot_study(tmp_path, "nano on digits", steps)
+    assert sorted(f.name for f in files) == ["accuracy.png", "accuracy.svg", "road.png", "road.svg"]
+    for file in files:
+        if file.suffix == ".png":
+            with Image.open(file) as image:
+                assert image.width >= 1000
+        else:
+            ET.parse(file)
+    again = plot_study(tmp_path / "..", "nano on digits", steps)
+    assert files[1].read_bytes() == again[1].read_bytes()  # no date, no random names
+
+
+def test_a_bar_a_step_in_order_tried_ones_hatched(steps: list[Step]) -> None:
+    axes = draw_steps(steps, "title").axes[0]
+    low, _ = axis_limits(steps)
+    bars = list(axes.patches)
+    shown = [step for step in steps if step.results]
+    assert [bar.get_x() + bar.get_width() for bar in bars] == pytest.approx([step.top1 for step in shown])
+    assert all(bar.get_x() == low for bar in bars)
+    assert [bool(bar.get_hatch()) for bar in bars] == [not step.rung.adopted for step in shown]
+    assert [label.get_text() for label in axes.get_yticklabels()] == [step.rung.title for step in steps]
+    texts = [text.get_text() for text in axes.texts]
+    assert {"Macro design", "ResNeXt", "Large kernel", "Micro design", "MACs", "  no result"} <= set(texts)
+    assert texts.count("7M") == len(shown)
+
+
+def test_the_road_goes_through_adopted_steps(steps: list[Step]) -> None:
+    axes = draw_road(steps, "title").axes[0]
+    line = axes.lines[0]
+    adopted = [step.top1 for step in steps if step.rung.adopted and step.results]
+    assert list(line.get_ydata()) == pytest.approx(adopted)
+
+
+def test_one_step_and_none() -> None:
+    rung = LADDERS["convnext-nano"][0]
+    empty = [Step(rung, (), float("nan"))]
+    assert axis_limits(empty) == (0.0, 100.0)
+    draw_steps(empty, "title")
+    draw_road(empty, "title")
+
+
+@pytest.mark.parametrize("values", [(95.0, 95.0), (95.1, 97.3), (10.0, 99.0), (0.0, 0.4), (99.9, 100.0)])
+def test_axis_limits_hold_the_values(values: tuple[float, float], steps: list[Step]) -> None:
+    two = [replace(steps[0], results=tuple(replace(steps[0].results[0], top1=v) for v in values))]
+    low, high = axis_limits(two)
+    assert 0 <= low <= min(values) <= max(values) <= high <= 100
+    assert low < high
+
+
+def test_colours_differ_in_grey() -> None:
+    def grey(colour: str) -> float:
+        red, green, blue = colors.to_rgb(colour)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    assert abs(grey(BAR) - grey(ROAD)) > 0.05
+    assert 1 - grey(BAR) > 0.4

@@ -1,0 +1,111 @@
+"""The repository as a whole: set-up files agree, imports run one way, what is generated is current."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+from ablations.readme import BEGIN, COSTS, README, ROOT, fill, path_table
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def read_pins() -> dict[str, str]:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    assert all(re.fullmatch(r"==[^*]+", str(pin.specifier)) and pin.url is None for pin in pins)
+    return {canonical(pin.name): str(pin.specifier).removeprefix("==") for pin in pins}
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_every_requirement_is_pinned_within_its_range() -> None:
+    pins = read_pins()
+    wanted = [Requirement(text) for text in (*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"])]
+    assert len(wanted) > 10
+    for requirement in wanted:
+        assert requirement.specifier.contains(pins[canonical(requirement.name)]), requirement
+
+
+def test_environment_yml_has_the_same_pins() -> None:
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    (python,) = [text for text in environment["dependencies"] if str(text).startswith("python=")]
+    assert SpecifierSet(PROJECT["requires-python"]).contains(python.removeprefix("python="))
+    (pip,) = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
+    assert pip == ["--constraint constraints.txt", "--editable .[dev]"]
+
+
+def test_make_help_lists_the_targets() -> None:
+    out = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert {"ladder", "test", "lint", "cost", "plot", "setup"} <= {line.split()[0] for line in out.splitlines()}
+
+
+def imports_of(file: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "convnext_path").glob("*.py")), ids=lambda file: file.name)
+def test_the_package_knows_nothing_of_studies_or_charts(file: Path) -> None:
+    roots = {name.split(".")[0] for name in imports_of(file)}
+    assert not roots & {"ablations", "wandb", "matplotlib", "pandas", "rich"}
+
+
+@pytest.mark.parametrize(
+    ("name", "never"),
+    [
+        ("flags", "model module data recipe ladder cost convert"),
+        ("layers", "flags model module data recipe ladder"),
+        ("ladder", "model module data recipe cost"),
+        ("model", "module data recipe ladder cost convert"),
+        ("recipe", "model module data ladder"),
+        ("data", "model module ladder"),
+    ],
+)
+def test_imports_run_one_way(name: str, never: str) -> None:
+    imported = imports_of(ROOT / "convnext_path" / f"{name}.py")
+    assert not imported & {f"convnext_path.{other}" for other in never.split()}
+
+
+def test_importing_the_package_loads_neither_wandb_nor_matplotlib() -> None:
+    code = "import sys, convnext_path; print(sorted({'wandb', 'matplotlib', 'fvcore', 'ablations'} & set(sys.modules)))"
+    out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert out.strip() == "[]"
+
+
+def test_the_readmes_table_is_current() -> None:
+    """The oracle itself is checked in test_cost.py."""
+    text = README.read_text()
+    assert BEGIN in text
+    assert fill(text, path_table(json.loads(COSTS.read_text()))) == text
+
+
+def test_the_readmes_links_lead_somewhere() -> None:
+    links = re.findall(r"\]\((?!http|#)([^)#]+)\)", README.read_text())
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_results_hold_no_data_and_stay_small() -> None:
+    command = ["git", "-C", str(ROOT), "ls-files", "results"]
+    listing = subprocess.run(command, capture_output=True, text=True, check=False)
+    if listing.returncode:
+        pytest.skip("not a git checkout")
+    files = [ROOT / name for name in listing.stdout.splitlines()]
+    assert sum(file.stat().st_size for file in files if file.exists()) < 10e6
+    assert {file.suffix for file in files} <= {".csv", ".json", ".md", ".png", ".svg", ".txt"}

@@ -1,0 +1,122 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ablations.study import Epoch, Plan, Result, Study, Trial
+from convnext_path import LADDERS, Cost
+from convnext_path.ladder import flip
+
+
+def fake_result(trial: Trial, top1: float = 90.0) -> Result:
+    cost = Cost(100, (("conv", 7_000_000), ("linear", 500), ("layer_norm", 20)), 50)
+    curve = (Epoch(1, 0.001, 2.0), Epoch(2, 0.0, 1.0, 0.5, top1, 99.0))
+    return Result(trial, cost, top1, 99.0, curve, 1.5, 1000.0, 10**9, (("python", "3.12"), ("threads", 2)))
+
+
+def test_records_round_trip(trial: Trial) -> None:
+    result = fake_result(trial)
+    assert Result.from_dict(json.loads(json.dumps(result.to_dict()))) == result
+
+
+def test_the_id_hashes_what_changes_the_outcome(trial: Trial) -> None:
+    same = replace(trial, ladder="another", rung="name")
+    others = [
+        replace(trial, seed=5),
+        replace(trial, flags=replace(trial.flags, gelu=True)),
+        replace(trial, scale=replace(trial.scale, width=5)),
+        replace(trial, recipe=replace(trial.recipe, lr=1.0)),
+        replace(trial, data=replace(trial.data, limit_train=99)),
+        replace(trial, trainer=(("precision", "bf16-mixed"),)),
+    ]
+    assert same.id == trial.id
+    assert len({trial.id, *(other.id for other in others)}) == 7
+
+
+def test_trials_go_seed_by_seed(plan: Plan) -> None:
+    trials = [(t.rung, t.seed) for t in plan.trials()]
+    assert trials == [("recipe", 0), ("layer_norm", 0), ("recipe", 1), ("layer_norm", 1)]
+
+
+def test_a_study_keeps_its_records(tmp_path: Path, plan: Plan) -> None:
+    study = Study(tmp_path / "study")
+    assert study.merge(plan) == plan
+    assert study.done() == set()
+    assert not study.folder.exists()
+    study.begin(plan)
+    first, second, *_ = plan.trials()
+    study.save(fake_result(second))
+    study.save(fake_result(first, 80.0))
+    assert study.done() == {first, second}
+    assert [r.top1 for r in Study(study.folder).results()] == [80.0, 90.0]
+    assert sorted(p.name for p in study.trials.iterdir()) == sorted(f"{t.id}.json" for t in (first, second))
+
+
+def test_failures_are_kept_until_the_trial_succeeds(tmp_path: Path, plan: Plan, trial: Trial) -> None:
+    study = Study(tmp_path)
+    study.begin(plan)
+    file = study.save_failure(trial, "it broke")
+    assert "it broke" in file.read_text()
+    assert study.done() == set()
+    study.save(fake_result(trial))
+    assert not file.exists()
+
+
+def test_seeds_and_rungs_may_be_added(tmp_path: Path, plan: Plan) -> None:
+    study = Study(tmp_path)
+    small = replace(plan, rungs=plan.rungs[1:], seeds=(1,))
+    study.begin(small)
+    study.save(fake_result(small.trials()[0]))
+    mine = flip(plan.rungs[-1], "kernel_size", 3)
+    grown = study.merge(replace(plan, rungs=(*plan.rungs[:1], mine), seeds=(0,)))
+    assert [r.name for r in grown.rungs] == ["recipe", "layer_norm", "layer_norm/kernel_size=3"]
+    assert grown.seeds == (0, 1)
+    study.begin(grown)
+    assert len(study.results()) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"ladder": "convnext-t"}, "ladder is 'convnext-nano' there and 'convnext-t' here"),
+        ({"trainer": (("precision", "bf16-mixed"),)}, "trainer.precision is None there and 'bf16-mixed' here"),
+    ],
+)
+def test_another_configuration_is_refused(tmp_path: Path, plan: Plan, change: dict, message: str) -> None:
+    study = Study(tmp_path)
+    study.begin(plan)
+    with pytest.raises(ValueError, match=message):
+        study.merge(replace(plan, **change))
+
+
+def test_another_recipe_data_or_rung_is_refused(tmp_path: Path, plan: Plan) -> None:
+    study = Study(tmp_path)
+    study.begin(plan)
+    name, recipe = plan.recipes[0]
+    for other, message in [
+        (replace(plan, recipes=((name, recipe.with_epochs(7)),)), "recipe.enhanced.epochs is 1 there and 7 here"),
+        (replace(plan, data=replace(plan.data, limit_train=99)), "data.limit_train is 100 there and 99 here"),
+        (replace(plan, rungs=LADDERS["convnext-nano"]), "rung.recipe.scale.*there"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            study.merge(other)
+
+
+def test_a_folder_of_other_things_is_left_alone(tmp_path: Path, plan: Plan) -> None:
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(ValueError, match="holds no study; name another"):
+        Study(tmp_path).merge(plan)
+    with pytest.raises(ValueError, match="holds no study"):
+        Study(tmp_path).plan()
+
+
+def test_a_broken_record_is_named(tmp_path: Path, plan: Plan, trial: Trial) -> None:
+    study = Study(tmp_path)
+    study.begin(plan)
+    study.save(fake_result(trial))
+    record = study.trials / f"{trial.id}.json"
+    for content in ("", "{", "[]", '{"trial": 3}'):
+        record.write_text(content)
+        with pytest.raises(ValueError, match=f"{trial.id}.json is no record"):
+            study.results()

@@ -1,0 +1,114 @@
+import json
+import logging
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ablations.engine import Bars, run_and_save
+from ablations.plot import plot_study
+from ablations.study import Plan, Study
+from ablations.tables import summarize, to_frame
+from ablations.tracking import finish_run, log_summary, make_logger
+from tests.test_engine import make_console
+from tests.test_study import fake_result
+
+
+@pytest.fixture
+def study(tmp_path: Path, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> Study:
+    for name in ("DATA_DIR", "CACHE_DIR", "CONFIG_DIR", "ARTIFACT_DIR"):
+        monkeypatch.setenv(f"WANDB_{name}", str(tmp_path / "elsewhere"))
+    study = Study(tmp_path / "study")
+    study.begin(plan)
+    return study
+
+
+def read_runs(study: Study) -> list[dict[str, Any]]:
+    """What offline runs hold, merged over their records, as W&B's own reader tells it."""
+    runs = []
+    for file in sorted(study.folder.glob("wandb/offline-run-*/run-*.wandb")):
+        command = [str(Path(sys.executable).parent / "wandb"), "leet", "inspect", "--json", str(file)]
+        lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+        records = [json.loads(line) for line in lines if line.startswith("{")]
+        run: dict[str, Any] = next(r["run"] for r in records if r["type"] == "run")
+        run["config"] = {
+            k: v
+            for r in records
+            for k, v in (r.get("config") or r.get("run", {}).get("config", {})).get("update", {}).items()
+        }
+        run["history"] = [r["history"]["item"] for r in records if r["type"] == "history"]
+        run["summary"] = {k: v for r in records if r["type"] == "summary" for k, v in r["summary"]["update"].items()}
+        run["exit_code"] = next(r["exit"].get("exit_code", 0) for r in records if r["type"] == "exit")
+        runs.append(run)
+    return runs
+
+
+def test_an_offline_run_holds_the_trial(study: Study, plan: Plan) -> None:
+    trial = plan.trials()[1]
+    result = run_and_save(study, trial, "offline", 0, Bars(make_console(), [trial]))
+    (run,) = read_runs(study)
+    assert (run["run_group"], run["job_type"], run["display_name"]) == ("study", "layer_norm", "layer_norm-seed0")
+    assert {"convnext-nano", "layer_norm", "digits", "seed0"} <= set(run["tags"])
+    assert run["config"]["flags"] == trial.flags.to_dict()
+    assert run["config"]["recipe"]["lr"] == trial.recipe.lr
+    assert (run["config"]["trial"], run["config"]["seed"]) == (trial.id, 0)
+    assert run["summary"]["top1"] == pytest.approx(result.top1)
+    assert run["summary"]["macs"] == result.cost.paper_macs
+    logged = {name for item in run["history"] for name in item}
+    assert {"train/loss", "val/loss", "val/top1", "val/top5", "lr"} <= logged
+    assert run["exit_code"] == 0
+
+
+def test_the_summary_run_holds_table_and_charts(study: Study, plan: Plan) -> None:
+    steps = summarize(plan, [fake_result(trial) for trial in plan.trials()])
+    charts = plot_study(study.folder, "title", steps)
+    log_summary(study, to_frame(steps), charts, "offline")
+    (run,) = read_runs(study)
+    assert (run["run_group"], run["job_type"]) == ("study", "summary")
+    (item,) = run["history"]
+    kinds = [item[f"{name}._type"] for name in ("results", "charts/accuracy", "charts/road")]
+    assert kinds == ["table-file", "image-file", "image-file"]
+    assert item["results.nrows"] == 2
+
+
+def test_disabled_leaves_nothing(study: Study, plan: Plan) -> None:
+    trial = plan.trials()[0]
+    run_and_save(study, trial, "disabled", 0, Bars(make_console(), [trial]))
+    log_summary(study, to_frame([]), [], "disabled")
+    assert not (study.folder / "wandb").exists()
+
+
+@pytest.mark.parametrize("method", ["_start", "log_metrics", "finish"])
+def test_a_failing_logger_costs_no_trial(
+    study: Study, plan: Plan, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, method: str
+) -> None:
+    import wandb
+
+    from ablations import tracking
+
+    def fail(*args: object, **kwargs: object) -> None:
+        raise OSError("the server is on fire")
+
+    if method == "_start":
+        monkeypatch.setattr(tracking, "_start", fail)
+    else:
+        monkeypatch.setattr(wandb.Run, {"log_metrics": "log"}.get(method, method), fail)
+    trial = replace(plan.trials()[0], seed=4)
+    study.begin(replace(plan, seeds=(4,)))
+    with caplog.at_level(logging.WARNING):
+        run_and_save(study, trial, "offline", 0, Bars(make_console(), [trial]))
+    assert study.done() == {trial}
+    assert "the server is on fire" in caplog.text
+    monkeypatch.undo()
+    wandb.teardown()
+
+
+def test_a_failed_trial_is_marked(study: Study, plan: Plan) -> None:
+    logger = make_logger(study, plan.trials()[0], "offline")
+    assert logger is not None
+    finish_run(logger, None)
+    (run,) = read_runs(study)
+    assert run["exit_code"] == 1
