@@ -21,7 +21,7 @@ from ablations.study import Plan, Study, Trial
 from ablations.tables import cost_rows, count_costs, show_costs, show_results, summarize, to_frame
 from ablations.tracking import MODES, Mode, log_summary
 from convnext_path import LADDERS, RECIPES
-from convnext_path.data import open_data
+from convnext_path.datasets import open_data
 from convnext_path.frozen import at_least, choose
 
 FORMATS = ("table", "csv", "json")

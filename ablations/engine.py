@@ -15,7 +15,7 @@ from ablations.run import make_trainer, run_trial, trial_cost
 from ablations.study import Epoch, Result, Study, Trial
 from ablations.tracking import Mode, finish_run, make_logger
 from convnext_path import PathModule
-from convnext_path.data import Data, open_data
+from convnext_path.datasets import Data, open_data
 
 Failure = tuple[Trial, Path]
 

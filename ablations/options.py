@@ -12,7 +12,8 @@ from pytorch_lightning import Trainer
 from ablations.run import TRAINER, make_trainer
 from ablations.study import Options, Plan
 from convnext_path import LADDERS, RECIPES, Recipe, Rung
-from convnext_path.data import Data, PathData
+from convnext_path.data import PathData
+from convnext_path.datasets import Data
 from convnext_path.frozen import at_least, choose
 from convnext_path.ladder import flip, select_rungs
 

@@ -2,19 +2,12 @@
 
 import logging
 import math
-import os
-import platform
-import resource
-import subprocess
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -22,9 +15,11 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 
+from ablations.machine import environment, peak_memory, reset_peak_memory
 from ablations.study import Epoch, Result, Trial
 from convnext_path import Cost, PathModule, PathNet, cost
-from convnext_path.data import PathData, open_data
+from convnext_path.data import PathData
+from convnext_path.datasets import open_data
 
 #: Lightning's options that differ here, unless a trial says otherwise.
 TRAINER: dict[str, Any] = {"devices": 1, "num_sanity_val_steps": 0}
@@ -165,57 +160,3 @@ class Curve(Callback):
     def complete_last(self) -> None:
         """Give the last epoch what validation found."""
         self.epochs[-1] = replace(self.epochs[-1], val_loss=self.val_loss, top1=self.top1, top5=self.top5)
-
-
-def reset_peak_memory() -> None:
-    """Start peak memory anew: on the GPU, and of this process where the system can (Linux)."""
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-    elif os.path.exists("/proc/self/clear_refs"):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def peak_memory() -> int:
-    """Bytes: the most that was allocated on the GPU, or resident in this process, libraries included."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    if os.path.exists("/proc/self/status"):
-        status = Path("/proc/self/status").read_text()
-        return 1024 * int(status.split("VmHWM:")[1].split()[0])
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
-
-
-def environment(device: torch.device) -> dict[str, object]:
-    """What a record says of where it was made: versions, hardware, threads, commit."""
-    packages = ("torch", "torchvision", "pytorch-lightning", "numpy")
-    return {
-        "python": platform.python_version(),
-        **{name: version(name) for name in packages},
-        "commit": git_commit(),
-        "system": platform.platform(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "processor": processor_name(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-    }
-
-
-@cache
-def git_commit() -> str:
-    """The commit of the working tree, ``-dirty`` where it was changed since; empty outside a repository."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-
-
-@cache
-def processor_name() -> str:
-    """The processor as the system names it."""
-    if os.path.exists("/proc/cpuinfo"):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()

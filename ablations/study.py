@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from convnext_path.cost import Cost
-from convnext_path.data import Data
+from convnext_path.datasets import Data
 from convnext_path.flags import Flags, Scale
 from convnext_path.frozen import Frozen
 from convnext_path.ladder import LADDERS, Rung

@@ -1,7 +1,8 @@
 """The road from ResNet to ConvNeXt: a network of flags, its ladders, costs, recipes and training."""
 
 from convnext_path.cost import Cost, cost
-from convnext_path.data import Data, PathData
+from convnext_path.data import PathData
+from convnext_path.datasets import Data
 from convnext_path.flags import CONVNEXT, NANO, RESNET50, RESNET200, SCALES, Flags, Scale
 from convnext_path.ladder import LADDERS, Rung
 from convnext_path.model import PathNet

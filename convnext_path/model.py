@@ -115,6 +115,24 @@ def out_channels(flags: Flags, width: int) -> int:
     return width if flags.inverted_bottleneck else 4 * width
 
 
+def make_stage(
+    flags: Flags, inputs: int, width: int, stride: int, layer_scale: float | None, drop_paths: list[float]
+) -> nn.Sequential:
+    """From (N, inputs, H, W) to (N, outputs, H/s, W/s): a block for each rate of stochastic depth.
+
+    The stride is the first block's, or with ``separate_downsampling`` that of a convolution before it.
+    """
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    outputs = out_channels(flags, width)
+    if flags.separate_downsampling and stride > 1:
+        layers["downsampling"] = make_downsampling(flags, inputs, outputs)
+        inputs, stride = outputs, 1
+    for j, drop_path in enumerate(drop_paths):
+        layers[f"block{j}"] = Block(flags, inputs, width, stride, layer_scale, drop_path)
+        inputs, stride = outputs, 1
+    return nn.Sequential(layers)
+
+
 class PathNet(nn.Module):
     """Any point of the road: (N, in_channels, H, W) to logits (N, num_classes).
 
@@ -150,21 +168,13 @@ class PathNet(nn.Module):
         within("drop_path", drop_path, 0.0, 1.0)
         self.flags, self.scale = flags, scale
         width, depths = scale.choose_width(flags), scale.choose_depths(flags)
-        drop_paths = iter(torch.linspace(0, drop_path, sum(depths), device="cpu").tolist())
+        rates = iter(torch.linspace(0, drop_path, sum(depths), device="cpu").tolist())
         self.stem = make_stem(flags, in_channels, width)
-        stages: list[nn.Module] = []
-        channels = width
+        stages, channels = [], width
         for i, depth in enumerate(depths):
-            stage: OrderedDict[str, nn.Module] = OrderedDict()
-            outputs = out_channels(flags, width * 2**i)
-            stride = 1 if i == 0 else 2
-            if flags.separate_downsampling and i > 0:
-                stage["downsampling"] = make_downsampling(flags, channels, outputs)
-                channels, stride = outputs, 1
-            for j in range(depth):
-                stage[f"block{j}"] = Block(flags, channels, width * 2**i, stride, layer_scale, next(drop_paths))
-                channels, stride = outputs, 1
-            stages.append(nn.Sequential(stage))
+            drop_paths = [next(rates) for _ in range(depth)]
+            stages.append(make_stage(flags, channels, width * 2**i, 1 if i == 0 else 2, layer_scale, drop_paths))
+            channels = out_channels(flags, width * 2**i)
         self.stages = nn.Sequential(*stages)
         self.norm = make_norm(flags, channels) if flags.separate_downsampling else nn.Identity()
         self.head = nn.Linear(channels, num_classes)

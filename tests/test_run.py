@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ablations.run import DivergenceError, peak_memory, reset_peak_memory, run_trial, trial_cost
+from ablations.run import DivergenceError, run_trial, trial_cost
 from ablations.study import Epoch, Result, Trial
 
 
@@ -45,13 +45,3 @@ def test_the_last_epoch_is_validated_whatever_the_interval(trial: Trial) -> None
 def test_a_loss_that_is_no_number_ends_the_trial(trial: Trial) -> None:
     with pytest.raises(DivergenceError, match="training loss nan in epoch 1"):
         run_trial(replace(trial, recipe=replace(trial.recipe, lr=1e30, warmup_epochs=0.0)))
-
-
-def test_peak_memory_is_of_this_trial() -> None:
-    reset_peak_memory()
-    before = peak_memory()
-    block = torch.ones(100_000_000, dtype=torch.uint8)
-    assert peak_memory() - before > 50_000_000
-    del block
-    reset_peak_memory()
-    assert peak_memory() - before < 50_000_000
