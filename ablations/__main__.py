@@ -96,7 +96,12 @@ def make_run_parser() -> Parser:
     add("--mean", type=str | None, default=None, help="of the channels, comma-separated (default: the data set's own)")
     add("--std", type=str | None, default=None, help="likewise")
     add("--recipe", type=str | None, default=None, help=f"one of {', '.join(RECIPES)} (default: the data set's)")
-    add("--epochs", type=int | None, default=None, help="of the enhanced recipe; the original keeps its share of it")
+    add(
+        "--epochs",
+        type=int | None,
+        default=None,
+        help="of the enhanced recipe; the original keeps its proportion to it",
+    )
     add("--batch-size", type=int | None, default=None, help="the learning rate is scaled to it")
     add("--lr", type=float | None, default=None, help="of the enhanced recipe at its own batch size")
     add("--seeds", type=int | str, default=3, help="3 means 0, 1, 2; 5,7 means those")

@@ -108,9 +108,9 @@ def draw_road(steps: Sequence[Step], title: str) -> Figure:
         if not step.results:
             continue
         face, ink = (ROAD, "white") if step.rung.adopted else ("white", INK)
-        label = f"{number:>2}  {step.rung.title}"
-        axes.plot(step.macs, step.top1, "o", ms=15, mfc=face, mec=INK, zorder=2, label=label)
-        axes.text(step.macs, step.top1, f"{number}", ha="center", va="center_baseline", size=9, color=ink, zorder=3)
+        label = f"{number:\u2007>2}  {step.rung.title}"  # a space as wide as a digit
+        axes.plot(step.macs, step.top1, "o", ms=13, mfc=face, mec=INK, zorder=2, label=label)
+        axes.text(step.macs, step.top1, f"{number}", ha="center", va="center_baseline", size=8, color=ink, zorder=3)
         base = next((s for s in reversed(road) if steps.index(s) < number - 1), None)
         if base and not step.rung.adopted:
             axes.plot([base.macs, step.macs], [base.top1, step.top1], ":", color=INK, lw=1, zorder=1)

@@ -1,7 +1,7 @@
 """One LightningModule for every rung: a network of flags, trained by a recipe."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import pytorch_lightning as pl
 import torch
@@ -13,8 +13,11 @@ from torchvision.transforms import v2
 
 from convnext_path.data import mix_seed
 from convnext_path.flags import RESNET50, Flags, Scale
+from convnext_path.frozen import Frozen
 from convnext_path.model import PathNet
 from convnext_path.recipe import ENHANCED, Recipe
+
+Config = TypeVar("Config", bound=Frozen)
 
 
 class PathModule(pl.LightningModule):
@@ -43,9 +46,7 @@ class PathModule(pl.LightningModule):
         channels_last: bool = True,
     ) -> None:
         super().__init__()
-        flags = flags if isinstance(flags, Flags) else Flags.from_dict(flags)
-        scale = scale if isinstance(scale, Scale) else Scale.from_dict(scale)
-        recipe = recipe if isinstance(recipe, Recipe) else Recipe.from_dict(recipe)
+        flags, scale, recipe = restore(Flags, flags), restore(Scale, scale), restore(Recipe, recipe)
         self.recipe, self.seed, self.num_classes = recipe, seed, num_classes
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         # Plain dicts, so that a checkpoint loads without trusting any class in it.
@@ -60,16 +61,8 @@ class PathModule(pl.LightningModule):
                 "channels_last": channels_last,
             }
         )
-        net = PathNet(
-            flags,
-            scale,
-            num_classes,
-            in_channels,
-            recipe.layer_scale,
-            recipe.drop_path,
-            recipe.init,
-            recipe.init_std,
-        )
+        by_recipe = (recipe.layer_scale, recipe.drop_path, recipe.init, recipe.init_std)
+        net = PathNet(flags, scale, num_classes, in_channels, *by_recipe)
         self.net = net.to(memory_format=self.memory_format)
         self.top1 = MulticlassAccuracy(num_classes, top_k=1, average="micro")
         self.top5 = MulticlassAccuracy(num_classes, top_k=min(5, num_classes), average="micro")
@@ -125,6 +118,11 @@ class PathModule(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         self.log("lr", self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
+
+
+def restore(kind: type[Config], value: Config | Mapping[str, Any]) -> Config:
+    """A frozen value, or the one that its dict stands for."""
+    return value if isinstance(value, kind) else kind.from_dict(cast(Mapping[str, Any], value))
 
 
 def weight_decay_groups(net: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:

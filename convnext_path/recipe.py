@@ -2,7 +2,8 @@
 
 ``original`` is the reference ResNet recipe, ``enhanced`` the paper's (Liu et al., arXiv 2201.03545v2, section
 2.1 and Table 5): the first step of every ladder. The presets for CIFAR and digits keep the same parts, with
-strengths that suit small images and short trainings.
+strengths that suit small images and short trainings; there both recipes train equally long, since 90 epochs in
+300 still train a network, and 3 in 10 hardly do.
 """
 
 import math
@@ -130,7 +131,7 @@ def make_family(original: Recipe, enhanced: Recipe) -> dict[str, Recipe]:
 RECIPES: dict[str, dict[str, Recipe]] = {
     "imagenet": make_family(ORIGINAL, ENHANCED),
     "cifar": make_family(
-        replace(ORIGINAL.with_epochs(9), batch_size=128, weight_decay=5e-4, crop_area=0.4, crop_ratio=1.0),
+        replace(ORIGINAL.with_epochs(30), batch_size=128, weight_decay=5e-4, crop_area=0.4, crop_ratio=1.0),
         replace(
             ENHANCED.with_epochs(30),
             batch_size=128,
@@ -149,7 +150,7 @@ RECIPES: dict[str, dict[str, Recipe]] = {
         ),
     ),
     "digits": make_family(
-        replace(ORIGINAL.with_epochs(3), batch_size=64, crop_area=0.6, flip=0.0, crop_ratio=1.0),
+        replace(ORIGINAL.with_epochs(5), batch_size=64, crop_area=0.6, flip=0.0, crop_ratio=1.0),
         replace(
             ENHANCED.with_epochs(5),
             batch_size=64,

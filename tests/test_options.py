@@ -36,10 +36,11 @@ def test_bad_seeds(text: str) -> None:
 
 
 def test_epochs_keep_the_originals_share() -> None:
-    recipes = dict(plan_of("--data", "cifar10", "--epochs", "100").recipes)
+    recipes = dict(plan_of("--recipe", "imagenet", "--epochs", "100").recipes)
     assert (recipes["enhanced"].epochs, recipes["original"].epochs) == (100, 30)
     assert recipes["enhanced"].warmup_epochs == pytest.approx(100 * 20 / 300)
-    assert dict(plan_of("--epochs", "1").recipes)["original"].epochs == 1
+    recipes = dict(plan_of("--recipe", "imagenet", "--epochs", "1").recipes)
+    assert recipes["original"].epochs == 1
 
 
 def test_options_reach_recipe_data_and_trainer(tmp_path: Path) -> None:
