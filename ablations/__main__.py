@@ -31,6 +31,7 @@ OURS = {
     "barebones", "callbacks", "default_root_dir", "enable_autolog_hparams", "enable_checkpointing",
     "enable_model_summary", "enable_progress_bar", "fast_dev_run", "logger", "max_epochs", "max_steps", "max_time",
     "min_epochs", "min_steps", "model_registry", "plugins", "profiler", "reload_dataloaders_every_n_epochs",
+    "overfit_batches", "limit_test_batches", "limit_predict_batches",
 }  # fmt: skip
 
 console = Console()
@@ -105,6 +106,7 @@ def make_run_parser() -> Parser:
     add("--batch-size", type=int | None, default=None, help="the learning rate is scaled to it")
     add("--lr", type=float | None, default=None, help="of the enhanced recipe at its own batch size")
     add("--seeds", type=int | str, default=3, help="3 means 0, 1, 2; 5,7 means those")
+    add("--precision", type=str | None, default=None, help="short for --trainer.precision, such as bf16-mixed")
     add("--study", type=str | None, default=None, help="folder of the results (default: results/LADDER-DATA)")
     add("--wandb", type=str, default="offline", help=f"one of {', '.join(MODES)}")
     add(
@@ -144,17 +146,17 @@ def run(args: Any) -> int:
     try:
         choose("--wandb mode", args.wandb, MODES)
         plan = make_plan(args)
+        study = Study(args.study or f"results/{plan.ladder}-{plan.data.title}")
+        merged, pending = study.merge(plan), study.pending(plan)
         check_plan(plan)
-        study = Study(args.study or f"results/{plan.ladder}-{plan.data.name}")
-        merged, done = study.merge(plan), study.done()
-    except ValueError as error:
+        workers = default_workers(plan.data) if args.loader_workers is None else args.loader_workers
+        at_least("--loader-workers", workers, 0)
+        show_plan(plan, study, pending)
+        if args.dry_run:
+            return 0
+        study.begin(merged)
+    except (ValueError, OSError) as error:
         fail(error)
-    pending = [trial for trial in plan.trials() if trial not in done]
-    show_plan(plan, study, pending)
-    if args.dry_run:
-        return 0
-    study.begin(merged)
-    workers = default_workers(plan.data) if args.loader_workers is None else args.loader_workers
     failures = run_trials(study, pending, console, args.wandb, workers)
     draw(study, args.wandb if pending else "disabled")
     for trial, file in failures:

@@ -118,5 +118,7 @@ def time_step(trial: Trial) -> float:
     for _ in range(2):
         start = time.perf_counter()
         torch.autograd.backward(F.cross_entropy(module(images), labels))
+        if device.type != "cpu":
+            torch.accelerator.synchronize(device)
         seconds = time.perf_counter() - start
     return seconds / batch

@@ -14,7 +14,7 @@ from ablations.study import Options, Plan
 from convnext_path import LADDERS, RECIPES, Recipe, Rung
 from convnext_path.data import PathData
 from convnext_path.datasets import Data
-from convnext_path.frozen import at_least, choose
+from convnext_path.frozen import above, at_least, choose, within
 from convnext_path.ladder import flip, select_rungs
 
 #: Data sets, and the recipes that suit them unless --recipe says otherwise.
@@ -45,18 +45,19 @@ def make_plan(args: Any) -> Plan:
         parse_seeds(args.seeds),
         data,
         tuple((name, adapt_recipe(family, name, args)) for name in names),
-        parse_trainer(args.trainer),
+        parse_trainer(args.trainer, args.precision),
     )
 
 
 def parse_seeds(seeds: int | str) -> tuple[int, ...]:
     """3 or "3" is (0, 1, 2); "5,7" is (5, 7)."""
-    words = str(seeds).strip().split(",")
-    if not all(word.strip().isdecimal() for word in words):
+    words = [word.strip() for word in str(seeds).split(",")]
+    if not all(word.isascii() and word.isdecimal() for word in words):
         raise ValueError(f"--seeds takes a number of seeds, or seeds separated by commas, got {seeds!r}")
     numbers = [int(word) for word in words]
+    within("each of --seeds", max(numbers), 0, 2**32 - 1)
     if len(numbers) == 1:
-        at_least("--seeds", numbers[0], 1)
+        within("--seeds", numbers[0], 1, 1000)
         return tuple(range(numbers[0]))
     return tuple(sorted(set(numbers)))
 
@@ -78,13 +79,16 @@ def parse_flip(rung: Rung, text: str) -> Rung:
         raise ValueError(f"--flip takes FLAG=VALUE with true, false or a number, got {text!r}") from None
 
 
-def parse_trainer(chosen: Any) -> Options:
+def parse_trainer(chosen: Any, precision: str | None = None) -> Options:
     """The trainer's options that differ from what the driver takes for granted."""
     usual = {name: p.default for name, p in signature(Trainer).parameters.items()} | TRAINER
     options = {name: value for name, value in vars(chosen).items() if value != usual[name]}
+    options |= {} if precision is None else {"precision": precision}
     for name, value in options.items():
         if not isinstance(value, bool | int | float | str | list):
             raise ValueError(f"--trainer.{name} takes a number or a word here, got {value!r}")
+        if name in ("limit_train_batches", "limit_val_batches"):
+            above(f"--trainer.{name}", float(value), 0)  # type: ignore[arg-type]
     return tuple((name, tuple(v) if isinstance(v, list) else v) for name, v in sorted(options.items()))
 
 
@@ -116,6 +120,8 @@ def check_plan(plan: Plan) -> None:
         if size < least:
             raise ValueError(f"image side {size} is too small for rung {rung.name}, which needs {least}")
     try:
-        make_trainer(next(iter(trials.values())))
-    except (MisconfigurationException, TypeError) as error:
+        trainer = make_trainer(next(iter(trials.values())))
+    except (MisconfigurationException, ImportError, TypeError) as error:
         raise ValueError(f"--trainer: {error}") from None
+    if trainer.world_size > 1:
+        raise ValueError(f"a trial runs on one device, got {trainer.world_size}")

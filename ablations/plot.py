@@ -54,15 +54,16 @@ def draw_steps(steps: Sequence[Step], title: str) -> Figure:
     low, high = axis_limits(steps)
     for step, place, first in zip(steps, places, opens, strict=True):
         draw_bar(axes, step, place, low)
-        write_beside(axes, 1, place, show_count(step.macs), ha="right", color=PALE)
+        write_beside(axes, 1.02, place, show_count(step.macs), color=PALE)
         if first:
             write_beside(axes, 0.008, place - 0.85, step.rung.section, weight="bold")
-    write_beside(axes, 1, places[0] - 0.85, "MACs", ha="right", color=PALE, weight="bold")
+    write_beside(axes, 1.02, places[0] - 0.85, "MACs", color=PALE, weight="bold")
     axes.set_yticks(places, [step.rung.title for step in steps])
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
     axes.set_ylim(places[-1] + 0.7, places[0] - 1.4)
-    axes.set_xlim(low, high + 0.25 * (high - low))
+    axes.set_xlim(low, high + 0.08 * (high - low))
+    axes.set_xticks([tick for tick in axes.get_xticks() if low <= tick <= 100])
     n = max(len(step.results) for step in steps)
     seeds = f"mean and dots: {n} seeds" if n > 1 else "1 seed"
     axes.set_xlabel(f"top-1 accuracy (%), {seeds}; the axis starts at {low:g}")
@@ -111,9 +112,9 @@ def draw_road(steps: Sequence[Step], title: str) -> Figure:
         label = f"{number:\u2007>2}  {step.rung.title}"  # a space as wide as a digit
         axes.plot(step.macs, step.top1, "o", ms=13, mfc=face, mec=INK, zorder=2, label=label)
         axes.text(step.macs, step.top1, f"{number}", ha="center", va="center_baseline", size=8, color=ink, zorder=3)
-        base = next((s for s in reversed(road) if steps.index(s) < number - 1), None)
-        if base and not step.rung.adopted:
-            axes.plot([base.macs, step.macs], [base.top1, step.top1], ":", color=INK, lw=1, zorder=1)
+        if step.base and not step.rung.adopted:
+            ends = [step.base.macs, step.macs], [step.base.top1, step.top1]
+            axes.plot(*ends, ":", color=INK, lw=1, zorder=1)
     axes.xaxis.set_major_formatter(lambda value, _: show_count(value))
     axes.set_xlabel("multiply-accumulates an image (convolutions and classifier)")
     axes.set_ylabel("top-1 accuracy (%)")

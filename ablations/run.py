@@ -17,7 +17,7 @@ from pytorch_lightning.loggers import Logger
 
 from ablations.machine import environment, peak_memory, reset_peak_memory
 from ablations.study import Epoch, Result, Trial
-from convnext_path import Cost, PathModule, PathNet, cost
+from convnext_path import Cost, Data, Flags, PathModule, PathNet, Scale, cost
 from convnext_path.data import PathData
 from convnext_path.datasets import open_data
 
@@ -69,13 +69,18 @@ def run_trial(
     module = PathModule(trial.flags, trial.scale, trial.recipe, splits.num_classes, splits.in_channels, trial.seed)
     curve = Curve(report)
     trainer = make_trainer(trial, [curve], logger)
-    reset_peak_memory()
+    device = trainer.strategy.root_device
+    here = environment(device)  # before training: the commit is that of the code that runs
+    reset_peak_memory(device)
     start = time.perf_counter()
-    fit(trainer, module, data)
+    with ctrl_c_raises(trainer):
+        trainer.fit(module, data)
+        if curve.epochs[-1].top1 is None:
+            trainer.validate(module, data, verbose=False)
+            curve.complete_last()
     seconds = time.perf_counter() - start
-    if curve.epochs[-1].top1 is None:
-        trainer.validate(module, data, verbose=False)
-        curve.complete_last()
+    if not math.isfinite(curve.top1):
+        raise ValueError("nothing was validated")
     return Result(
         trial=trial,
         cost=trial_cost(trial),
@@ -84,15 +89,16 @@ def run_trial(
         curve=tuple(curve.epochs),
         seconds=seconds,
         images_per_second=curve.images / curve.training_seconds,
-        peak_memory=peak_memory(),
-        environment=tuple(sorted(environment(trainer.strategy.root_device).items())),
+        peak_memory=peak_memory(device),
+        environment=tuple(sorted(here.items())),
     )
 
 
-def fit(trainer: pl.Trainer, module: PathModule, data: PathData) -> None:
-    """Train; on Ctrl-C raise KeyboardInterrupt, where Lightning would exit as if a trial had failed."""
+@contextmanager
+def ctrl_c_raises(trainer: pl.Trainer) -> Iterator[None]:
+    """On Ctrl-C raise KeyboardInterrupt, where Lightning would exit as if something had failed."""
     try:
-        trainer.fit(module, data)
+        yield
     except SystemExit:
         if trainer.interrupted:
             raise KeyboardInterrupt from None
@@ -113,12 +119,16 @@ def make_trainer(trial: Trial, callbacks: Sequence[Callback] = (), logger: Logge
     )
 
 
-@cache
 def trial_cost(trial: Trial) -> Cost:
     """The costs of a trial's network for one of its images."""
-    splits = open_data(trial.data)
+    return _count(trial.flags, trial.scale, trial.recipe.layer_scale, trial.data)
+
+
+@cache
+def _count(flags: Flags, scale: Scale, layer_scale: float | None, data: Data) -> Cost:
+    splits = open_data(data)
     with torch.device("meta"):
-        net = PathNet(trial.flags, trial.scale, splits.num_classes, splits.in_channels, trial.recipe.layer_scale)
+        net = PathNet(flags, scale, splits.num_classes, splits.in_channels, layer_scale)
     return cost(net, splits.image_size, splits.in_channels)
 
 

@@ -8,10 +8,10 @@ drawn) and ``failed/ID.txt`` (why a trial has no record).
 import hashlib
 import json
 import os
-from collections.abc import Collection
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from convnext_path.cost import Cost
 from convnext_path.datasets import Data
@@ -20,6 +20,7 @@ from convnext_path.frozen import Frozen
 from convnext_path.ladder import LADDERS, Rung
 from convnext_path.recipe import Recipe
 
+Record = TypeVar("Record", bound=Frozen)
 Options = tuple[tuple[str, object], ...]  # of the Lightning trainer, by name
 
 
@@ -90,6 +91,15 @@ class Plan(Frozen):
             for r in self.rungs
         ]
 
+    def add(self, other: "Plan") -> "Plan":
+        """The rungs, recipes and seeds of both, in the ladder's order; a flip follows the rung that it changes."""
+        order = {rung.name: i for i, rung in enumerate(LADDERS.get(self.ladder, ()))}
+        rungs = {rung.name: rung for rung in self.rungs + other.rungs}
+        in_order = sorted(rungs.values(), key=lambda r: (order.get(r.base or r.name, len(order)), r.base is not None))
+        seeds = tuple(sorted({*self.seeds, *other.seeds}))
+        recipes = tuple(sorted({**dict(self.recipes), **dict(other.recipes)}.items()))
+        return replace(self, rungs=tuple(in_order), seeds=seeds, recipes=recipes)
+
 
 class Study:
     """A study's folder. Nothing is written before :meth:`begin`."""
@@ -105,10 +115,10 @@ class Study:
         return self.folder.resolve().name
 
     def plan(self) -> Plan:
-        """The plan that the folder holds. Raises a ValueError where there is none."""
+        """The plan that the folder holds. Raises a ValueError where there is none, or none that can be read."""
         if not self.plan_file.is_file():
             raise ValueError(f"{self.folder} holds no study (no {self.plan_file.name})")
-        return Plan.from_dict(json.loads(self.plan_file.read_text()))
+        return read(Plan, self.plan_file)
 
     def merge(self, plan: Plan) -> Plan:
         """The folder's plan with the rungs and seeds of ``plan`` added.
@@ -117,25 +127,21 @@ class Study:
             ValueError: the folder holds a study under other terms, or something else; the message says what.
         """
         if not self.plan_file.exists():
-            if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+            if self.folder.exists() and not (self.folder.is_dir() and all(map(is_draft, self.folder.iterdir()))):
                 raise ValueError(f"{self.folder} exists and holds no study; name another --study")
             return plan
         there = self.plan()
-        shared = {r.name for r in there.rungs} & {r.name for r in plan.rungs}
-        old, new = _flatten(_terms(there, shared)), _flatten(_terms(plan, shared))
-        differ = [k for k in {**old, **new} if old.get(k) != new.get(k)]
+        differ = [(k, old, new) for k, old, new in _compare(_terms(there), _terms(plan)) if old != new]
         if differ:
-            terms = "; ".join(f"{k} is {old.get(k)!r} there and {new.get(k)!r} here" for k in differ)
+            terms = "; ".join(f"{name} is {old!r} there and {new!r} here" for name, old, new in differ)
             raise ValueError(f"{self.folder} holds another configuration; name another --study. {terms}")
-        order = {rung.name: i for i, rung in enumerate(LADDERS.get(plan.ladder, ()))}
-        rungs = {rung.name: rung for rung in there.rungs + plan.rungs}
-        in_order = sorted(rungs.values(), key=lambda rung: order.get(rung.name, len(order)))
-        return replace(plan, rungs=tuple(in_order), seeds=tuple(sorted({*there.seeds, *plan.seeds})))
+        return there.add(plan)
 
     def begin(self, plan: Plan) -> None:
-        """Make the folder and write the plan."""
-        self.trials.mkdir(parents=True, exist_ok=True)
+        """Make the folder and write the plan. Raises an OSError where that cannot be."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         write(self.plan_file, plan.to_dict())
+        self.trials.mkdir(exist_ok=True)
 
     def save(self, result: Result) -> None:
         """Write a record, whole or not at all, and clear an earlier failure."""
@@ -150,45 +156,56 @@ class Study:
         return file
 
     def results(self) -> list[Result]:
-        """The records that belong to the plan, in its order.
+        """The records that belong to the plan, in its order; rungs that are one network share a record.
 
         Raises:
             ValueError: no study here, or a record that cannot be read.
         """
-        records = {result.trial: result for result in map(read_record, sorted(self.trials.glob("*.json")))}
-        return [records[trial] for trial in self.plan().trials() if trial in records]
+        plan = self.plan()
+        records = {result.trial.id: result for result in (read(Result, f) for f in sorted(self.trials.glob("*.json")))}
+        return [replace(records[trial.id], trial=trial) for trial in plan.trials() if trial.id in records]
 
-    def done(self) -> set[Trial]:
-        """The trials that have a record."""
-        return {result.trial for result in self.results()} if self.plan_file.exists() else set()
+    def pending(self, plan: Plan) -> list[Trial]:
+        """The plan's trials that have no record yet, each once."""
+        done = {result.trial.id for result in self.results()} if self.plan_file.exists() else set[str]()
+        return list({trial.id: trial for trial in plan.trials() if trial.id not in done}.values())
 
     def _record(self, trial: Trial) -> Path:
         return self.trials / f"{trial.id}.json"
 
 
-def _terms(plan: Plan, rungs: Collection[str]) -> dict[str, Any]:
-    """What two runs of one study must share; seeds and further rungs are free."""
+def _terms(plan: Plan) -> dict[str, Any]:
+    """What two runs of one study must share. Recipes and rungs count where both have them; seeds are free."""
     return {
         "ladder": plan.ladder,
         "data": plan.data.to_dict(),
-        "recipe": {name: recipe.to_dict() for name, recipe in plan.recipes},
         "trainer": dict(plan.trainer),
-        "rung": {rung.name: rung.to_dict() for rung in plan.rungs if rung.name in rungs},
+        "recipe": {name: recipe.to_dict() for name, recipe in plan.recipes},
+        "rung": {rung.name: rung.to_dict() for rung in plan.rungs},
     }
 
 
-def _flatten(value: object, name: str = "") -> dict[str, object]:
-    if not isinstance(value, dict):
-        return {name: value}
-    return {k: v for key, inner in value.items() for k, v in _flatten(inner, f"{name}.{key}".lstrip(".")).items()}
+def _compare(old: Any, new: Any, name: str = "") -> Iterator[tuple[str, object, object]]:
+    """Both values of every term, by dotted name."""
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        yield name, old, new
+        return
+    names = old.keys() & new.keys() if name in ("recipe", "rung") else old.keys() | new.keys()
+    for key in sorted(names):
+        yield from _compare(old.get(key), new.get(key), f"{name}.{key}" if name else key)
 
 
-def read_record(file: Path) -> Result:
-    """A record as it was saved; a ValueError that names the file where it cannot be read."""
+def is_draft(file: Path) -> bool:
+    """Whether a write that never ended left this behind."""
+    return file.name.startswith(".")
+
+
+def read(kind: type[Record], file: Path) -> Record:
+    """A frozen value as it was written; a ValueError that names the file where it cannot be read."""
     try:
-        return Result.from_dict(json.loads(file.read_text()))
+        return kind.from_dict(json.loads(file.read_text()))
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{file} is no record of a trial: {error}") from None
+        raise ValueError(f"{file} holds no {kind.__name__}: {error}") from None
 
 
 def write(file: Path, content: Any) -> None:

@@ -17,11 +17,11 @@ from convnext_path import Cost, PathNet, Rung, cost
 
 @dataclass(frozen=True)
 class Step:
-    """A rung, its results over seeds, and the mean accuracy of the last adopted rung before it (percent)."""
+    """A rung, its results over seeds, and the step that it changes: the last adopted one, or a flip's own."""
 
     rung: Rung
     results: tuple[Result, ...]
-    base: float
+    base: "Step | None" = None
 
     @property
     def accuracies(self) -> list[float]:
@@ -40,8 +40,8 @@ class Step:
 
     @property
     def delta(self) -> float:
-        """The change from the last adopted rung, in points; not a number where there is none."""
-        return self.top1 - self.base
+        """The change from the base, in points; not a number where there is none."""
+        return self.top1 - self.base.top1 if self.base else math.nan
 
     @property
     def macs(self) -> float:
@@ -55,12 +55,14 @@ class Step:
 
 def summarize(plan: Plan, results: Sequence[Result]) -> list[Step]:
     """A step for each rung of the plan, in order."""
-    steps, base = list[Step](), math.nan
+    steps: dict[str, Step] = {}
+    last: Step | None = None
     for rung in plan.rungs:
+        base = steps.get(rung.base) if rung.base else last
         step = Step(rung, tuple(r for r in results if r.trial.rung == rung.name), base)
-        steps.append(step)
-        base = step.top1 if rung.adopted and step.results else base
-    return steps
+        steps[rung.name] = step
+        last = step if rung.adopted and step.results else last
+    return list(steps.values())
 
 
 def to_frame(steps: Iterable[Step]) -> pd.DataFrame:
@@ -95,7 +97,7 @@ def show_results(steps: Sequence[Step]) -> Table:
     n = max(len(step.results) for step in steps)
     published = any(step.rung.paper_top1 for step in steps)
     caption = f"{n} seed{'s' * (n != 1)}; change from the last adopted step; s a trial; × tried, not adopted"
-    table = Table(caption=caption, box=box.SIMPLE, show_edge=False, padding=(0, 1, 0, 0))
+    table = Table(caption=caption, box=box.SIMPLE, show_edge=False, padding=0)
     table.add_column("step")
     for column in ("top-1 %", "change", "MACs", "params", "s", *["paper %"] * published):
         table.add_column(column, justify="right", no_wrap=True)
@@ -144,19 +146,21 @@ def cost_rows(ladder: str, rungs: Sequence[Rung], costs: Sequence[Cost]) -> list
 
 
 def show_costs(rows: Sequence[dict[str, Any]], title: str) -> Table:
-    """The costs for the screen; rows that do not agree with the paper stand out."""
-    caption = "GMACs: convolutions and classifier, as the paper counts; all: norms and pooling too; ≠ paper"
-    table = Table(title=title, caption=caption, box=box.SIMPLE, show_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("step")
-    for column in ("GMACs", "paper", "", "all", "params", "activ."):
+    """The costs for the screen, in 1e9; rows that do not agree with the paper stand out."""
+    caption = "1e9 multiply-accumulates; GMACs: conv and linear, as the paper counts; norm: with pooling"
+    table = Table(title=title, caption=caption, box=box.SIMPLE, show_edge=False, padding=0)
+    table.add_column("rung")
+    for column in ("GMACs", "paper", "diff", "conv", "linear", "norm", "params", "activ."):
         table.add_column(column, justify="right", no_wrap=True)
     for row in rows:
+        operators = row["macs_by_operator"]
         table.add_row(
-            row["title"],
+            row["rung"],
             format(row["gmacs"], ".2f" if row["gmacs"] > 0.1 else ".4f"),
             show_number(row["paper_gmacs"]),
-            "" if agrees(row) else "≠",
-            format(row["macs_all"] / 1e9, ".4f"),
+            show_number(row["difference"], "{:+.2f}"),
+            *(format(operators[name] / 1e9, ".4f") for name in ("conv", "linear")),
+            format((row["macs_all"] - row["macs"]) / 1e9, ".4f"),
             show_count(row["params"]),
             show_count(row["activations"]),
             style="" if agrees(row) else "yellow",
@@ -177,6 +181,6 @@ def show_number(number: float | None, form: str = "{:.2f}") -> str:
 def show_count(number: float) -> str:
     """A large count in three digits: 25.6M, 4.09G; nothing for not a number."""
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if number >= size:
-            return f"{number / size:.3g}{unit}"
+        if number >= 0.9995 * size:
+            return format(number / size, "#.3g").rstrip(".") + unit
     return show_number(number, "{:.0f}")

@@ -1,6 +1,6 @@
 """Weights & Biases beside our own records: one run a trial, one summary run a study.
 
-The records are the truth: whatever goes wrong here is said once and costs no trial. wandb is imported only
+The records are the truth: whatever goes wrong here is said and costs no trial. wandb is imported only
 when it is asked for.
 """
 
@@ -101,5 +101,5 @@ def log_summary(study: Study, summary: pd.DataFrame, charts: Sequence[Path], mod
 
     run = _start(study, mode, f"{study.name}-summary", "summary")
     images = {f"charts/{file.stem}": wandb.Image(str(file)) for file in charts if file.suffix == ".png"}
-    run.log({"results": wandb.Table(dataframe=summary.drop(columns="n").assign(n=summary["n"])), **images})
+    run.log({"results": wandb.Table(dataframe=summary), **images})
     run.finish()

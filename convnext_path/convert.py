@@ -73,6 +73,9 @@ CONVNEXT_LAYOUTS: Layouts = {
     },
 }
 
+#: BatchNorm's count of batches, which old checkpoints lack and no output depends on.
+COUNTER = "num_batches_tracked"
+
 
 def import_weights(net: PathNet, state_dict: Mapping[str, Tensor]) -> str:
     """Load weights named as torchvision, timm or the released checkpoints name them; return which it was.
@@ -89,7 +92,7 @@ def import_weights(net: PathNet, state_dict: Mapping[str, Tensor]) -> str:
     layout = max(names, key=lambda layout: len(set(names[layout].values()) & set(weights)))
     ours = names[layout]
     wrong = {
-        "missing": sorted(set(ours.values()) - set(weights)),
+        "missing": sorted(name for name in set(ours.values()) - set(weights) if not name.endswith(COUNTER)),
         "unexpected": sorted(set(weights) - set(ours.values())),
         "misshapen": [
             f"{theirs} {tuple(weights[theirs].shape)} for {tuple(own[name].shape)}"
@@ -100,7 +103,8 @@ def import_weights(net: PathNet, state_dict: Mapping[str, Tensor]) -> str:
     if any(wrong.values()):
         lists = "; ".join(f"{what}: {', '.join(which)}" for what, which in wrong.items() if which)
         raise ValueError(f"weights do not fit (read as {layout}'s): {lists}")
-    net.load_state_dict({name: weights[theirs].reshape(own[name].shape) for name, theirs in ours.items()})
+    found = {name: weights.get(theirs, own[name]) for name, theirs in ours.items()}
+    net.load_state_dict({name: tensor.reshape(own[name].shape) for name, tensor in found.items()})
     return layout
 
 

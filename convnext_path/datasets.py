@@ -15,7 +15,15 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 
 from convnext_path.frozen import Frozen, at_least, within
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+#: Means and standard deviations of the channels.
+IMAGENET_STATISTICS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+CIFAR_STATISTICS = {
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+    "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
+}
+
+#: Names of splits, not of classes.
+SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 
 
 @dataclass(frozen=True)
@@ -154,9 +162,8 @@ def open_cifar(data: Data) -> Splits:
         MemoryImages(torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous(), part.targets)
         for part in (train, test)
     )
-    mean, std = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
     indices = range(len(train_images.labels)), range(len(test_images.labels))
-    return Splits(train_images, test_images, *indices, tuple(train.classes), 32, mean, std)
+    return Splits(train_images, test_images, *indices, tuple(train.classes), 32, *CIFAR_STATISTICS[data.name])
 
 
 def open_folder(data: Data) -> Splits:
@@ -168,7 +175,7 @@ def open_folder(data: Data) -> Splits:
         classes = find_classes(root)
         images = find_images(root, classes)
         train, val = split_off(range(len(images.labels)), images.labels, 0.2, f"splitting {root}")
-        return Splits(images, images, train, val, classes, guess_image_size(images), IMAGENET_MEAN, IMAGENET_STD)
+        return Splits(images, images, train, val, classes, choose_image_size(data, images), *IMAGENET_STATISTICS)
     val_root = next((root / name for name in ("val", "test") if (root / name).is_dir()), None)
     if val_root is None:
         raise ValueError(f"{root} has train/ but neither val/ nor test/")
@@ -178,8 +185,8 @@ def open_folder(data: Data) -> Splits:
         raise ValueError(f"{val_root} has classes that {root / 'train'} lacks: {', '.join(unknown)}")
     train_images, val_images = find_images(root / "train", classes), find_images(val_root, classes)
     indices = range(len(train_images.labels)), range(len(val_images.labels))
-    size = 224 if data.name == "imagenet" else guess_image_size(train_images)
-    return Splits(train_images, val_images, *indices, classes, size, IMAGENET_MEAN, IMAGENET_STD)
+    size = choose_image_size(data, train_images)
+    return Splits(train_images, val_images, *indices, classes, size, *IMAGENET_STATISTICS)
 
 
 def find_classes(folder: Path) -> tuple[str, ...]:
@@ -187,6 +194,9 @@ def find_classes(folder: Path) -> tuple[str, ...]:
     classes = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
     if not classes:
         raise ValueError(f"{folder} has no class folders")
+    if splits := SPLITS.intersection(name.lower() for name in classes):
+        allowed = "splits are named train/ and val/ or test/"
+        raise ValueError(f"{folder} has {', '.join(sorted(splits))} where classes are looked for; {allowed}")
     return tuple(classes)
 
 
@@ -200,10 +210,20 @@ def find_images(folder: Path, classes: Sequence[str]) -> FileImages:
     return FileImages(samples)
 
 
-def guess_image_size(images: FileImages) -> int:
-    """The median short side of up to 50 images, rounded down to a multiple of 32, between 32 and 224."""
-    step = max(len(images.paths) // 50, 1)
-    sides = [min(images[i].shape[1:]) for i in range(0, len(images.paths), step)]
+def choose_image_size(data: Data, images: FileImages) -> int:
+    """What was asked for; else ImageNet's 224, or the median short side of up to 50 images, in 32s, 32 to 224.
+
+    Raises:
+        ValueError: one of them is no image.
+    """
+    if data.image_size or data.name == "imagenet":
+        return data.image_size or 224
+    sides = []
+    for i in range(0, len(images.paths), max(len(images.paths) // 50, 1)):
+        try:
+            sides.append(min(images[i].shape[1:]))
+        except OSError as error:
+            raise ValueError(f"{images.paths[i]} cannot be read: {error}") from None
     return int(np.clip(np.median(sides) // 32 * 32, 32, 224))
 
 
@@ -224,6 +244,8 @@ def open_data(data: Data) -> Splits:
         ValueError: no images, or not those that were asked for.
     """
     splits = OPENERS[data.name](data)
+    if splits.num_classes < 2:
+        raise ValueError(f"{data.root} has one class, {splits.classes[0]}; a classifier needs two")
     channels, image_size = splits.in_channels, data.image_size or splits.image_size
     splits = replace(splits, image_size=image_size, mean=data.mean or splits.mean, std=data.std or splits.std)
     if not len(splits.mean) == len(splits.std) == channels:

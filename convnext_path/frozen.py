@@ -22,6 +22,12 @@ def at_least(what: str, value: float, least: float) -> None:
         raise ValueError(f"{what} must be at least {least}, got {value!r}")
 
 
+def above(what: str, value: float, limit: float) -> None:
+    """Raise a ValueError unless ``value > limit``; not-a-number is refused."""
+    if not value > limit:
+        raise ValueError(f"{what} must be above {limit}, got {value!r}")
+
+
 def within(what: str, value: float, low: float, high: float) -> None:
     """Raise a ValueError unless ``low <= value <= high``; not-a-number is refused."""
     if not low <= value <= high:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torchvision.ops import StochasticDepth
 
 from convnext_path.flags import RESNET50, Flags, Scale
-from convnext_path.frozen import at_least, choose, within
+from convnext_path.frozen import above, at_least, choose, within
 from convnext_path.layers import LayerNorm2d, LayerScale
 
 INITS = ("trunc_normal", "kaiming_normal")
@@ -166,6 +166,8 @@ class PathNet(nn.Module):
         at_least("num_classes", num_classes, 1)
         at_least("in_channels", in_channels, 1)
         within("drop_path", drop_path, 0.0, 1.0)
+        above("init_std", init_std, 0)
+        at_least("layer_scale", 0 if layer_scale is None else layer_scale, 0)
         self.flags, self.scale = flags, scale
         width, depths = scale.choose_width(flags), scale.choose_depths(flags)
         rates = iter(torch.linspace(0, drop_path, sum(depths), device="cpu").tolist())

@@ -80,7 +80,8 @@ class PathModule(pl.LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         if self.seed is not None:
-            torch.manual_seed(mix_seed(self.seed, self.global_step))
+            batches = self.trainer.fit_loop.epoch_loop.total_batch_idx  # over all epochs
+            torch.manual_seed(mix_seed(self.seed, batches))
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, labels = batch
@@ -105,11 +106,12 @@ class PathModule(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         groups = weight_decay_groups(self.net, self.recipe)
+        lr = self.recipe.peak_lr * self.trainer.accumulate_grad_batches  # a step sees so many batches
         optimizer: torch.optim.Optimizer
         if self.recipe.optimizer == "sgd":
-            optimizer = torch.optim.SGD(groups, self.recipe.peak_lr, momentum=0.9, fused=True)
+            optimizer = torch.optim.SGD(groups, lr, momentum=0.9, fused=True)
         else:
-            optimizer = torch.optim.AdamW(groups, self.recipe.peak_lr, betas=(0.9, 0.999), fused=True)
+            optimizer = torch.optim.AdamW(groups, lr, betas=(0.9, 0.999), fused=True)
         steps = self.trainer.estimated_stepping_batches / self.recipe.epochs  # in an epoch
         scheduler = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: self.recipe.lr_at(step / steps) / self.recipe.peak_lr

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from convnext_path.frozen import Frozen, at_least, within
+from convnext_path.frozen import Frozen, above, at_least, within
 
 
 @dataclass(frozen=True)
@@ -46,15 +46,16 @@ class Recipe(Frozen):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("epochs", "batch_size", "base_batch_size"):
-            at_least(name, getattr(self, name), 1)
+        at_least("epochs", self.epochs, 1)
+        at_least("batch_size", self.batch_size, 2)  # BatchNorm needs company
+        at_least("base_batch_size", self.base_batch_size, 1)
         for name in ("weight_decay", "warmup_epochs", "min_lr", "randaugment_std", "mixup", "cutmix"):
             at_least(name, getattr(self, name), 0)
         for name in ("flip", "color_jitter", "erasing", "label_smoothing", "drop_path"):
             within(name, getattr(self, name), 0, 1)
         within("randaugment", self.randaugment, 0, 10)
         for name in ("lr", "init_std", "step_epochs", "crop_area", "crop_ratio"):
-            at_least(name, getattr(self, name), math.ulp(0))  # above 0
+            above(name, getattr(self, name), 0)
         within("crop_area", self.crop_area, 0, 1)
         within("crop_ratio", self.crop_ratio, 0, 1)
         if self.ema is not None:

@@ -109,6 +109,20 @@ def empty_class(root: Path, make: Maker) -> None:
     make(root / "val")
 
 
+def one_class(root: Path, make: Maker) -> None:
+    make(root, "cat", count=9)
+
+
+def other_names_of_splits(root: Path, make: Maker) -> None:
+    make(root / "training")
+    make(root / "validation")
+
+
+def no_image_at_all(root: Path, make: Maker) -> None:
+    make(root)
+    (root / "cat" / "0.png").write_text("not an image")
+
+
 def one_image(root: Path, make: Maker) -> None:
     make(root, count=1)
 
@@ -122,6 +136,9 @@ def one_image(root: Path, make: Maker) -> None:
         (foreign_class, "classes that .*train lacks: fox"),
         (empty_class, "no images in .*dog"),
         (one_image, "splitting"),
+        (one_class, "has one class, cat; a classifier needs two"),
+        (other_names_of_splits, "has training, validation where classes are looked for"),
+        (no_image_at_all, "0.png cannot be read"),
     ],
 )
 def test_bad_folders_are_named(tmp_path: Path, make_images: Maker, build: Callable, message: str) -> None:

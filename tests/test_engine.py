@@ -28,7 +28,7 @@ def test_goes_on_after_a_trial_that_failed(tmp_path: Path, plan: Plan, monkeypat
     failures = run_trials(study, plan.trials(), console, "disabled", 0)
     assert [trial.rung for trial, _ in failures] == ["recipe", "recipe"]
     assert all("out of luck" in file.read_text() for _, file in failures)
-    assert {trial.rung for trial in study.done()} == {"layer_norm"}
+    assert {trial.rung for trial in study.pending(plan)} == {"recipe"}
     assert "failed: RuntimeError: out of luck" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
@@ -37,7 +37,7 @@ def test_trains_and_saves(tmp_path: Path, plan: Plan, terminal: bool) -> None:
     study, console = Study(tmp_path), make_console(terminal)
     study.begin(plan)
     assert run_trials(study, plan.trials()[:2], console, "disabled", 0) == []
-    assert study.done() == set(plan.trials()[:2])
+    assert study.pending(plan) == plan.trials()[2:]
     assert "2/2  layer_norm, seed 0: top-1" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
@@ -50,7 +50,7 @@ def test_ctrl_c_stops_and_saves_nothing(tmp_path: Path, plan: Plan, monkeypatch:
     study.begin(plan)
     with pytest.raises(KeyboardInterrupt):
         run_trials(study, plan.trials(), make_console(), "disabled", 0)
-    assert study.done() == set()
+    assert study.pending(plan) == plan.trials()
 
 
 def test_the_estimate_goes_with_epochs(plan: Plan) -> None:

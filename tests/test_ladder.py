@@ -55,7 +55,8 @@ def test_flip_is_one_rung_beside() -> None:
     last = LADDERS["convnext-t"][-1]
     mine = flip(last, "kernel_size", 5)
     assert mine.flags == replace(last.flags, kernel_size=5)
-    assert (mine.name, mine.adopted, mine.paper_top1) == ("separate_downsampling/kernel_size=5", False, None)
+    assert (mine.name, mine.base) == ("separate_downsampling/kernel_size=5", "separate_downsampling")
+    assert (mine.adopted, mine.paper_top1) == (False, None)
     assert flip(last, "gelu", False).title == "gelu off"
     for flag, value, message in [
         ("gelo", True, "did you mean gelu"),

@@ -125,6 +125,19 @@ def test_the_seed_decides_alone() -> None:
     assert torch.equal(*weights)
 
 
+def test_accumulated_batches_draw_apart_and_scale_the_rate() -> None:
+    seeds, rates = [], []
+
+    class Watch(pl.Callback):
+        def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+            seeds.append(torch.initial_seed())
+            rates.append(trainer.optimizers[0].defaults["lr"])
+
+    train(RECIPE.with_epochs(1), callbacks=[Watch()], accumulate_grad_batches=2)
+    assert len(set(seeds)) == 4
+    assert set(rates) == {2 * RECIPE.peak_lr}
+
+
 def test_bad_arguments_are_named() -> None:
     with pytest.raises(ValueError, match="did you mean kernel_size"):
         PathModule({"kernal_size": 3})

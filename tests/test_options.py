@@ -71,13 +71,15 @@ def test_flip_adds_a_rung_beside_the_last() -> None:
         ("--data cifar", "unknown data set 'cifar'.*cifar10"),
         ("--recipe fancy", "unknown recipe 'fancy'; allowed: imagenet, cifar, digits"),
         ("--epochs 0", "--epochs must be at least 1, got 0"),
-        ("--batch-size 0", "batch_size must be at least 1"),
+        ("--batch-size 1", "batch_size must be at least 2"),
         ("--lr 0", "lr must be"),
         ("--flip gelo=true", "did you mean gelu"),
         ("--flip gelu", "--flip takes FLAG=VALUE"),
         ("--flip kernel_size=4", "one of 3, 5, 7, 9, 11"),
         ("--data imagefolder", "needs a root"),
         ("--mean red", "--mean takes numbers"),
+        ("--seeds 0,5000000000", "each of --seeds must be between 0 and 4294967295"),
+        ("--trainer.limit_val_batches 0", "--trainer.limit_val_batches must be above 0"),
     ],
 )
 def test_bad_options(options: str, message: str) -> None:
@@ -93,6 +95,8 @@ def test_bad_options(options: str, message: str) -> None:
         ("--batch-size 2000", "batch_size is 2000, but there are 1437"),
         ("--trainer.accelerator abacus", "abacus"),
         ("--limit-train 3", "limit_train 3"),
+        ("--trainer.devices 2 --trainer.accelerator cpu", "a trial runs on one device, got 2"),
+        ("--precision bf17", "bf17"),
     ],
 )
 def test_what_only_a_closer_look_finds(options: str, message: str) -> None:

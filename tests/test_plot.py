@@ -46,7 +46,7 @@ def test_a_bar_a_step_in_order_tried_ones_hatched(steps: list[Step]) -> None:
     assert [label.get_text() for label in axes.get_yticklabels()] == [step.rung.title for step in steps]
     texts = [text.get_text() for text in axes.texts]
     assert {"Macro design", "ResNeXt", "Large kernel", "Micro design", "MACs", "  no result"} <= set(texts)
-    assert texts.count("7M") == len(shown)
+    assert texts.count("7.00M") == len(shown)
 
 
 def test_the_road_goes_through_adopted_steps(steps: list[Step]) -> None:

@@ -51,13 +51,14 @@ def test_the_learning_rate_stays_within_bounds(recipe, epoch: float) -> None:
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
+        ({"batch_size": 1}, "batch_size must be at least 2"),
         ({"epochs": 0}, "epochs must be at least 1, got 0"),
-        ({"lr": 0.0}, "lr must be at least"),
-        ({"lr": float("nan")}, "lr must be at least"),
+        ({"lr": 0.0}, "lr must be above 0, got 0.0"),
+        ({"lr": float("nan")}, "lr must be above 0"),
         ({"mixup": -1.0}, "mixup must be at least 0"),
         ({"erasing": 1.5}, "erasing must be between 0 and 1"),
         ({"optimizer": "adam"}, "one of 'sgd', 'adamw', got 'adam'"),
-        ({"crop_area": 0.0}, "crop_area must be at least"),
+        ({"crop_area": 0.0}, "crop_area must be above 0"),
         ({"ema": 1.5}, "ema must be between 0 and 1"),
         ({"randaugment": 11.0}, "randaugment must be between 0 and 10"),
     ],

@@ -42,13 +42,13 @@ def test_trials_go_seed_by_seed(plan: Plan) -> None:
 def test_a_study_keeps_its_records(tmp_path: Path, plan: Plan) -> None:
     study = Study(tmp_path / "study")
     assert study.merge(plan) == plan
-    assert study.done() == set()
+    assert study.pending(plan) == plan.trials()
     assert not study.folder.exists()
     study.begin(plan)
     first, second, *_ = plan.trials()
     study.save(fake_result(second))
     study.save(fake_result(first, 80.0))
-    assert study.done() == {first, second}
+    assert set(study.pending(plan)) == set(plan.trials()) - {first, second}
     assert [r.top1 for r in Study(study.folder).results()] == [80.0, 90.0]
     assert sorted(p.name for p in study.trials.iterdir()) == sorted(f"{t.id}.json" for t in (first, second))
 
@@ -58,7 +58,7 @@ def test_failures_are_kept_until_the_trial_succeeds(tmp_path: Path, plan: Plan, 
     study.begin(plan)
     file = study.save_failure(trial, "it broke")
     assert "it broke" in file.read_text()
-    assert study.done() == set()
+    assert trial in study.pending(plan)
     study.save(fake_result(trial))
     assert not file.exists()
 
@@ -111,6 +111,50 @@ def test_a_folder_of_other_things_is_left_alone(tmp_path: Path, plan: Plan) -> N
         Study(tmp_path).plan()
 
 
+def test_what_a_kill_in_the_first_moment_leaves_is_no_obstacle(tmp_path: Path, plan: Plan) -> None:
+    (tmp_path / ".study.json.123").write_text("{")
+    assert Study(tmp_path).merge(plan) == plan
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"ladder": 3}'])
+def test_a_broken_plan_is_named(tmp_path: Path, plan: Plan, content: str) -> None:
+    study = Study(tmp_path)
+    study.begin(plan)
+    study.plan_file.write_text(content)
+    with pytest.raises(ValueError, match="study.json holds no Plan"):
+        study.merge(plan)
+
+
+def test_rungs_that_are_one_network_share_a_record(tmp_path: Path, plan: Plan) -> None:
+    """Flipping the last step's flag gives the step before it."""
+    rungs = LADDERS["convnext-nano"][-2:]
+    twin = flip(rungs[1], "separate_downsampling", False)
+    plan = replace(plan, rungs=(*rungs, twin), seeds=(0,))
+    study = Study(tmp_path)
+    study.begin(plan)
+    assert [trial.rung for trial in study.pending(plan)] == [twin.name, rungs[1].name]
+    for trial in study.pending(plan):
+        study.save(fake_result(trial))
+    assert study.pending(plan) == []
+    assert [result.trial for result in study.results()] == plan.trials()
+
+
+def test_a_study_of_enhanced_rungs_takes_the_original_one_too(tmp_path: Path, plan: Plan) -> None:
+    study = Study(tmp_path)
+    study.begin(plan)
+    first = replace(LADDERS["convnext-nano"][0], scale=plan.rungs[0].scale)
+    other = replace(plan, rungs=(first,), recipes=(("original", plan.recipes[0][1]),))
+    assert dict(study.merge(other).recipes).keys() == {"original", "enhanced"}
+    assert [rung.name for rung in study.merge(other).rungs] == ["resnet", "recipe", "layer_norm"]
+
+
+def test_a_flip_follows_the_rung_that_it_changes(tmp_path: Path, plan: Plan) -> None:
+    study = Study(tmp_path)
+    study.begin(replace(plan, rungs=(plan.rungs[0], flip(plan.rungs[0], "gelu", True))))
+    merged = study.merge(replace(plan, rungs=plan.rungs[1:]))
+    assert [rung.name for rung in merged.rungs] == ["recipe", "recipe/gelu=true", "layer_norm"]
+
+
 def test_a_broken_record_is_named(tmp_path: Path, plan: Plan, trial: Trial) -> None:
     study = Study(tmp_path)
     study.begin(plan)
@@ -118,5 +162,5 @@ def test_a_broken_record_is_named(tmp_path: Path, plan: Plan, trial: Trial) -> N
     record = study.trials / f"{trial.id}.json"
     for content in ("", "{", "[]", '{"trial": 3}'):
         record.write_text(content)
-        with pytest.raises(ValueError, match=f"{trial.id}.json is no record"):
+        with pytest.raises(ValueError, match=f"{trial.id}.json holds no Result"):
             study.results()
