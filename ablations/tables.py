@@ -158,7 +158,7 @@ def show_costs(rows: Sequence[dict[str, Any]], title: str) -> Table:
             row["rung"],
             format(row["gmacs"], ".2f" if row["gmacs"] > 0.1 else ".4f"),
             show_number(row["paper_gmacs"]),
-            show_number(row["difference"], "{:+.2f}"),
+            show_number(row["difference"], "{:+.3f}"),
             *(format(operators[name] / 1e9, ".4f") for name in ("conv", "linear")),
             format((row["macs_all"] - row["macs"]) / 1e9, ".4f"),
             show_count(row["params"]),
