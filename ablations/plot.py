@@ -12,6 +12,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 
 from ablations.tables import Step, show_count
 
@@ -115,7 +116,7 @@ def draw_road(steps: Sequence[Step], title: str) -> Figure:
         if step.base and not step.rung.adopted:
             ends = [step.base.macs, step.macs], [step.base.top1, step.top1]
             axes.plot(*ends, ":", color=INK, lw=1, zorder=1)
-    axes.xaxis.set_major_formatter(lambda value, _: show_count(value))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.set_xlabel("multiply-accumulates an image (convolutions and classifier)")
     axes.set_ylabel("top-1 accuracy (%)")
     axes.set_title(f"{title}: the road")

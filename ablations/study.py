@@ -161,14 +161,18 @@ class Study:
         Raises:
             ValueError: no study here, or a record that cannot be read.
         """
-        plan = self.plan()
-        records = {result.trial.id: result for result in (read(Result, f) for f in sorted(self.trials.glob("*.json")))}
+        plan, records = self.plan(), self._records()
         return [replace(records[trial.id], trial=trial) for trial in plan.trials() if trial.id in records]
 
     def pending(self, plan: Plan) -> list[Trial]:
         """The plan's trials that have no record yet, each once."""
-        done = {result.trial.id for result in self.results()} if self.plan_file.exists() else set[str]()
+        done = self._records()
         return list({trial.id: trial for trial in plan.trials() if trial.id not in done}.values())
+
+    def _records(self) -> dict[str, Result]:
+        """Every record in the folder by its trial's id."""
+        results = [read(Result, file) for file in sorted(self.trials.glob("*.json"))]
+        return {result.trial.id: result for result in results}
 
     def _record(self, trial: Trial) -> Path:
         return self.trials / f"{trial.id}.json"

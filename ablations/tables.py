@@ -96,7 +96,7 @@ def show_results(steps: Sequence[Step]) -> Table:
     """The steps for the screen."""
     n = max(len(step.results) for step in steps)
     published = any(step.rung.paper_top1 for step in steps)
-    caption = f"{n} seed{'s' * (n != 1)}; change from the last adopted step; s a trial; × tried, not adopted"
+    caption = f"{n} seed{'s' * (n != 1)}; change: from the last adopted step; ×: not adopted"
     table = Table(caption=caption, box=box.SIMPLE, show_edge=False, padding=0)
     table.add_column("step")
     for column in ("top-1 %", "change", "MACs", "params", "s", *["paper %"] * published):

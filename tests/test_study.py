@@ -139,6 +139,14 @@ def test_rungs_that_are_one_network_share_a_record(tmp_path: Path, plan: Plan) -
     assert [result.trial for result in study.results()] == plan.trials()
 
 
+def test_records_that_the_plan_does_not_know_yet_count(tmp_path: Path, plan: Plan) -> None:
+    study = Study(tmp_path)
+    study.begin(replace(plan, seeds=(0,)))
+    for trial in plan.trials():
+        study.save(fake_result(trial))
+    assert study.pending(plan) == []
+
+
 def test_a_study_of_enhanced_rungs_takes_the_original_one_too(tmp_path: Path, plan: Plan) -> None:
     study = Study(tmp_path)
     study.begin(plan)
