@@ -3,6 +3,7 @@
 import difflib
 import json
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from datetime import timedelta
@@ -223,8 +224,9 @@ def plot(args: Any) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; return the exit code: 0, 1 where trials failed, 2 for bad input, 130 for Ctrl-C."""
+    """Run one command. Exit codes: 0; 1 a trial failed; 2 bad input; 130 Ctrl-C; 143 SIGTERM."""
     args = make_parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else a training goes on, or ends as if it were done
     try:
         if args.subcommand == "run":
             return run(args.run)

@@ -99,8 +99,8 @@ def ctrl_c_raises(trainer: pl.Trainer) -> Iterator[None]:
     """On Ctrl-C raise KeyboardInterrupt, where Lightning would exit as if something had failed."""
     try:
         yield
-    except SystemExit:
-        if trainer.interrupted:
+    except SystemExit as stop:
+        if trainer.interrupted and stop.code == 1:  # Lightning's way out of a KeyboardInterrupt
             raise KeyboardInterrupt from None
         raise
 

@@ -185,7 +185,8 @@ def test_killed_and_started_again_trains_only_what_was_missing(tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_stop_a_training_and_save_nothing(tmp_path: Path, number: signal.Signals, code: int) -> None:
     options = ["--rungs", "recipe", "--epochs", "500", "--wandb", "disabled", "--study", str(tmp_path / "study")]
     command = [sys.executable, "-m", "ablations", "run", *options]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -193,9 +194,9 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     while not (tmp_path / "study" / "study.json").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     time.sleep(3)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "the same command goes on from here" in errors
+    assert process.returncode == code
+    assert ("the same command goes on from here" in errors) == (code == 130)
     assert "Traceback" not in errors
     assert list((tmp_path / "study" / "trials").iterdir()) == []
