@@ -89,33 +89,18 @@ def make_run_parser() -> Parser:
     add("--root", type=str | None, default=None, help="folder of the images, or where downloads go (default: data)")
     add("--image-size", type=int | None, default=None, help="side in pixels (default: the data set's own)")
     add("--limit-train", type=int | None, default=None, help="keep so many training images, stratified")
-    add(
-        "--holdout",
-        type=float,
-        default=0.0,
-        help="validate on this share of the training images, not on the test split",
-    )
+    add("--holdout", type=float, default=0.0, help="validate on this share of the training images")
     add("--mean", type=str | None, default=None, help="of the channels, comma-separated (default: the data set's own)")
     add("--std", type=str | None, default=None, help="likewise")
     add("--recipe", type=str | None, default=None, help=f"one of {', '.join(RECIPES)} (default: the data set's)")
-    add(
-        "--epochs",
-        type=int | None,
-        default=None,
-        help="of the enhanced recipe; the original keeps its proportion to it",
-    )
+    add("--epochs", type=int | None, default=None, help="of the enhanced recipe; the original in proportion")
     add("--batch-size", type=int | None, default=None, help="the learning rate is scaled to it")
     add("--lr", type=float | None, default=None, help="of the enhanced recipe at its own batch size")
     add("--seeds", type=int | str, default=3, help="3 means 0, 1, 2; 5,7 means those")
     add("--precision", type=str | None, default=None, help="short for --trainer.precision, such as bf16-mixed")
     add("--study", type=str | None, default=None, help="folder of the results (default: results/LADDER-DATA)")
     add("--wandb", type=str, default="offline", help=f"one of {', '.join(MODES)}")
-    add(
-        "--loader-workers",
-        type=int | None,
-        default=None,
-        help="processes that read images (default: by data and cores)",
-    )
+    add("--loader-workers", type=int | None, default=None, help="processes that read images (default: by cores)")
     add("--dry-run", action="store_true", help="show the plan and the estimate, then stop")
     parser.add_class_arguments(pl.Trainer, "trainer", skip=OURS, instantiate=False)
     parser.set_defaults({f"trainer.{name}": value for name, value in TRAINER.items()})
@@ -125,12 +110,7 @@ def make_run_parser() -> Parser:
 def make_cost_parser() -> Parser:
     parser = Parser()
     add = parser.add_argument
-    add(
-        "--ladder",
-        type=str | None,
-        default=None,
-        help=f"one of {', '.join(LADDERS)} (default: the two that are published)",
-    )
+    add("--ladder", type=str | None, default=None, help=f"one of {', '.join(LADDERS)} (default: both published)")
     add("--image-size", type=int, default=224, help="side in pixels")
     add("--format", type=str, default="table", help=f"one of {', '.join(FORMATS)}")
     return parser

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.nn import functional as F
 
 from ablations.run import make_trainer, run_trial, trial_cost
@@ -27,25 +27,18 @@ class Bars:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self.progress = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
         self.ladder = self.progress.add_task("ladder, epochs", total=sum(t.recipe.epochs for t in trials))
-        self.trial: TaskID | None = None
+        self.trial = self.progress.add_task("")
+        self.name = ""
 
     def begin(self, trial: Trial) -> None:
-        self.end()
-        self.trial = self.progress.add_task(describe(trial), total=trial.recipe.epochs)
+        self.name = describe(trial)
+        self.progress.reset(self.trial, total=trial.recipe.epochs, description=self.name)
 
     def advance(self, epoch: Epoch) -> None:
         accuracy = "" if epoch.top1 is None else f", top-1 {epoch.top1:.1f} %"
-        for task in (self.ladder, self.trial):
-            if task is not None:
-                self.progress.advance(task)
-        if self.trial is not None:
-            name = self.progress.tasks[-1].description.split(" (")[0]
-            self.progress.update(self.trial, description=f"{name} (loss {epoch.train_loss:.2f}{accuracy})")
-
-    def end(self) -> None:
-        if self.trial is not None:
-            self.progress.remove_task(self.trial)
-            self.trial = None
+        self.progress.advance(self.ladder)
+        self.progress.advance(self.trial)
+        self.progress.update(self.trial, description=f"{self.name} (loss {epoch.train_loss:.2f}{accuracy})")
 
 
 def default_workers(data: Data) -> int:

@@ -1,5 +1,5 @@
+import functools
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -164,19 +164,30 @@ def test_costs_in_three_formats(capsys: pytest.CaptureFixture[str]) -> None:
     assert "separate_downsampling" in capsys.readouterr().out
 
 
+def start(*options: str) -> subprocess.Popen[str]:
+    """A driver of its own. Ctrl-C reaches it even where the tests run in the background, deaf to it."""
+    command = [sys.executable, "-m", "ablations", "run", *options]
+    listen = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=listen)
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 @pytest.mark.slow
 def test_killed_and_started_again_trains_only_what_was_missing(tmp_path: Path) -> None:
     folder = tmp_path / "study"
     options = [*SMALL, "--seeds", "4", "--study", str(folder)]
-    command = [sys.executable, "-m", "ablations", "run", *options]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while len(list(folder.glob("trials/*.json"))) < 2 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    with start(*options) as process:
+        wait_until(lambda: len(list(folder.glob("trials/*.json"))) >= 2)
+        process.kill()
     before = {file: file.read_bytes() for file in folder.glob("trials/*.json")}
     assert 2 <= len(before) < 8
+    command = [sys.executable, "-m", "ablations", "run", *options]
     done = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert f"8 trials, {len(before)} done" in done
     assert f"1/{8 - len(before)}  " in done
@@ -187,16 +198,16 @@ def test_killed_and_started_again_trains_only_what_was_missing(tmp_path: Path) -
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_stop_a_training_and_save_nothing(tmp_path: Path, number: signal.Signals, code: int) -> None:
-    options = ["--rungs", "recipe", "--epochs", "500", "--wandb", "disabled", "--study", str(tmp_path / "study")]
-    command = [sys.executable, "-m", "ablations", "run", *options]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "study" / "study.json").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    time.sleep(3)
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    study = tmp_path / "study"
+    with start("--rungs", "recipe", "--epochs", "500", "--wandb", "disabled", "--study", str(study)) as process:
+        try:
+            wait_until((study / "trials").exists)
+            time.sleep(3)  # now it trains
+            process.send_signal(number)
+            _, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == code
     assert ("the same command goes on from here" in errors) == (code == 130)
     assert "Traceback" not in errors
-    assert list((tmp_path / "study" / "trials").iterdir()) == []
+    assert list((study / "trials").iterdir()) == []
