@@ -21,7 +21,7 @@ from ablations.run import TRAINER
 from ablations.study import Plan, Study, Trial
 from ablations.tables import cost_rows, count_costs, show_costs, show_results, summarize, to_frame
 from ablations.tracking import MODES, Mode, log_summary
-from convnext_path import LADDERS, RECIPES
+from convnext_path import LADDERS, RECIPES, Recipe
 from convnext_path.datasets import open_data
 from convnext_path.frozen import at_least, choose
 
@@ -84,7 +84,12 @@ def make_run_parser() -> Parser:
     add("--config", action="config", help="a YAML file of options, as --print_config gives it")
     add("--ladder", type=str, default="convnext-nano", help=f"one of {', '.join(LADDERS)}")
     add("--rungs", type=str, default=None, help="only these, by name, comma-separated (default: all)")
-    add("--flip", type=str, default=None, help="one rung more: the last one with FLAG=VALUE changed")
+    add(
+        "--flip",
+        type=str,
+        default=None,
+        help="FLAG=VALUE,...: the last of them once more with each changed",
+    )
     add("--data", type=str, default="digits", help=f"one of {', '.join(DATA)}")
     add("--root", type=str | None, default=None, help="folder of the images, or where downloads go (default: data)")
     add("--image-size", type=int | None, default=None, help="side in pixels (default: the data set's own)")
@@ -148,17 +153,23 @@ def run(args: Any) -> int:
 def show_plan(plan: Plan, study: Study, pending: Sequence[Trial]) -> None:
     """Say what will be trained on what, and about how long it takes."""
     splits, trials = open_data(plan.data), len(plan.trials())
-    images = f"{len(splits.train_indices)} images to train, {len(splits.val_indices)} to validate"
+    count = len(splits.train_indices)
+    images = f"{count} images to train, {len(splits.val_indices)} to validate"
+    names = f" ({', '.join(r.name for r in plan.rungs)})" if len(plan.rungs) < 5 else ""
     lines = {
         "study": f"{study.folder}: {trials} trials, {trials - len(pending)} done",
-        "ladder": f"{plan.ladder}: {len(plan.rungs)} rungs x seeds {', '.join(map(str, plan.seeds))}",
+        "ladder": f"{plan.ladder}: {len(plan.rungs)} rungs{names} x seeds {', '.join(map(str, plan.seeds))}",
         "data": f"{plan.data.title}: {splits.num_classes} classes, {images}, {splits.image_size} px",
-        "recipe": ", ".join(f"{name}: {r.epochs} epochs of batch {r.batch_size}" for name, r in plan.recipes),
+        "recipe": ", ".join(describe_recipe(name, recipe, count) for name, recipe in plan.recipes),
     }
     if pending:
         lines["time"] = f"about {timedelta(seconds=round(estimate_seconds(pending)))}, from a few training steps"
     for name, line in lines.items():
         say(f"{name:8}{line}")
+
+
+def describe_recipe(name: str, recipe: Recipe, images: int) -> str:
+    return f"{name}: {recipe.epochs} epochs of {images // recipe.batch_size} steps of {recipe.batch_size} images"
 
 
 def draw(study: Study, wandb: Mode = "disabled") -> None:

@@ -27,7 +27,7 @@ def make_plan(args: Any) -> Plan:
     ladder = LADDERS[choose("ladder", args.ladder, LADDERS)]
     rungs = select_rungs(ladder, args.rungs.split(",")) if args.rungs else ladder
     if args.flip:
-        rungs += (parse_flip(rungs[-1], args.flip),)
+        rungs += tuple(parse_flip(rungs[-1], text) for text in args.flip.split(","))
     family = RECIPES[choose("recipe", args.recipe or DATA[args.data], RECIPES)]
     names = sorted({rung.recipe for rung in rungs})
     data = Data(
@@ -74,9 +74,9 @@ def parse_flip(rung: Rung, text: str) -> Rung:
     """FLAG=VALUE as a rung beside ``rung``; the value is JSON's true, false or a number."""
     flag, _, value = text.partition("=")
     try:
-        return flip(rung, flag, json.loads(value))
+        return flip(rung, flag.strip(), json.loads(value.lower()))
     except json.JSONDecodeError:
-        raise ValueError(f"--flip takes FLAG=VALUE with true, false or a number, got {text!r}") from None
+        raise ValueError(f"--flip takes FLAG=VALUE with true, false or a kernel size, got {text!r}") from None
 
 
 def parse_trainer(chosen: Any, precision: str | None = None) -> Options:

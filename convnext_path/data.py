@@ -118,7 +118,7 @@ class PathData(pl.LightningDataModule):
         self.splits, self.recipe, self.seed, self.workers = open_data(data), recipe, seed, workers
         found = len(self.splits.train_indices)
         if recipe.batch_size > found:
-            raise ValueError(f"batch_size is {recipe.batch_size}, but there are {found} training images")
+            raise ValueError(f"batch_size is {recipe.batch_size}, but there are {found} training images; lower it")
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
         transform = train_transform(self.recipe, self.splits)

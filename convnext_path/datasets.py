@@ -206,7 +206,8 @@ def find_images(folder: Path, classes: Sequence[str]) -> FileImages:
     samples = make_dataset(str(folder), index, extensions=IMG_EXTENSIONS, allow_empty=True)
     empty = sorted(set(index) - {classes[label] for _, label in samples})
     if empty:
-        raise ValueError(f"no images in {', '.join(str(folder / name) for name in empty)}")
+        more = f" and {len(empty) - 3} more" if len(empty) > 3 else ""
+        raise ValueError(f"no images in {', '.join(str(folder / name) for name in empty[:3])}{more}")
     return FileImages(samples)
 
 

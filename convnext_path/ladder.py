@@ -151,7 +151,7 @@ def flip(rung: Rung, flag: str, value: Any) -> Rung:
     return replace(
         rung,
         name=f"{rung.name}/{flag}={str(value).lower()}",
-        title=f"{title}",
+        title=f"{title} at {rung.name}",
         section="Your step",
         change=(flag, value),
         flags=replace(rung.flags, **{flag: value}),

@@ -57,7 +57,7 @@ def test_flip_is_one_rung_beside() -> None:
     assert mine.flags == replace(last.flags, kernel_size=5)
     assert (mine.name, mine.base) == ("separate_downsampling/kernel_size=5", "separate_downsampling")
     assert (mine.adopted, mine.paper_top1) == (False, None)
-    assert flip(last, "gelu", False).title == "gelu off"
+    assert flip(last, "gelu", False).title == "gelu off at separate_downsampling"
     for flag, value, message in [
         ("gelo", True, "did you mean gelu"),
         ("kernel_size", 6, "one of 3, 5, 7"),

@@ -42,7 +42,7 @@ def test_a_run_from_nothing_to_chart_and_again(tmp_path: Path, capsys: pytest.Ca
     assert "6 trials, 2 done" in capsys.readouterr().out
     assert {file: file.read_bytes() for file in records} == records
     assert main(["plot", str(folder)]) == 0
-    assert "kernel size 5" in capsys.readouterr().out
+    assert "kernel size 5 at layer_norm" in capsys.readouterr().out
 
 
 def test_a_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

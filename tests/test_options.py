@@ -61,6 +61,8 @@ def test_flip_adds_a_rung_beside_the_last() -> None:
     plan = plan_of("--rungs", "recipe", "--flip", "kernel_size=7")
     assert [rung.name for rung in plan.rungs] == ["recipe", "recipe/kernel_size=7"]
     assert plan.rungs[1].flags.kernel_size == 7
+    plan = plan_of("--rungs", "recipe", "--flip", "kernel_size=7,gelu=True")
+    assert [rung.name for rung in plan.rungs] == ["recipe", "recipe/kernel_size=7", "recipe/gelu=true"]
 
 
 @pytest.mark.parametrize(
