@@ -52,6 +52,7 @@ def cost(net: nn.Module, image_size: int = 224, in_channels: int = 3) -> Cost:
     return Cost(sum(p.numel() for p in net.parameters()), tuple(macs), _count_activations(net, image))
 
 
+@torch.no_grad()
 def _count_macs(net: nn.Module, image: Tensor) -> dict[str, int]:
     with warnings.catch_warnings():  # fvcore traces with torch.jit, which newer torch deprecates
         warnings.simplefilter("ignore")
