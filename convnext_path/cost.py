@@ -48,26 +48,22 @@ def cost(net: nn.Module, image_size: int = 224, in_channels: int = 3) -> Cost:
     for tensor in net.state_dict().values():
         tensor.zero_()
     image = torch.zeros(1, in_channels, image_size, image_size)
-    macs = sorted(_count_macs(net, image).items(), key=lambda item: -item[1])
-    return Cost(sum(p.numel() for p in net.parameters()), tuple(macs), _count_activations(net, image))
+    params = sum(p.numel() for p in net.parameters())
+    macs, activations = _trace(net, image)
+    return Cost(params, tuple(sorted(macs.items(), key=lambda item: -item[1])), activations)
 
 
 @torch.no_grad()
-def _count_macs(net: nn.Module, image: Tensor) -> dict[str, int]:
+def _trace(net: nn.Module, image: Tensor) -> tuple[dict[str, int], int]:
+    """Multiply-accumulates by operator, and activations, from one pass through the network."""
+    sizes: list[int] = []
+    for layer in net.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            layer.register_forward_hook(lambda _layer, _inputs, output: sizes.append(int(output.numel())))
     with warnings.catch_warnings():  # fvcore traces with torch.jit, which newer torch deprecates
         warnings.simplefilter("ignore")
         from fvcore.nn import FlopCountAnalysis
 
         analysis = FlopCountAnalysis(net, image).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-        return {operator: int(n) for operator, n in analysis.by_operator().items()}
-
-
-@torch.no_grad()
-def _count_activations(net: nn.Module, image: Tensor) -> int:
-    sizes: list[int] = []
-    net = net.to("meta")
-    for layer in net.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            layer.register_forward_hook(lambda _layer, _inputs, output: sizes.append(output.numel()))
-    net(image.to("meta"))
-    return sum(sizes)
+        macs = {operator: int(n) for operator, n in analysis.by_operator().items()}
+    return macs, sum(sizes)
