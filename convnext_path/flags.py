@@ -89,7 +89,9 @@ class Scale(Frozen):
     A stage has twice the channels of the one before. The defaults are ResNet-50's and ConvNeXt-T's.
 
     Raises:
-        ValueError: a depth or width below 1.
+        ValueError: a depth below 1 or a width below 16. Of a strided 1x1 convolution with fewer than 16
+            channels, on two or more CPU threads, oneDNN (in torch 2.15) computes the weight gradient past
+            the end of its memory, and the process dies sooner or later.
     """
 
     depths: Depths = (3, 4, 6, 3)  # ResNet's
@@ -101,7 +103,7 @@ class Scale(Frozen):
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least("a stage's depth", min(self.depths + self.ratio_depths), 1)
-        at_least("a width", min(self.width, self.ratio_width, self.wide_width), 1)
+        at_least("a width", min(self.width, self.ratio_width, self.wide_width), 16)
 
     def choose_depths(self, flags: Flags) -> Depths:
         """Blocks in each of the four stages."""

@@ -11,7 +11,7 @@ from PIL import Image
 from ablations.study import Plan, Trial
 from convnext_path import LADDERS, RECIPES, Data, Scale
 
-TINY = Scale((1, 1, 2, 1), (1, 1, 1, 2), width=4, ratio_width=4, wide_width=6)
+TINY = Scale((1, 1, 2, 1), (1, 1, 1, 2), width=16, ratio_width=16, wide_width=20)
 DIGITS = Data("digits", limit_train=100)
 
 

@@ -44,7 +44,14 @@ def test_published_designs() -> None:
     }
 
 
-@pytest.mark.parametrize("bad", [{"width": 0}, {"depths": (3, 0, 1, 1)}, {"wide_width": -1}])
-def test_scales_refuse(bad: dict) -> None:
-    with pytest.raises(ValueError, match="at least 1"):
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"depths": (3, 0, 1, 1)}, "depth must be at least 1, "),
+        ({"width": 15}, "width must be at least 16, "),  # below it, training corrupts memory
+        ({"wide_width": -1}, "width must be at least 16, "),
+    ],
+)
+def test_scales_refuse(bad: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         replace(Scale(), **bad)

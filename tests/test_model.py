@@ -103,7 +103,7 @@ def test_move_up_puts_the_stride_and_the_inputs_on_the_first_convolution() -> No
     spatial = first.branch.spatial
     assert next(iter(first.branch)) is spatial
     assert spatial.stride == (2, 2)
-    assert spatial.in_channels == spatial.out_channels == spatial.groups == 16  # 4 x the first stage's width
+    assert spatial.in_channels == spatial.out_channels == spatial.groups == 64  # 4 x the first stage's width
 
 
 def test_projection_shortcuts() -> None:
