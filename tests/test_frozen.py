@@ -10,7 +10,7 @@ from convnext_path.frozen import Frozen, at_least, choose, within
 
 kernels = st.sampled_from([3, 5, 7, 9, 11])
 some_flags = st.builds(Flags, **{f.name: st.booleans() for f in fields(Flags) if f.type is bool}, kernel_size=kernels)
-widths = st.integers(1, 4096)
+widths = st.integers(16, 4096)
 some_scales = st.builds(Scale, *[st.tuples(*[st.integers(1, 99)] * 4)] * 2, widths, widths, widths)
 
 

@@ -25,7 +25,7 @@ def test_the_id_hashes_what_changes_the_outcome(trial: Trial) -> None:
     others = [
         replace(trial, seed=5),
         replace(trial, flags=replace(trial.flags, gelu=True)),
-        replace(trial, scale=replace(trial.scale, width=5)),
+        replace(trial, scale=replace(trial.scale, width=50)),
         replace(trial, recipe=replace(trial.recipe, lr=1.0)),
         replace(trial, data=replace(trial.data, limit_train=99)),
         replace(trial, trainer=(("precision", "bf16-mixed"),)),
