@@ -1,12 +1,15 @@
-"""python -m ablations run | cost | plot: train a ladder, count its costs, draw a study's charts again."""
+"""python -m ablations run | cost | status | verify | plot: train a ladder, count its costs, look after a study."""
 
+import contextlib
 import difflib
 import json
 import re
 import signal
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, NoReturn
 
 import jsonargparse
@@ -14,11 +17,14 @@ import pandas as pd
 import pytorch_lightning as pl
 from rich.console import Console
 
-from ablations.engine import default_workers, describe, estimate_seconds, run_trials
+from ablations.checkpoint import is_damaged
+from ablations.engine import Terms, default_workers, describe, estimate_seconds, run_trials
 from ablations.options import DATA, check_plan, make_plan
 from ablations.plot import plot_study
+from ablations.process import Failure, Job, run_process, warm_up
 from ablations.run import TRAINER
-from ablations.study import Plan, Study, Trial
+from ablations.status import State, count_states, describe_mixture, find_pending, show_states, survey
+from ablations.study import Plan, Result, Study, Trial
 from ablations.tables import cost_rows, count_costs, show_costs, show_results, summarize, to_frame
 from ablations.tracking import MODES, Mode, log_summary
 from convnext_path import LADDERS, RECIPES, Recipe
@@ -74,6 +80,8 @@ def make_parser() -> Parser:
     commands = parser.add_subcommands(required=True)
     commands.add_subcommand("run", make_run_parser(), help="train a ladder over seeds and draw its charts")
     commands.add_subcommand("cost", make_cost_parser(), help="count each rung's costs; trains nothing")
+    commands.add_subcommand("status", make_status_parser(), help="what of a study is done, and what a run would do")
+    commands.add_subcommand("verify", make_verify_parser(), help="check a study's digests; train a trial again")
     commands.add_subcommand("plot", make_plot_parser(), help="draw a study's table and charts from its records")
     return parser
 
@@ -106,6 +114,8 @@ def make_run_parser() -> Parser:
     add("--study", type=str | None, default=None, help="folder of the results (default: results/LADDER-DATA)")
     add("--wandb", type=str, default="offline", help=f"one of {', '.join(MODES)}")
     add("--loader-workers", type=int | None, default=None, help="processes that read images (default: by cores)")
+    add("--join", action="store_true", help="take trials of a study that another driver trains")
+    add("--keep-stale", action="store_true", help="records of other code, versions or data count as done")
     add("--dry-run", action="store_true", help="show the plan and the estimate, then stop")
     parser.add_class_arguments(pl.Trainer, "trainer", skip=OURS, instantiate=False)
     parser.set_defaults({f"trainer.{name}": value for name, value in TRAINER.items()})
@@ -127,41 +137,85 @@ def make_plot_parser() -> Parser:
     return parser
 
 
+def make_status_parser() -> Parser:
+    parser = Parser()
+    parser.add_argument("study", type=str, help="a study's folder")
+    return parser
+
+
+def make_verify_parser() -> Parser:
+    parser = Parser()
+    parser.add_argument("study", type=str, help="a study's folder")
+    parser.add_argument("--trial", type=str | None, default=None, help="train this one again: its id, or RUNG:SEED")
+    return parser
+
+
 def run(args: Any) -> int:
     """Train what the plan holds and the study lacks; write the table and the charts."""
     try:
         choose("--wandb mode", args.wandb, MODES)
         plan = make_plan(args)
         study = Study(args.study or f"results/{plan.ladder}-{plan.data.title}")
-        merged, pending = study.merge(plan), study.pending(plan)
-        check_plan(plan)
+        merged = study.merge(plan)
+        here = check_plan(plan)
         workers = default_workers(plan.data) if args.loader_workers is None else args.loader_workers
         at_least("--loader-workers", workers, 0)
-        show_plan(plan, study, pending)
-        if args.dry_run:
-            return 0
-        study.begin(merged)
+        if args.join and merged != study.plan():
+            raise ValueError(f"--join takes trials that {study.folder} has; this run would add some")
     except (ValueError, OSError) as error:
         fail(error)
-    failures = run_trials(study, pending, console, args.wandb, workers)
-    draw(study, args.wandb if pending else "disabled")
-    for trial, file in failures:
-        say(f"failed: {describe(trial)}; why: {file}")
-    return 1 if failures else 0
+    terms = Terms(here, args.wandb, workers)
+    with contextlib.nullcontext() if args.join or args.dry_run else lead(study):
+        states = survey(study, plan, here)
+        pending = find_pending(states, args.keep_stale)
+        if pending and not args.dry_run:
+            warm_up()
+        show_plan(plan, study, states, pending)
+        if args.dry_run:
+            return 0
+        return train_and_draw(study, merged, pending, terms, args.join)
 
 
-def show_plan(plan: Plan, study: Study, pending: Sequence[Trial]) -> None:
+@contextlib.contextmanager
+def lead(study: Study) -> Iterator[None]:
+    """Be the study's one driver, or end with the line that names the other."""
+    try:
+        with study.lead():
+            yield
+    except (ValueError, OSError) as error:
+        fail(error)
+
+
+def train_and_draw(study: Study, plan: Plan, pending: Sequence[Trial], terms: Terms, join: bool) -> int:
+    """Train what is pending; draw what there is. A driver that joined another leaves the drawing to it."""
+    if not join:
+        study.begin(plan)
+    for file, why in study.damaged().items():
+        say(f"damaged: {file} {why}; kept as {study.put_aside(file)}")
+    missing = run_trials(study, pending, console, terms, wait=not join)
+    if not join:
+        draw(study, terms.wandb if pending else "disabled")
+    for trial, why in missing:
+        say(f"no result: {describe(trial)}: {why}")
+    return 1 if missing and not join else 0
+
+
+def show_plan(plan: Plan, study: Study, states: Sequence[State], pending: Sequence[Trial]) -> None:
     """Say what will be trained on what, and about how long it takes."""
-    splits, trials = open_data(plan.data), len(plan.trials())
+    splits = open_data(plan.data)
     count = len(splits.train_indices)
     images = f"{count} images to train, {len(splits.val_indices)} to validate"
     names = f" ({', '.join(r.name for r in plan.rungs)})" if len(plan.rungs) < 5 else ""
     lines = {
-        "study": f"{study.folder}: {trials} trials, {trials - len(pending)} done",
+        "study": f"{study.folder}: {count_states(states)}",
         "ladder": f"{plan.ladder}: {len(plan.rungs)} rungs{names} x seeds {', '.join(map(str, plan.seeds))}",
         "data": f"{plan.data.title}: {splits.num_classes} classes, {images}, {splits.image_size} px",
         "recipe": ", ".join(describe_recipe(name, recipe, count) for name, recipe in plan.recipes),
     }
+    stale = [state.note for state in states if state.kind == "stale"]
+    if stale:
+        fate = "trained again (--keep-stale keeps them)" if pending else "kept"
+        lines["stale"] = f"{len(stale)} records, {fate}: {'; '.join(dict.fromkeys(stale))}"
     if pending:
         lines["time"] = f"about {timedelta(seconds=round(estimate_seconds(pending)))}, from a few training steps"
     for name, line in lines.items():
@@ -174,15 +228,18 @@ def describe_recipe(name: str, recipe: Recipe, images: int) -> str:
 
 def draw(study: Study, wandb: Mode = "disabled") -> None:
     """Draw a study's table and charts from its records, for the folder, the screen and W&B."""
-    plan = study.plan()
-    steps = summarize(plan, study.results())
+    plan, results = study.plan(), study.results()
+    steps, mixture = summarize(plan, results), describe_mixture(results)
+    title = f"{plan.ladder} on {plan.data.title}{' (mixed origins)' if mixture else ''}"
     table = study.folder / "results.csv"
     to_frame(steps).to_csv(table, index=False, float_format="%.6g")
-    charts = plot_study(study.folder, f"{plan.ladder} on {plan.data.title}", steps)
+    charts = plot_study(study.folder, title, steps)
     log_summary(study, to_frame(steps), charts, wandb)
     console.print(show_results(steps))
     for file in (table, *charts):
         say(f"wrote {file}")
+    if mixture:
+        say(f"warning: records of several origins stand side by side: {mixture}")
 
 
 def print_costs(args: Any) -> int:
@@ -207,21 +264,75 @@ def plot(args: Any) -> int:
     """Draw a study again."""
     study = Study(args.study)
     try:
-        study.results()
+        study.plan()
     except ValueError as error:
         fail(error)
+    for file, why in study.damaged().items():
+        say(f"damaged, left out: {file} {why}")
     draw(study)
     return 0
+
+
+def status(args: Any) -> int:
+    """Show where a study stands, and what the next run of it would do."""
+    study = Study(args.study)
+    try:
+        plan = study.plan()
+        states = survey(study, plan, check_plan(plan))
+    except (ValueError, OSError) as error:
+        fail(error)
+    console.print(show_states(states))
+    say(f"{study.folder}: {count_states(states)}; the next run would train {len(find_pending(states))}")
+    return 0
+
+
+def verify(args: Any) -> int:
+    """Check every digest of a study; train one trial again and compare."""
+    study = Study(args.study)
+    try:
+        here = check_plan(study.plan())
+        chosen = find_trial(study, args.trial) if args.trial else None
+    except (ValueError, OSError) as error:
+        fail(error)
+    bad = study.damaged() | {c: "is damaged" for c in study.all_checkpoints() if is_damaged(c)}
+    for file, why in bad.items():
+        say(f"{file} {why}")
+    say(f"{len(study.records())} records whole, {len(bad)} files damaged")
+    same = chosen is None or repeat(study, chosen, here)
+    return 0 if same and not bad else 1
+
+
+def find_trial(study: Study, text: str) -> Result:
+    """The record that an id, or RUNG:SEED, means. Raises a ValueError where there is none."""
+    names = {}
+    for result in study.results():
+        names[f"{result.trial.rung}:{result.trial.seed}"] = names[result.trial.id] = result
+    return names[choose("trial", text, names)]
+
+
+def repeat(study: Study, record: Result, here: Mapping[str, object]) -> bool:
+    """Train a record's trial again, beside the study; whether the outcome is the same."""
+    if differences := record.differences(here):
+        say(f"warning: the record is of another origin: {'; '.join(differences)}")
+    with tempfile.TemporaryDirectory() as folder:
+        job = Job(record.trial, Path(folder), Path(folder), None, "disabled", default_workers(record.trial.data))
+        again = run_process(job, lambda epoch: None)
+    outcome = again.summary if isinstance(again, Failure) else again.outcome
+    say(f"{describe(record.trial)}: recorded {record.outcome}")
+    say(f"{describe(record.trial)}: repeated {outcome}: {'the same' if outcome == record.outcome else 'ANOTHER'}")
+    return outcome == record.outcome
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Exit codes: 0; 1 a trial failed; 2 bad input; 130 Ctrl-C; 143 SIGTERM."""
     args = make_parser().parse_args(argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else a training goes on, or ends as if it were done
+    command = {"run": run, "cost": print_costs, "status": status, "verify": verify, "plot": plot}[args.subcommand]
     try:
-        if args.subcommand == "run":
-            return run(args.run)
-        return print_costs(args.cost) if args.subcommand == "cost" else plot(args.plot)
+        return command(args[args.subcommand])
+    except OSError as error:
+        print(f"error: {error}; what is done is kept", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("stopped; what is done is kept: the same command goes on from here", file=sys.stderr)
         return 130

@@ -1,9 +1,10 @@
-"""Where trials run: one after the other, in this process."""
+"""Where trials run: one after the other, each in a process of its own."""
 
 import os
 import time
-import traceback
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -11,13 +12,23 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.nn import functional as F
 
-from ablations.run import make_trainer, run_trial, trial_cost
-from ablations.study import Epoch, Result, Study, Trial
-from ablations.tracking import Mode, finish_run, make_logger
+from ablations.checkpoint import epochs_done, find_checkpoint
+from ablations.process import Failure, Job, Work, run_process, train
+from ablations.run import make_trainer, trial_cost
+from ablations.study import Epoch, Study, Trial
+from ablations.tracking import Mode
 from convnext_path import PathModule
 from convnext_path.datasets import Data, open_data
 
-Failure = tuple[Trial, Path]
+
+@dataclass(frozen=True)
+class Terms:
+    """How trials run; none of it changes a result."""
+
+    origin: Mapping[str, object]
+    wandb: Mode = "disabled"
+    loader_workers: int = 0
+    work: Work = train
 
 
 class Bars:
@@ -33,6 +44,11 @@ class Bars:
     def begin(self, trial: Trial) -> None:
         self.name = describe(trial)
         self.progress.reset(self.trial, total=trial.recipe.epochs, description=self.name)
+
+    def skip(self, epochs: int) -> None:
+        """Count epochs that a checkpoint holds."""
+        self.progress.advance(self.ladder, epochs)
+        self.progress.advance(self.trial, epochs)
 
     def advance(self, epoch: Epoch) -> None:
         accuracy = "" if epoch.top1 is None else f", top-1 {epoch.top1:.1f} %"
@@ -51,35 +67,60 @@ def describe(trial: Trial) -> str:
 
 
 def run_trials(
-    study: Study, trials: Sequence[Trial], console: Console, wandb: Mode, loader_workers: int
-) -> list[Failure]:
-    """Train each trial and save its record; go on after one that fails. Return those that failed, and why."""
-    failures: list[Failure] = []
-    bars = Bars(console, trials)
+    study: Study, trials: Sequence[Trial], console: Console, terms: Terms, wait: bool = True
+) -> list[tuple[Trial, str]]:
+    """Train each trial and save its record; go on after one that fails. Return those without one, and why.
+
+    A trial that another driver holds is left to it; ``wait`` until it is done, or its driver gone.
+
+    Raises:
+        OSError: a record cannot be written.
+    """
+    missing: list[tuple[Trial, str]] = []
+    bars, left, elsewhere = Bars(console, trials), deque(trials), 0
     with bars.progress:
-        for number, trial in enumerate(trials, 1):
-            bars.begin(trial)
-            try:
-                result = run_and_save(study, trial, wandb, loader_workers, bars)
-                outcome = f"top-1 {result.top1:.2f} % in {result.seconds:.1f} s"
-            except Exception as error:  # noqa: BLE001 - whatever a trial dies of, its siblings go on
-                failures.append((trial, study.save_failure(trial, traceback.format_exc())))
-                outcome = f"failed: {type(error).__name__}: {error}"
-            line = f"{number}/{len(trials)}  {describe(trial)}: {outcome}"
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
-    return failures
+        while left and (wait or elsewhere < len(left)):
+            if elsewhere == len(left):
+                time.sleep(0.2)
+                elsewhere = 0
+            trial = left.popleft()
+            with study.claim(trial, terms.origin) as place:
+                if place is None:
+                    left.append(trial)
+                    elsewhere += 1
+                    continue
+                elsewhere = 0
+                if (record := study.record(trial)) and not record.differences(terms.origin):
+                    continue  # another driver has just finished it
+                bars.begin(trial)
+                number = f"{trials.index(trial) + 1}/{len(trials)}"
+                if why := run_one(study, trial, place, terms, bars, number):
+                    missing.append((trial, why))
+    return missing + [(trial, "another driver trains it") for trial in left]
 
 
-def run_and_save(study: Study, trial: Trial, wandb: Mode, loader_workers: int, bars: Bars) -> Result:
-    """Train one trial, logged to W&B if asked for; its record is written before anything else."""
-    logger, result = make_logger(study, trial, wandb), None
-    try:
-        result = run_trial(trial, loader_workers, logger, bars.advance)
-        study.save(result)
-        return result
-    finally:
-        if logger is not None:
-            finish_run(logger, result)
+def run_one(study: Study, trial: Trial, place: Path, terms: Terms, bars: Bars, number: str) -> str:
+    """Train one trial from its last whole checkpoint on; save the record, or why there is none, and return that."""
+
+    def say(line: str) -> None:
+        line = f"{number}  {describe(trial)}: {line}"
+        bars.progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    checkpoint, damaged = find_checkpoint(place)
+    for file in damaged:
+        say(f"{file.name} is damaged, and removed")
+        file.unlink()
+    if checkpoint is not None:
+        say(f"goes on after epoch {epochs_done(checkpoint)}")
+        bars.skip(epochs_done(checkpoint))
+    job = Job(trial, study.folder, place, checkpoint, terms.wandb, terms.loader_workers)
+    outcome = run_process(job, bars.advance, terms.work)
+    if isinstance(outcome, Failure):
+        say(f"failed: {outcome.summary}")
+        return f"{outcome.summary}; see {study.save_failure(trial, outcome.summary, outcome.cause)}"
+    study.save(outcome)
+    say(f"top-1 {outcome.top1:.2f} % in {outcome.seconds:.1f} s")
+    return ""
 
 
 def estimate_seconds(trials: Sequence[Trial]) -> float:

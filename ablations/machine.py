@@ -1,5 +1,7 @@
-"""The machine that a trial runs on: memory, versions, hardware, commit."""
+"""What a trial's numbers hang on beside the trial itself: code, versions, device, threads; and what they cost."""
 
+import ast
+import hashlib
 import os
 import platform
 import resource
@@ -31,19 +33,59 @@ def peak_memory(device: torch.device) -> int:
     return peak if sys.platform == "darwin" else 1024 * peak
 
 
-def environment(device: torch.device) -> dict[str, object]:
-    """What a record says of where it was made: versions, hardware, threads, commit."""
-    packages = ("torch", "torchvision", "pytorch-lightning", "numpy")
+#: Packages whose version may change a training's numbers.
+PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "numpy", "scikit-learn", "pillow")
+#: Code that cannot: what it does is seen in a trial's definition, or in nothing.
+HARMLESS = ("__init__", "ladder", "convert")
+
+
+def origin(device: torch.device, data: str) -> dict[str, object]:
+    """All that decides a trial's outcome beside its definition; ``data`` is the digest of its images and labels."""
+    return {
+        "code": code_digest(),
+        "data": data,
+        "device": device_name(device),
+        "threads": torch.get_num_threads(),
+        **{name: version(name) for name in PACKAGES},
+    }
+
+
+def environment() -> dict[str, object]:
+    """What else a record says of where it was made."""
     return {
         "python": platform.python_version(),
-        **{name: version(name) for name in packages},
         "commit": git_commit(),
         "system": platform.platform(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "processor": processor_name(),
         "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
     }
+
+
+def device_name(device: torch.device) -> str:
+    """The GPU by name, or the CPU with the instructions that torch uses: others round otherwise."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"cpu {torch.backends.cpu.get_cpu_capability()}" if device.type == "cpu" else device.type
+
+
+@cache
+def code_digest() -> str:
+    """A hash of the code that trains; comments, docstrings and layout have no part in it."""
+    import convnext_path
+
+    package = Path(str(convnext_path.__file__)).parent
+    files = sorted(file for file in package.glob("*.py") if file.stem not in HARMLESS)
+    code = [strip(file.read_text()) for file in (*files, Path(__file__).with_name("run.py"))]
+    return hashlib.sha256("\0".join(code).encode()).hexdigest()[:16]
+
+
+def strip(source: str) -> str:
+    """Python source without comments, docstrings and layout."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return ast.unparse(tree)
 
 
 @cache

@@ -9,6 +9,7 @@ from typing import Any
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Trainer
 
+from ablations.machine import origin
 from ablations.run import TRAINER, make_trainer
 from ablations.study import Options, Plan
 from convnext_path import LADDERS, RECIPES, Recipe, Rung
@@ -106,22 +107,30 @@ def adapt_recipe(family: Mapping[str, Recipe], name: str, args: Any) -> Recipe:
     return recipe
 
 
-def check_plan(plan: Plan) -> None:
-    """Find what would fail only once trials run: data, image side, batch size, trainer.
+def check_plan(plan: Plan) -> dict[str, object]:
+    """Find what would fail only once trials run: data, image side, batch size, trainer. Return what they would hang on.
 
     Raises:
         ValueError: what is wrong, and what is allowed.
     """
     trials = {trial.recipe: trial for trial in plan.trials()}
     for trial in trials.values():
-        size = PathData(trial.data, trial.recipe).splits.image_size
+        splits = PathData(trial.data, trial.recipe).splits
     for rung in plan.rungs:
         least = rung.flags.min_image_size
-        if size < least:
-            raise ValueError(f"image side {size} is too small for rung {rung.name}, which needs {least}")
+        if splits.image_size < least:
+            raise ValueError(f"image side {splits.image_size} is too small for rung {rung.name}, which needs {least}")
+        check_batches(rung, dict(plan.recipes)[rung.recipe])
     try:
         trainer = make_trainer(next(iter(trials.values())))
     except (MisconfigurationException, ImportError, TypeError) as error:
         raise ValueError(f"--trainer: {error}") from None
     if trainer.world_size > 1:
         raise ValueError(f"a trial runs on one device, got {trainer.world_size}")
+    return origin(trainer.strategy.root_device, splits.digest)
+
+
+def check_batches(rung: Rung, recipe: Recipe) -> None:
+    """BatchNorm knows no deviation of one value, which one image of the smallest side leaves it in the last stage."""
+    if recipe.batch_size == 1 and not rung.flags.layer_norm:
+        raise ValueError(f"rung {rung.name} has BatchNorm, which needs a --batch-size of at least 2")

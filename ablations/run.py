@@ -1,5 +1,6 @@
-"""One trial in, one result out: trains a rung with Lightning in this process."""
+"""One trial in, one result out: trains a rung with Lightning in this process, from its last whole checkpoint on."""
 
+import hashlib
 import logging
 import math
 import time
@@ -8,14 +9,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.callbacks import Callback, Checkpoint
 from pytorch_lightning.loggers import Logger
 
-from ablations.machine import environment, peak_memory, reset_peak_memory
+from ablations.checkpoint import KeepEpochs, SafeCheckpoints
+from ablations.machine import environment, origin, peak_memory, reset_peak_memory
 from ablations.study import Epoch, Result, Trial
 from convnext_path import Cost, Data, Flags, PathModule, PathNet, Scale, cost
 from convnext_path.data import PathData
@@ -55,12 +58,25 @@ def quiet_lightning() -> Iterator[None]:
 
 @quiet_lightning()
 def run_trial(
-    trial: Trial, loader_workers: int = 0, logger: Logger | None = None, report: Report | None = None
+    trial: Trial,
+    loader_workers: int = 0,
+    logger: Logger | None = None,
+    report: Report | None = None,
+    folder: Path | None = None,
+    checkpoint: Path | None = None,
 ) -> Result:
     """Train one trial; ``report`` hears of each epoch as it ends.
 
+    Args:
+        trial: what to train.
+        loader_workers: processes that read images; the result does not depend on them.
+        logger: Lightning's.
+        report: called with each epoch.
+        folder: where to keep a checkpoint an epoch; None keeps none.
+        checkpoint: one of the same trial to go on from; the result is that of a training without a break.
+
     Raises:
-        ValueError: the data cannot be had, or does not fit the recipe.
+        ValueError: the data cannot be had, or does not fit the recipe; a damaged checkpoint.
         DivergenceError: the loss left the numbers.
     """
     pl.seed_everything(trial.seed, verbose=False)
@@ -68,17 +84,15 @@ def run_trial(
     splits = data.splits
     module = PathModule(trial.flags, trial.scale, trial.recipe, splits.num_classes, splits.in_channels, trial.seed)
     curve = Curve(report)
-    trainer = make_trainer(trial, [curve], logger)
+    trainer = make_trainer(trial, [curve, *([KeepEpochs(folder)] if folder else [])], logger)
     device = trainer.strategy.root_device
-    here = environment(device)  # before training: the commit is that of the code that runs
+    decided = origin(device, splits.digest)  # before training: the code is that which runs
     reset_peak_memory(device)
-    start = time.perf_counter()
     with ctrl_c_raises(trainer):
-        trainer.fit(module, data)
+        trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
         if curve.epochs[-1].top1 is None:
             trainer.validate(module, data, verbose=False)
             curve.complete_last()
-    seconds = time.perf_counter() - start
     if not math.isfinite(curve.top1):
         raise ValueError("nothing was validated")
     return Result(
@@ -87,11 +101,22 @@ def run_trial(
         top1=curve.top1,
         top5=curve.top5,
         curve=tuple(curve.epochs),
-        seconds=seconds,
+        seconds=curve.seconds,
         images_per_second=curve.images / curve.training_seconds,
         peak_memory=peak_memory(device),
-        environment=tuple(sorted(here.items())),
+        origin=tuple(sorted(decided.items())),
+        environment=tuple(sorted(environment().items())),
+        weights=hash_weights(module.net),
     )
+
+
+def hash_weights(net: torch.nn.Module) -> str:
+    """The SHA-256 of a network's parameters and buffers, by name and to the bit."""
+    total = hashlib.sha256()
+    for name, tensor in net.state_dict().items():
+        total.update(name.encode())
+        total.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return total.hexdigest()
 
 
 @contextmanager
@@ -112,7 +137,8 @@ def make_trainer(trial: Trial, callbacks: Sequence[Callback] = (), logger: Logge
         max_epochs=trial.recipe.epochs,
         callbacks=[*callbacks],
         logger=logger or False,
-        enable_checkpointing=False,
+        enable_checkpointing=any(isinstance(c, Checkpoint) for c in callbacks),
+        plugins=[SafeCheckpoints()],
         enable_progress_bar=False,
         enable_model_summary=False,
         **{**TRAINER, **dict(trial.trainer)},
@@ -133,23 +159,43 @@ def _count(flags: Flags, scale: Scale, layer_scale: float | None, data: Data) ->
 
 
 class Curve(Callback):
-    """Keeps a point an epoch, and the time that training takes apart from validation."""
+    """Keeps a point an epoch, and the time of it all and of training alone; stops where the loss is no number."""
 
     def __init__(self, report: Report | None = None) -> None:
         self.report, self.epochs = report, list[Epoch]()
         self.val_loss, self.top1, self.top5, self.validated = math.nan, math.nan, math.nan, False
-        self.images, self.training_seconds, self._start = 0, 0.0, 0.0
+        self.images, self.training_seconds, self._before = 0, 0.0, 0.0  # seconds before a break
+        self._begin = self._batch = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """From the start, breaks left out."""
+        return self._before + time.perf_counter() - self._begin
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps, as plain values."""
+        epochs = [epoch.to_dict() for epoch in self.epochs]
+        times = {"training_seconds": self.training_seconds, "seconds": self.seconds}
+        return {"epochs": epochs, "images": self.images, **times, "top1": self.top1, "top5": self.top5}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.epochs = [Epoch.from_dict(epoch) for epoch in state_dict["epochs"]]
+        self.images, self.training_seconds = state_dict["images"], state_dict["training_seconds"]
+        self.top1, self.top5, self._before = state_dict["top1"], state_dict["top5"], state_dict["seconds"]
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._start = time.perf_counter()
+        self._batch = time.perf_counter()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self.images += len(batch[0])
         now = time.perf_counter()
-        self.training_seconds += now - self._start
-        self._start = now
+        self.training_seconds += now - self._batch
+        self._batch = now
+        loss = float(outputs["loss"])
+        if not math.isfinite(loss):
+            raise DivergenceError(f"training loss {loss} at step {batch_idx + 1} of epoch {trainer.current_epoch + 1}")
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         metrics = trainer.callback_metrics
@@ -158,8 +204,6 @@ class Curve(Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         loss, lr = float(trainer.callback_metrics["train/loss"]), trainer.optimizers[0].param_groups[0]["lr"]
-        if not math.isfinite(loss):
-            raise DivergenceError(f"training loss {loss} in epoch {trainer.current_epoch + 1}")
         self.epochs.append(Epoch(trainer.current_epoch + 1, lr, loss))
         if self.validated:
             self.complete_last()

@@ -1,18 +1,23 @@
 """What is to be done, what was done, and the folder that keeps both.
 
-A study is a list of rungs trained under the same terms over the same seeds. Its folder holds ``study.json`` (the
-terms and the rungs), ``trials/ID.json`` (a record for each finished trial: the truth from which all else is
-drawn) and ``failed/ID.txt`` (why a trial has no record).
+A study is a list of rungs trained under the same terms over the same seeds. Its folder holds
+
+- ``study.json``: the terms and the rungs;
+- ``trials/ID.json``: a record for each finished trial, with its digest: the truth from which all else is drawn;
+- ``failed/ID.txt``: why a trial has no record;
+- ``running/ID``: the lock and the checkpoints of a trial that has begun; ``running/driver`` is the driver's lock;
+- ``aside/``: records that were damaged, or that newer ones replaced.
 """
 
-import hashlib
 import json
-import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ablations.files import DRAFT, digest, hold, is_held, remove_drafts, write_whole
 from convnext_path.cost import Cost
 from convnext_path.datasets import Data
 from convnext_path.flags import Flags, Scale
@@ -40,8 +45,7 @@ class Trial(Frozen):
     @property
     def id(self) -> str:
         """A hash of what changes the outcome: neither the ladder's name nor the rung's is part of it."""
-        content = {name: value for name, value in self.to_dict().items() if name not in ("ladder", "rung")}
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+        return hash_json(self.to_dict(), without=("ladder", "rung"))[:16]
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,21 @@ class Result(Frozen):
     seconds: float  # of the whole training, validation included
     images_per_second: float  # of training alone
     peak_memory: int  # bytes: allocated on the GPU, or resident in the process
-    environment: tuple[tuple[str, object], ...]  # versions, hardware, threads, commit
+    origin: tuple[tuple[str, object], ...]  # what decided the outcome beside the trial: code, data, versions, device
+    environment: tuple[tuple[str, object], ...] = ()  # hardware, system, commit
+    weights: str = ""  # a hash of the final ones
+
+    @property
+    def outcome(self) -> str:
+        """A hash of all that is the same each time the trial runs with the same origin."""
+        measured = ("seconds", "images_per_second", "peak_memory", "environment")
+        return hash_json(replace(self, trial=replace(self.trial, ladder="", rung="")).to_dict(), without=measured)
+
+    def differences(self, origin: Mapping[str, object]) -> list[str]:
+        """In what the record's origin differs from ``origin``: "torch 2.14.0 there, 2.15.0 here"."""
+        mine = dict(self.origin)
+        names = sorted(mine.keys() | origin.keys())
+        return [f"{n} {mine.get(n)} there, {origin.get(n)} here" for n in names if mine.get(n) != origin.get(n)]
 
 
 @dataclass(frozen=True)
@@ -108,6 +126,8 @@ class Study:
         self.folder = Path(folder)
         self.trials = self.folder / "trials"
         self.failed = self.folder / "failed"
+        self.running = self.folder / "running"
+        self.aside = self.folder / "aside"
         self.plan_file = self.folder / "study.json"
 
     @property
@@ -127,7 +147,7 @@ class Study:
             ValueError: the folder holds a study under other terms, or something else; the message says what.
         """
         if not self.plan_file.exists():
-            if self.folder.exists() and not (self.folder.is_dir() and all(map(is_draft, self.folder.iterdir()))):
+            if self.folder.exists() and not (self.folder.is_dir() and self._is_bare()):
                 raise ValueError(f"{self.folder} exists and holds no study; name another --study")
             return plan
         there = self.plan()
@@ -137,45 +157,147 @@ class Study:
             raise ValueError(f"{self.folder} holds another configuration; name another --study. {terms}")
         return there.add(plan)
 
+    def _is_bare(self) -> bool:
+        """Whether nothing but an unfinished beginning is there."""
+        return all(
+            file == self.running or file.name.startswith(DRAFT) or (file == self.trials and not any(file.iterdir()))
+            for file in self.folder.iterdir()
+        )
+
     def begin(self, plan: Plan) -> None:
         """Make the folder and write the plan. Raises an OSError where that cannot be."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write(self.plan_file, plan.to_dict())
-        self.trials.mkdir(exist_ok=True)
+        self.trials.mkdir(parents=True, exist_ok=True)
+        write_whole(self.plan_file, dump(plan.to_dict()))
+
+    @contextmanager
+    def lead(self) -> Iterator[None]:
+        """Be the folder's one driver. Raises a ValueError that names the other where there is one."""
+        self.running.mkdir(parents=True, exist_ok=True)
+        file = self.running / "driver"
+        with hold(file) as alone:
+            if not alone:
+                raise ValueError(f"{self.folder} is being trained by {file.read_text()}; wait, or --join in")
+            remove_drafts(self.folder)
+            yield
+        with suppress(OSError):
+            self.running.rmdir()
+
+    @contextmanager
+    def claim(self, trial: Trial, origin: Mapping[str, object]) -> Iterator[Path | None]:
+        """A folder for the trial's checkpoints, held for us; None where another process has it.
+
+        Checkpoints of another origin are no part of this trial, and are removed.
+        """
+        work = self.running / trial.id
+        work.mkdir(parents=True, exist_ok=True)
+        with hold(work / "lock") as mine:
+            if not mine:
+                yield None
+                return
+            place = work / hash_json(origin)[:16]
+            for other in work.iterdir():
+                if other.is_dir() and other != place:
+                    shutil.rmtree(other)
+            remove_drafts(self.trials, f"{trial.id}.")
+            remove_drafts(place)
+            yield place
+
+    def is_running(self, trial: Trial) -> bool:
+        """Whether a living process holds the trial."""
+        return is_held(self.running / trial.id / "lock")
+
+    def checkpoints(self, trial: Trial) -> list[Path]:
+        """The trial's checkpoints, of whatever origin, by epoch."""
+        return sorted((self.running / trial.id).glob("*/*.ckpt"))
+
+    def all_checkpoints(self) -> list[Path]:
+        """Every trial's."""
+        return sorted(self.running.glob("*/*/*.ckpt"))
 
     def save(self, result: Result) -> None:
-        """Write a record, whole or not at all, and clear an earlier failure."""
-        write(self._record(result.trial), result.to_dict())
+        """Write a record, keep the one it replaces, and clear the trial's failure and checkpoints."""
+        file = self._record(result.trial)
+        if file.exists() and file.read_bytes() != dump(seal(result)):
+            self.put_aside(file)
+        write_whole(file, dump(seal(result)))
         (self.failed / f"{result.trial.id}.txt").unlink(missing_ok=True)
+        shutil.rmtree(self.running / result.trial.id, ignore_errors=True)
 
-    def save_failure(self, trial: Trial, cause: str) -> Path:
+    def put_aside(self, record: Path) -> Path:
+        """Move a record out of the way, under a name of its own."""
+        self.aside.mkdir(exist_ok=True)
+        return record.replace(self.aside / f"{record.stem}-{digest(record.read_bytes())[:8]}.json")
+
+    def save_failure(self, trial: Trial, summary: str, cause: str) -> Path:
         """Keep why a trial has no record."""
         self.failed.mkdir(exist_ok=True)
         file = self.failed / f"{trial.id}.txt"
-        file.write_text(f"{trial.rung}, seed {trial.seed}\n\n{cause}")
+        write_whole(file, f"{trial.rung}, seed {trial.seed}: {summary}\n\n{cause}".encode())
         return file
 
+    def failure(self, trial: Trial) -> str:
+        """Why the trial has no record, in a line; empty where it has not failed."""
+        file = self.failed / f"{trial.id}.txt"
+        return file.read_text().splitlines()[0].partition(": ")[2] if file.exists() else ""
+
     def results(self) -> list[Result]:
-        """The records that belong to the plan, in its order; rungs that are one network share a record.
+        """The whole records that belong to the plan, in its order; rungs that are one network share a record."""
+        records = self.records()
+        return [replace(records[trial.id], trial=trial) for trial in self.plan().trials() if trial.id in records]
 
-        Raises:
-            ValueError: no study here, or a record that cannot be read.
-        """
-        plan, records = self.plan(), self._records()
-        return [replace(records[trial.id], trial=trial) for trial in plan.trials() if trial.id in records]
+    def record(self, trial: Trial) -> Result | None:
+        """The trial's own record, if there is a whole one."""
+        result = _try_unseal(self._record(trial)) if self._record(trial).exists() else None
+        return result if isinstance(result, Result) else None
 
-    def pending(self, plan: Plan) -> list[Trial]:
-        """The plan's trials that have no record yet, each once."""
-        done = self._records()
-        return list({trial.id: trial for trial in plan.trials() if trial.id not in done}.values())
+    def records(self) -> dict[str, Result]:
+        """Every whole record in the folder by its trial's id."""
+        return {file.stem: result for file, result in self._read() if isinstance(result, Result)}
 
-    def _records(self) -> dict[str, Result]:
-        """Every record in the folder by its trial's id."""
-        results = [read(Result, file) for file in sorted(self.trials.glob("*.json"))]
-        return {result.trial.id: result for result in results}
+    def damaged(self) -> dict[Path, str]:
+        """Every other file in the records' place, and what is wrong with it."""
+        return {file: result for file, result in self._read() if isinstance(result, str)}
+
+    def _read(self) -> Iterator[tuple[Path, Result | str]]:
+        """Each record, or what is wrong with it."""
+        for file in sorted(self.trials.glob("[!.]*.json")):
+            yield file, _try_unseal(file)
 
     def _record(self, trial: Trial) -> Path:
         return self.trials / f"{trial.id}.json"
+
+
+def seal(result: Result) -> dict[str, Any]:
+    """A record with its digest, which one flipped bit contradicts."""
+    content = result.to_dict()
+    return {"digest": hash_json(content), **content}
+
+
+def unseal(file: Path) -> Result:
+    """A record that has kept its digest. Raises a ValueError where it is damaged."""
+    try:
+        content = json.loads(file.read_bytes())
+        found = content.pop("digest")
+    except (ValueError, AttributeError, KeyError, TypeError):
+        raise ValueError("is no record") from None
+    if found != hash_json(content):
+        raise ValueError("does not match its digest")
+    return Result.from_dict(content)
+
+
+def _try_unseal(file: Path) -> Result | str:
+    """A record, or what is wrong with it."""
+    try:
+        result = unseal(file)
+        return result if result.trial.id == file.stem else "is another trial's record"
+    except (ValueError, TypeError, OSError) as error:
+        return str(error)
+
+
+def hash_json(content: Mapping[str, Any], without: tuple[str, ...] = ()) -> str:
+    """The SHA-256 of a mapping's JSON, but for some of its names."""
+    kept = {name: value for name, value in content.items() if name not in without}
+    return digest(json.dumps(kept, sort_keys=True).encode())
 
 
 def _terms(plan: Plan) -> dict[str, Any]:
@@ -199,21 +321,14 @@ def _compare(old: Any, new: Any, name: str = "") -> Iterator[tuple[str, object, 
         yield from _compare(old.get(key), new.get(key), f"{name}.{key}" if name else key)
 
 
-def is_draft(file: Path) -> bool:
-    """Whether a write that never ended left this behind."""
-    return file.name.startswith(".")
-
-
 def read(kind: type[Record], file: Path) -> Record:
     """A frozen value as it was written; a ValueError that names the file where it cannot be read."""
     try:
-        return kind.from_dict(json.loads(file.read_text()))
+        return kind.from_dict(json.loads(file.read_bytes()))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{file} holds no {kind.__name__}: {error}") from None
 
 
-def write(file: Path, content: Any) -> None:
-    """Write JSON so that the file is there whole or not at all."""
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
-    draft.write_text(json.dumps(content, indent=1) + "\n")
-    draft.replace(file)
+def dump(content: Any) -> bytes:
+    """JSON as it is written."""
+    return (json.dumps(content, indent=1) + "\n").encode()

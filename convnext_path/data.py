@@ -6,6 +6,7 @@ loader workers nor what ran before changes a training.
 """
 
 from collections.abc import Iterator, Sequence
+from enum import IntEnum
 from typing import Any
 
 import numpy as np
@@ -60,9 +61,17 @@ def val_transform(recipe: Recipe, splits: Splits) -> v2.Compose:
     )
 
 
-def mix_seed(*numbers: int) -> int:
+class Draw(IntEnum):
+    """What is drawn from a seed: each has numbers of its own."""
+
+    ORDER = 1  # of an epoch's images, from (seed, epoch)
+    IMAGE = 2  # augmentation, from (seed, epoch, index)
+    STEP = 3  # mixes and dropped paths of a training batch, from (seed, batches so far)
+
+
+def mix_seed(draw: Draw, *numbers: int) -> int:
     """One well-spread 64-bit seed from several numbers."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
+    return int(np.random.SeedSequence((draw, *numbers)).generate_state(1, np.uint64)[0])
 
 
 class View(Dataset[tuple[Tensor, int]]):
@@ -83,7 +92,7 @@ class View(Dataset[tuple[Tensor, int]]):
             return [self._load(epoch, self.indices[place]) for epoch, place in keys]
 
     def _load(self, epoch: int, index: int) -> tuple[Tensor, int]:
-        torch.default_generator.manual_seed(mix_seed(self.seed, epoch, index))
+        torch.default_generator.manual_seed(mix_seed(Draw.IMAGE, self.seed, epoch, index))
         return self.transform(self.images[index]), int(self.images.labels[index])
 
 
@@ -102,7 +111,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
     def __iter__(self) -> Iterator[tuple[int, int]]:
         order = np.arange(self.length)
         if self.shuffle:
-            order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
+            order = np.random.default_rng(mix_seed(Draw.ORDER, self.seed, self.epoch)).permutation(self.length)
         return ((self.epoch, int(i)) for i in order)
 
 

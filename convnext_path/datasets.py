@@ -111,6 +111,7 @@ class Splits:
     image_size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    digest: str = ""
 
     @property
     def num_classes(self) -> int:

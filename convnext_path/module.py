@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy
 from torchvision.transforms import v2
 
-from convnext_path.data import mix_seed
+from convnext_path.data import Draw, mix_seed
 from convnext_path.flags import RESNET50, Flags, Scale
 from convnext_path.frozen import Frozen
 from convnext_path.model import PathNet
@@ -81,7 +81,7 @@ class PathModule(pl.LightningModule):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         if self.seed is not None:
             batches = self.trainer.fit_loop.epoch_loop.total_batch_idx  # over all epochs
-            torch.manual_seed(mix_seed(self.seed, batches))
+            torch.manual_seed(mix_seed(Draw.STEP, self.seed, batches))
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, labels = batch

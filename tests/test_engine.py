@@ -1,4 +1,5 @@
 import io
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -6,29 +7,38 @@ import pytest
 from rich.console import Console
 
 from ablations import engine
-from ablations.engine import default_workers, estimate_seconds, run_trials
-from ablations.study import Plan, Result, Study, Trial
+from ablations.engine import Terms, default_workers, estimate_seconds, run_trials
+from ablations.files import digest
+from ablations.options import check_plan
+from ablations.process import Job, Message
+from ablations.status import find_pending, survey
+from ablations.study import Plan, Result, Study
 from convnext_path import Data
-from tests.test_study import fake_result
+from tests.test_study import ORIGIN, fake_result, pending
 
 
 def make_console(terminal: bool = False) -> Console:
     return Console(file=io.StringIO(), force_terminal=terminal, width=100)
 
 
-def test_goes_on_after_a_trial_that_failed(tmp_path: Path, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(trial: Trial, *args: object) -> Result:
-        if trial.rung == "recipe":
-            raise RuntimeError("out of luck")
-        return fake_result(trial)
+def fake(job: Job, send: Callable[[Message], None]) -> None:
+    if job.trial.rung == "recipe":
+        raise RuntimeError("out of luck")
+    send(fake_result(job.trial))
 
-    monkeypatch.setattr(engine, "run_trial", run)
+
+TERMS = Terms(dict(ORIGIN), work=fake)
+
+
+def test_goes_on_after_a_trial_that_failed(tmp_path: Path, plan: Plan) -> None:
     study, console = Study(tmp_path), make_console()
     study.begin(plan)
-    failures = run_trials(study, plan.trials(), console, "disabled", 0)
-    assert [trial.rung for trial, _ in failures] == ["recipe", "recipe"]
-    assert all("out of luck" in file.read_text() for _, file in failures)
-    assert {trial.rung for trial in study.pending(plan)} == {"recipe"}
+    missing = run_trials(study, plan.trials(), console, TERMS)
+    assert [trial.rung for trial, _ in missing] == ["recipe", "recipe"]
+    assert all(why.startswith("RuntimeError: out of luck; see ") for _, why in missing)
+    assert "Traceback" in Path(missing[0][1].rpartition(" ")[2]).read_text()
+    assert study.failure(missing[0][0]) == "RuntimeError: out of luck"
+    assert {trial.rung for trial in pending(study, plan)} == {"recipe"}
     assert "failed: RuntimeError: out of luck" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
@@ -36,21 +46,49 @@ def test_goes_on_after_a_trial_that_failed(tmp_path: Path, plan: Plan, monkeypat
 def test_trains_and_saves(tmp_path: Path, plan: Plan, terminal: bool) -> None:
     study, console = Study(tmp_path), make_console(terminal)
     study.begin(plan)
-    assert run_trials(study, plan.trials()[:2], console, "disabled", 0) == []
-    assert study.pending(plan) == plan.trials()[2:]
+    here = check_plan(plan)
+    assert run_trials(study, plan.trials()[:2], console, Terms(here)) == []
+    assert find_pending(survey(study, plan, here)) == plan.trials()[2:]
     assert "2/2  layer_norm, seed 0: top-1" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert list(study.running.iterdir()) == []
+
+
+def test_what_another_driver_holds_or_has_done_is_left_to_it(tmp_path: Path, plan: Plan) -> None:
+    study = Study(tmp_path)
+    study.begin(plan)
+    held, done = (trial for trial in plan.trials() if trial.rung == "layer_norm")
+    study.save(fake_result(done, 12.0))
+    with study.claim(held, TERMS.origin):
+        missing = run_trials(study, [held, done], make_console(), TERMS, wait=False)
+    assert missing == [(held, "another driver trains it")]
+    assert [result.top1 for result in study.results()] == [12.0]
 
 
 def test_ctrl_c_stops_and_saves_nothing(tmp_path: Path, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     def run(*args: object) -> Result:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(engine, "run_trial", run)
+    monkeypatch.setattr(engine, "run_process", run)
     study = Study(tmp_path)
     study.begin(plan)
     with pytest.raises(KeyboardInterrupt):
-        run_trials(study, plan.trials(), make_console(), "disabled", 0)
-    assert study.pending(plan) == plan.trials()
+        run_trials(study, plan.trials(), make_console(), TERMS)
+    assert pending(study, plan) == plan.trials()
+
+
+def test_a_damaged_checkpoint_is_said_and_the_one_before_taken(tmp_path: Path, plan: Plan) -> None:
+    study, console, trial = Study(tmp_path), make_console(), plan.trials()[1]
+    study.begin(plan)
+    with study.claim(trial, TERMS.origin) as place:
+        assert place is not None
+        whole, damaged = place / f"00001-{digest(b'x')}.ckpt", place / f"00002-{digest(b'x')}.ckpt"
+        place.mkdir()
+        whole.write_bytes(b"x")
+        damaged.write_bytes(b"y")
+    run_trials(study, [trial], console, TERMS)
+    said = console.file.getvalue()  # type: ignore[attr-defined]
+    assert f"{damaged.name} is damaged" in said
+    assert "goes on after epoch 1" in said
 
 
 def test_the_estimate_goes_with_epochs(plan: Plan) -> None:

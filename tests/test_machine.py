@@ -1,9 +1,13 @@
 import mmap
+import shutil
+import subprocess
 import sys
+from pathlib import Path
 
+import pytest
 import torch
 
-from ablations.machine import environment, git_commit, peak_memory, processor_name, reset_peak_memory
+from ablations.machine import environment, git_commit, origin, peak_memory, processor_name, reset_peak_memory, strip
 
 CPU = torch.device("cpu")
 
@@ -19,9 +23,41 @@ def test_peak_memory_is_of_this_trial() -> None:
         assert peak_memory(CPU) - before < 50_000_000
 
 
-def test_environment_tells_what_decides_a_training() -> None:
-    told = environment(torch.device("cpu"))
-    assert {"python", "torch", "torchvision", "pytorch-lightning", "commit", "device", "threads"} <= set(told)
-    assert (told["device"], told["threads"]) == ("cpu", torch.get_num_threads())
+def test_the_origin_tells_what_decides_a_training() -> None:
+    told = origin(CPU, "digest")
+    assert {"code", "data", "torch", "torchvision", "pytorch-lightning", "numpy", "device", "threads"} <= set(told)
+    assert (told["threads"], told["data"]) == (torch.get_num_threads(), "digest")
+    assert str(told["device"]).startswith("cpu ")
+
+
+def test_the_environment_tells_where() -> None:
+    told = environment()
     assert processor_name()
     assert git_commit() == told["commit"]
+
+
+def test_comments_docstrings_and_layout_are_not_code() -> None:
+    plain = "def f(x):\n    return x + 1\n"
+    dressed = '"""Of f."""\n\n\ndef f(\n    x,\n):  # adds\n    """Add one."""\n    return x+1\n'
+    assert strip(plain) == strip(dressed)
+    assert strip(plain) != strip(plain.replace("1", "2"))
+
+
+TRAINS = ["convnext_path/model.py", "convnext_path/data.py", "convnext_path/frozen.py", "ablations/run.py"]
+HARMLESS = ["ablations/plot.py", "ablations/engine.py", "convnext_path/ladder.py", "README.md"]
+
+
+@pytest.mark.parametrize("name", TRAINS + HARMLESS)
+def test_the_code_digest_follows_the_code_that_trains(tmp_path: Path, name: str) -> None:
+    root = Path(__file__).parents[1]
+    for package in ("ablations", "convnext_path"):
+        shutil.copytree(root / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "README.md").touch()
+
+    def ask() -> str:
+        command = [sys.executable, "-c", "from ablations.machine import code_digest; print(code_digest())"]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+
+    before = ask()
+    (tmp_path / name).open("a").write("\nx = 1\n")
+    assert (ask() != before) == (name in TRAINS)

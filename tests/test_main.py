@@ -1,10 +1,10 @@
-import functools
 import json
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +12,8 @@ import pytest
 import yaml
 
 from ablations.__main__ import main
+from ablations.engine import Terms
+from ablations.process import Job, Message, train
 from ablations.study import Study
 
 SMALL = ["--rungs", "recipe,layer_norm", "--seeds", "1", "--epochs", "1", "--limit-train", "64", "--wandb", "disabled"]
@@ -25,7 +27,7 @@ def test_a_run_from_nothing_to_chart_and_again(tmp_path: Path, capsys: pytest.Ca
     folder = tmp_path / "study"
     assert run(folder) == 0
     out = capsys.readouterr().out
-    assert "2 trials, 0 done" in out
+    assert "2 trials: 2 new" in out
     assert "about 0:00:" in out
     written = sorted(p.name for p in folder.iterdir())
     assert written == ["accuracy.png", "accuracy.svg", "results.csv", "road.png", "road.svg", "study.json", "trials"]
@@ -35,11 +37,11 @@ def test_a_run_from_nothing_to_chart_and_again(tmp_path: Path, capsys: pytest.Ca
     records = {file: file.read_bytes() for file in (folder / "trials").iterdir()}
 
     assert run(folder) == 0
-    assert "2 trials, 2 done" in capsys.readouterr().out
+    assert "2 trials: 2 done" in capsys.readouterr().out
     assert {file: file.read_bytes() for file in (folder / "trials").iterdir()} == records
 
     assert run(folder, "--seeds", "0,3", "--flip", "kernel_size=5") == 0
-    assert "6 trials, 2 done" in capsys.readouterr().out
+    assert "6 trials: 2 done, 4 new" in capsys.readouterr().out
     assert {file: file.read_bytes() for file in records} == records
     assert main(["plot", str(folder)]) == 0
     assert "kernel size 5 at layer_norm" in capsys.readouterr().out
@@ -47,30 +49,27 @@ def test_a_run_from_nothing_to_chart_and_again(tmp_path: Path, capsys: pytest.Ca
 
 def test_a_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(tmp_path / "study", "--dry-run") == 0
-    assert "2 trials, 0 done" in capsys.readouterr().out
+    assert "2 trials: 2 new" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
+
+
+def fail_recipe(job: Job, send: Callable[[Message], None]) -> None:
+    if job.trial.rung == "recipe":
+        raise MemoryError("too small a machine")
+    train(job, send)
 
 
 def test_a_failed_trial_gives_exit_code_1_and_a_chart(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ablations import engine
-
-    whole = engine.run_trial
-
-    def fail(trial, *args):
-        if trial.rung == "recipe":
-            raise MemoryError("too small a machine")
-        return whole(trial, *args)
-
-    monkeypatch.setattr(engine, "run_trial", fail)
+    monkeypatch.setattr("ablations.__main__.Terms", partial(Terms, work=fail_recipe))
     assert run(tmp_path / "study") == 1
     out = capsys.readouterr().out
-    assert "failed: recipe, seed 0; why:" in out
+    assert "no result: recipe, seed 0: MemoryError: too small a machine; see " in out
     assert "no result" in out
     monkeypatch.undo()
     assert run(tmp_path / "study") == 0
-    assert "2 trials, 1 done" in capsys.readouterr().out
+    assert "2 trials: 1 failed, 1 done" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -145,7 +144,7 @@ def test_config_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     file = tmp_path / "config.yaml"
     file.write_text(text)
     assert main(["run", "--config", str(file), "--study", str(tmp_path / "study"), "--dry-run"]) == 0
-    assert "2 trials, 0 done" in capsys.readouterr().out
+    assert "2 trials: 2 new" in capsys.readouterr().out
     file.write_text(text + "epohcs: 3\n")
     with pytest.raises(SystemExit) as stop:
         main(["run", "--config", str(file)])
@@ -167,7 +166,7 @@ def test_costs_in_three_formats(capsys: pytest.CaptureFixture[str]) -> None:
 def start(*options: str) -> subprocess.Popen[str]:
     """A driver of its own. Ctrl-C reaches it even where the tests run in the background, deaf to it."""
     command = [sys.executable, "-m", "ablations", "run", *options]
-    listen = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=listen)
 
 

@@ -1,15 +1,17 @@
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from ablations import checkpoint
+from ablations.checkpoint import epochs_done
 from ablations.run import DivergenceError, run_trial, trial_cost
-from ablations.study import Epoch, Result, Trial
-
-
-def content(result: Result) -> Result:
-    """A result without what the clock and the memory say."""
-    return replace(result, seconds=0.0, images_per_second=0.0, peak_memory=0)
+from ablations.study import Epoch, Trial
+from convnext_path import CONVNEXT, Flags, PathModule
+from convnext_path.data import EpochSampler
 
 
 def test_a_trial_gives_a_result(trial: Trial) -> None:
@@ -21,16 +23,17 @@ def test_a_trial_gives_a_result(trial: Trial) -> None:
     assert 0 <= result.top1 <= result.top5 <= 100
     assert result.cost == trial_cost(trial)
     assert min(result.seconds, result.images_per_second, result.peak_memory) > 0
-    environment = dict(result.environment)
-    assert environment["torch"] == torch.__version__.split("+")[0] or environment["torch"] == torch.__version__
-    assert environment["threads"] == torch.get_num_threads()
+    origin = dict(result.origin)
+    assert origin["torch"] in torch.__version__
+    assert origin["threads"] == torch.get_num_threads()
 
 
 def test_the_same_trial_gives_the_same_result_whatever_ran_before(trial: Trial) -> None:
     first = run_trial(trial)
     run_trial(replace(trial, seed=9))
     torch.manual_seed(123)
-    assert content(run_trial(trial, loader_workers=1)) == content(first)
+    for workers in (0, 1, 2):
+        assert run_trial(trial, loader_workers=workers).outcome == first.outcome
     assert run_trial(replace(trial, seed=9)).curve != first.curve
 
 
@@ -42,6 +45,65 @@ def test_the_last_epoch_is_validated_whatever_the_interval(trial: Trial) -> None
     assert second.top1 == every.top1
 
 
-def test_a_loss_that_is_no_number_ends_the_trial(trial: Trial) -> None:
-    with pytest.raises(DivergenceError, match="training loss nan in epoch 1"):
+@pytest.mark.parametrize("flags", [Flags(), CONVNEXT])
+@pytest.mark.parametrize(
+    "changes",
+    [{"ema": None, "mixup": 0.0, "cutmix": 0.0, "drop_path": 0.0}, {"ema": 0.9, "mixup": 0.8, "drop_path": 0.3}],
+)
+def test_resumed_from_every_epoch_it_is_the_same_to_the_bit(
+    tmp_path: Path, trial: Trial, flags: Flags, changes: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "KEPT", 100)
+    trial = replace(trial, flags=flags, recipe=replace(trial.recipe.with_epochs(4), **changes))
+    whole = run_trial(trial, folder=tmp_path)
+    files = sorted(tmp_path.iterdir())
+    assert [epochs_done(file) for file in files] == [1, 2, 3]
+    for file in files:
+        heard: list[Epoch] = []
+        resumed = run_trial(trial, report=heard.append, checkpoint=file)
+        assert resumed.outcome == whole.outcome
+        assert [epoch.epoch for epoch in heard] == list(range(epochs_done(file) + 1, 5))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_each_image_is_seen_once_an_epoch_after_a_resume_too(
+    tmp_path: Path, trial: Trial, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, int]] = []
+    order = EpochSampler.__iter__
+
+    def watch(sampler: EpochSampler) -> Iterator[tuple[int, int]]:
+        for key in order(sampler):
+            if sampler.length == 100:  # training
+                seen.append(key)
+            yield key
+
+    monkeypatch.setattr(EpochSampler, "__iter__", watch)
+    trial = replace(trial, recipe=trial.recipe.with_epochs(3))
+    run_trial(trial, workers, folder=tmp_path)
+    assert sorted(seen) == [(epoch, image) for epoch in range(3) for image in range(100)]
+    whole, first = list(seen), min(tmp_path.iterdir())
+    seen.clear()
+    run_trial(trial, workers, checkpoint=first)
+    assert seen == whole[100 * epochs_done(first) :]
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_a_loss_that_is_no_number_ends_the_trial_at_its_step(
+    trial: Trial, step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, steps = PathModule.training_step, []
+
+    def spoil(module: PathModule, batch: Any, batch_idx: int) -> torch.Tensor:
+        steps.append(batch_idx)
+        return train(module, batch, batch_idx) * (torch.inf if len(steps) == step else 1)
+
+    monkeypatch.setattr(PathModule, "training_step", spoil)
+    with pytest.raises(DivergenceError, match=f"training loss inf at step {step} of epoch 1"):
+        run_trial(trial)
+    assert len(steps) == step
+
+
+def test_a_learning_rate_beyond_reason_diverges(trial: Trial) -> None:
+    with pytest.raises(DivergenceError, match="training loss nan at step 2 of epoch 1"):
         run_trial(replace(trial, recipe=replace(trial.recipe, lr=1e30, warmup_epochs=0.0)))

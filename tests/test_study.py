@@ -1,18 +1,28 @@
 import json
+import os
+import random
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from ablations.study import Epoch, Plan, Result, Study, Trial
+from ablations.files import digest
+from ablations.status import find_pending, survey
+from ablations.study import Epoch, Plan, Result, Study, Trial, unseal
 from convnext_path import LADDERS, Cost
 from convnext_path.ladder import flip
+
+ORIGIN = (("code", "abc"), ("threads", 2), ("torch", "2.15.0"))
 
 
 def fake_result(trial: Trial, top1: float = 90.0) -> Result:
     cost = Cost(100, (("conv", 7_000_000), ("linear", 500), ("layer_norm", 20)), 50)
     curve = (Epoch(1, 0.001, 2.0), Epoch(2, 0.0, 1.0, 0.5, top1, 99.0))
-    return Result(trial, cost, top1, 99.0, curve, 1.5, 1000.0, 10**9, (("python", "3.12"), ("threads", 2)))
+    return Result(trial, cost, top1, 99.0, curve, 1.5, 1000.0, 10**9, ORIGIN, (("python", "3.12"),), "abc")
+
+
+def pending(study: Study, plan: Plan) -> list[Trial]:
+    return find_pending(survey(study, plan, dict(ORIGIN)))
 
 
 def test_records_round_trip(trial: Trial) -> None:
@@ -42,13 +52,13 @@ def test_trials_go_seed_by_seed(plan: Plan) -> None:
 def test_a_study_keeps_its_records(tmp_path: Path, plan: Plan) -> None:
     study = Study(tmp_path / "study")
     assert study.merge(plan) == plan
-    assert study.pending(plan) == plan.trials()
+    assert pending(study, plan) == plan.trials()
     assert not study.folder.exists()
     study.begin(plan)
     first, second, *_ = plan.trials()
     study.save(fake_result(second))
     study.save(fake_result(first, 80.0))
-    assert set(study.pending(plan)) == set(plan.trials()) - {first, second}
+    assert set(pending(study, plan)) == set(plan.trials()) - {first, second}
     assert [r.top1 for r in Study(study.folder).results()] == [80.0, 90.0]
     assert sorted(p.name for p in study.trials.iterdir()) == sorted(f"{t.id}.json" for t in (first, second))
 
@@ -56,9 +66,10 @@ def test_a_study_keeps_its_records(tmp_path: Path, plan: Plan) -> None:
 def test_failures_are_kept_until_the_trial_succeeds(tmp_path: Path, plan: Plan, trial: Trial) -> None:
     study = Study(tmp_path)
     study.begin(plan)
-    file = study.save_failure(trial, "it broke")
-    assert "it broke" in file.read_text()
-    assert trial in study.pending(plan)
+    file = study.save_failure(trial, "it broke", "Traceback ...")
+    assert file.read_text() == "recipe, seed 0: it broke\n\nTraceback ..."
+    assert study.failure(trial) == "it broke"
+    assert trial in pending(study, plan)
     study.save(fake_result(trial))
     assert not file.exists()
 
@@ -132,10 +143,10 @@ def test_rungs_that_are_one_network_share_a_record(tmp_path: Path, plan: Plan) -
     plan = replace(plan, rungs=(*rungs, twin), seeds=(0,))
     study = Study(tmp_path)
     study.begin(plan)
-    assert [trial.rung for trial in study.pending(plan)] == [twin.name, rungs[1].name]
-    for trial in study.pending(plan):
+    assert [trial.rung for trial in pending(study, plan)] == [twin.name, rungs[1].name]
+    for trial in pending(study, plan):
         study.save(fake_result(trial))
-    assert study.pending(plan) == []
+    assert pending(study, plan) == []
     assert [result.trial for result in study.results()] == plan.trials()
 
 
@@ -144,7 +155,7 @@ def test_records_that_the_plan_does_not_know_yet_count(tmp_path: Path, plan: Pla
     study.begin(replace(plan, seeds=(0,)))
     for trial in plan.trials():
         study.save(fake_result(trial))
-    assert study.pending(plan) == []
+    assert pending(study, plan) == []
 
 
 def test_a_study_of_enhanced_rungs_takes_the_original_one_too(tmp_path: Path, plan: Plan) -> None:
@@ -163,12 +174,85 @@ def test_a_flip_follows_the_rung_that_it_changes(tmp_path: Path, plan: Plan) -> 
     assert [rung.name for rung in merged.rungs] == ["recipe", "recipe/gelu=true", "layer_norm"]
 
 
-def test_a_broken_record_is_named(tmp_path: Path, plan: Plan, trial: Trial) -> None:
-    study = Study(tmp_path)
+@pytest.mark.parametrize("seed", range(30))
+def test_damage_to_a_record_is_found(tmp_path: Path, plan: Plan, trial: Trial, seed: int) -> None:
+    """Emptied, cut short, or one bit flipped anywhere."""
+    study, chance = Study(tmp_path), random.Random(seed)
     study.begin(plan)
     study.save(fake_result(trial))
     record = study.trials / f"{trial.id}.json"
-    for content in ("", "{", "[]", '{"trial": 3}'):
-        record.write_text(content)
-        with pytest.raises(ValueError, match=f"{trial.id}.json holds no Result"):
-            study.results()
+    content = record.read_bytes()
+    place = chance.randrange(len(content) - 1)
+    flipped = content[:place] + bytes([content[place] ^ 1 << chance.randrange(8)]) + content[place + 1 :]
+    record.write_bytes(b"" if seed == 0 else content[:place] if seed % 3 == 0 else flipped)
+    assert study.results() == []
+    assert list(study.damaged()) == [record]
+    assert trial in pending(study, plan)
+    aside = study.put_aside(record)
+    assert digest(aside.read_bytes()) != digest(content)
+    study.save(fake_result(trial))
+    assert (study.damaged(), record.read_bytes()) == ({}, content)
+
+
+@pytest.mark.parametrize("content", ["[]", "3", '{"trial": 3}', '{"digest": "x"}', "null"])
+def test_what_is_no_record(tmp_path: Path, plan: Plan, trial: Trial, content: str) -> None:
+    study = Study(tmp_path)
+    study.begin(plan)
+    (study.trials / f"{trial.id}.json").write_text(content)
+    assert study.results() == []
+    assert len(study.damaged()) == 1
+
+
+def test_another_trials_record_does_not_count(tmp_path: Path, plan: Plan) -> None:
+    study = Study(tmp_path)
+    study.begin(plan)
+    first, second, *_ = plan.trials()
+    study.save(fake_result(first))
+    (study.trials / f"{first.id}.json").rename(study.trials / f"{second.id}.json")
+    assert study.results() == []
+    assert list(study.damaged().values()) == ["is another trial's record"]
+
+
+def test_a_record_that_is_replaced_is_kept_aside(tmp_path: Path, plan: Plan, trial: Trial) -> None:
+    study = Study(tmp_path)
+    study.begin(plan)
+    study.save(fake_result(trial, 80.0))
+    study.save(fake_result(trial, 90.0))
+    (old,) = study.aside.iterdir()
+    assert unseal(old).top1 == 80.0
+    assert [result.top1 for result in study.results()] == [90.0]
+
+
+def test_the_outcome_leaves_out_what_differs_each_time(trial: Trial) -> None:
+    result = fake_result(trial)
+    same = replace(result, seconds=9.0, images_per_second=1.0, peak_memory=1, environment=())
+    others = [replace(result, weights="x"), replace(result, top5=1.0), replace(result, origin=(("torch", "2"),))]
+    assert same.outcome == result.outcome
+    assert replace(result, trial=replace(trial, ladder="other", rung="name")).outcome == result.outcome
+    assert len({result.outcome, *(other.outcome for other in others)}) == 4
+
+
+def test_one_driver_leads(tmp_path: Path) -> None:
+    study = Study(tmp_path / "study")
+    named = f"is being trained by process {os.getpid()} on .* since .*--join"
+    with study.lead(), pytest.raises(ValueError, match=named), study.lead():
+        pass
+    with study.lead():
+        pass
+
+
+def test_a_trial_is_claimed_once_and_forgets_other_origins(tmp_path: Path, plan: Plan, trial: Trial) -> None:
+    study = Study(tmp_path)
+    study.begin(plan)
+    with study.claim(trial, {"torch": "1"}) as place:
+        assert place is not None
+        place.mkdir()
+        (place / "00003-x.ckpt").write_text("3")
+        assert study.is_running(trial)
+        with study.claim(trial, {"torch": "1"}) as other:
+            assert other is None
+    assert not study.is_running(trial)
+    assert [file.name for file in study.checkpoints(trial)] == ["00003-x.ckpt"]
+    with study.claim(trial, {"torch": "2"}) as again:
+        assert again != place
+        assert study.checkpoints(trial) == []

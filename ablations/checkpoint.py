@@ -1,0 +1,75 @@
+"""Checkpoints that a trial goes on from: one an epoch, whole, with a digest in the name, loaded as plain tensors.
+
+Lightning's own are atomic only where TMPDIR lies on the same file system, load a flipped bit without a word,
+and trust the pickle in them.
+"""
+
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+
+from ablations.files import digest, write_whole
+
+KEPT = 2  # epochs: the last one, and the one before in case the last is damaged
+
+
+class SafeCheckpoints(TorchCheckpointIO):
+    """Writes ``NAME.ckpt`` as ``NAME-DIGEST.ckpt``; reads only files that have kept their digest."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write a checkpoint and clear all but the last. Raises an OSError where it cannot be written."""
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        content, path = buffer.getvalue(), Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path.with_stem(f"{path.stem}-{digest(content)}"), content)
+        for old in sorted(path.parent.glob("*.ckpt"))[:-KEPT]:
+            old.unlink()
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
+        """Tensors and plain values; nothing in the file is run. Raises a ValueError where it holds anything else."""
+        if is_damaged(Path(path)):
+            raise ValueError(f"{path} is damaged")
+        try:
+            checkpoint: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
+        except pickle.UnpicklingError:
+            raise ValueError(f"{path} holds more than tensors and plain values") from None
+        return checkpoint
+
+
+class KeepEpochs(Checkpoint):
+    """Saves a checkpoint into ``folder`` at the end of each epoch but the last, which the record follows."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        done = trainer.current_epoch + 1
+        if done < (trainer.max_epochs or 0):
+            trainer.save_checkpoint(self.folder / f"{done:05d}.ckpt")
+
+
+def is_damaged(file: Path) -> bool:
+    """Whether a checkpoint is not what its name's digest says."""
+    return digest(file.read_bytes()) != file.stem.rpartition("-")[2]
+
+
+def find_checkpoint(folder: Path) -> tuple[Path | None, list[Path]]:
+    """The last whole checkpoint in ``folder`` (None: there is none), and the damaged ones after it."""
+    damaged: list[Path] = []
+    for file in sorted(folder.glob("*.ckpt"), reverse=True):
+        if not is_damaged(file):
+            return file, damaged
+        damaged.append(file)
+    return None, damaged
+
+
+def epochs_done(file: Path) -> int:
+    """How many epochs a checkpoint stands for."""
+    return int(file.stem.partition("-")[0])

@@ -1,0 +1,122 @@
+"""A trial in a process of its own, so that whatever it dies of, nothing else does.
+
+Processes are forked from a server that has done the imports, and in which torch has not started its threads.
+"""
+
+import multiprocessing as mp
+import os
+import signal
+import threading
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from ablations.run import DivergenceError, Report, run_trial
+from ablations.study import Epoch, Result, Study, Trial
+from ablations.tracking import Mode, finish_run, make_logger
+
+PATIENCE = 4.0  # seconds that a process has to say good-bye (to W&B) once its result is here
+
+CONTEXT = mp.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["ablations.process", "sklearn.datasets", "sklearn.model_selection"])
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a process is asked to do: all that it needs, and picklable."""
+
+    trial: Trial
+    study: Path
+    checkpoints: Path
+    checkpoint: Path | None  # to go on from
+    wandb: Mode
+    loader_workers: int
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why there is no result: in a line, and at length."""
+
+    summary: str
+    cause: str
+
+
+Message = Epoch | Result | Failure
+Work = Callable[[Job, Callable[[Message], None]], None]
+
+
+def warm_up() -> None:
+    """Start the server, which imports while the driver goes on."""
+    forkserver.ensure_running()
+
+
+def train(job: Job, send: Callable[[Message], None]) -> None:
+    """Train a trial; its result is sent before W&B has its say."""
+    logger, result = make_logger(Study(job.study), job.trial, job.wandb), None
+    try:
+        result = run_trial(job.trial, job.loader_workers, logger, send, job.checkpoints, job.checkpoint)
+        send(result)
+    finally:
+        if logger is not None:
+            finish_run(logger, result)
+
+
+def run_process(job: Job, report: Report, work: Work = train) -> Result | Failure:
+    """Do a job in a process of its own; ``report`` hears of each epoch. The process never outlives this call."""
+    receiver, sender = CONTEXT.Pipe(duplex=False)
+    process = CONTEXT.Process(target=_serve, args=(job, sender, work))
+    process.start()
+    sender.close()
+    try:
+        while isinstance(message := _receive(receiver, process), Epoch):
+            report(message)
+        process.join(PATIENCE)
+        return message
+    finally:
+        process.kill()
+        process.join()
+        receiver.close()
+
+
+def _receive(receiver: Connection, process: BaseProcess) -> Message:
+    """What the process says next, or how it ended. Its own children may hold the pipe open, so both are watched."""
+    wait([receiver, process.sentinel])
+    try:
+        if receiver.poll():
+            message: Message = receiver.recv()
+            return message
+    except EOFError:
+        pass
+    process.join()
+    return Failure(describe_exit(process.exitcode or 0), "")
+
+
+def _serve(job: Job, sender: Connection, work: Work) -> None:
+    """What the process does: the work, ended by nothing but the driver or its death."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the driver, which ends us
+    threading.Thread(target=_end_with_the_driver, daemon=True).start()
+    try:
+        work(job, sender.send)
+    except DivergenceError as error:
+        sender.send(Failure(f"diverged: {error}", ""))
+    except Exception as error:  # noqa: BLE001 - whatever it is, the driver is to know
+        sender.send(Failure(f"{type(error).__name__}: {error}", traceback.format_exc()))
+
+
+def _end_with_the_driver() -> None:
+    driver = mp.parent_process()
+    assert driver is not None
+    driver.join()
+    os._exit(1)
+
+
+def describe_exit(code: int) -> str:
+    """An exit code in words."""
+    if code >= 0:
+        return f"its process ended with exit code {code}"
+    hint = " (out of memory?)" if code == -signal.SIGKILL else ""
+    return f"its process was ended by {signal.Signals(-code).name}{hint}"

@@ -1,0 +1,82 @@
+"""Where a study stands: what is done, running, failed or stale, and what the next run would do."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from ablations.checkpoint import epochs_done
+from ablations.study import Plan, Result, Study, Trial
+
+Kind = Literal["done", "stale", "damaged", "running", "failed", "begun", "new"]
+
+
+@dataclass(frozen=True)
+class State:
+    """A trial and how far it is."""
+
+    trial: Trial
+    kind: Kind
+    note: str = ""
+
+
+def survey(study: Study, plan: Plan, origin: Mapping[str, object]) -> list[State]:
+    """How far each of the plan's trials is, each network once. ``origin``: what a run here and now would have."""
+    records, damaged = study.records(), {file.stem: why for file, why in study.damaged().items()}
+    trials = {trial.id: trial for trial in plan.trials()}
+    return [find_state(study, trial, records.get(trial.id), damaged.get(trial.id), origin) for trial in trials.values()]
+
+
+def find_state(
+    study: Study, trial: Trial, record: Result | None, damage: str | None, origin: Mapping[str, object]
+) -> State:
+    if study.is_running(trial):
+        return State(trial, "running")
+    if record is not None:
+        differences = record.differences(origin)
+        return (
+            State(trial, "stale", "; ".join(differences)) if differences else State(trial, "done", record.outcome[:16])
+        )
+    if damage is not None:
+        return State(trial, "damaged", f"its record {damage}")
+    if failure := study.failure(trial):
+        return State(trial, "failed", failure)
+    if checkpoints := study.checkpoints(trial):
+        return State(trial, "begun", f"{epochs_done(checkpoints[-1])} of {trial.recipe.epochs} epochs")
+    return State(trial, "new")
+
+
+def find_pending(states: Sequence[State], keep_stale: bool = False) -> list[Trial]:
+    """What a run would train."""
+    kept = ("done", "stale") if keep_stale else ("done",)
+    return [state.trial for state in states if state.kind not in kept]
+
+
+def count_states(states: Sequence[State]) -> str:
+    """A line such as 34 trials: 30 done, 4 new."""
+    kinds = [state.kind for state in states]
+    counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
+    return f"{len(states)} trials: {counts}"
+
+
+def show_states(states: Sequence[State]) -> Table:
+    """The states for the screen."""
+    table = Table(box=box.SIMPLE, show_edge=False, padding=0)
+    for column in ("trial", "rung", "seed", "state", "note"):
+        table.add_column(column)
+    for state in states:
+        trial = state.trial
+        table.add_row(trial.id, escape(trial.rung), str(trial.seed), state.kind, escape(state.note))
+    return table
+
+
+def describe_mixture(results: Sequence[Result]) -> str:
+    """In what the origins of results differ: "torch 2.14.0, 2.15.0"; empty where they agree."""
+    values: dict[str, dict[object, None]] = {}
+    for result in results:
+        for name, value in result.origin:
+            values.setdefault(name, {})[value] = None
+    return "; ".join(f"{name} {', '.join(map(str, v))}" for name, v in values.items() if len(v) > 1)
