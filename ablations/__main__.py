@@ -105,6 +105,7 @@ def make_run_parser() -> Parser:
     add("--holdout", type=float, default=0.0, help="validate on this share of the training images")
     add("--mean", type=str | None, default=None, help="of the channels, comma-separated (default: the data set's own)")
     add("--std", type=str | None, default=None, help="likewise")
+    add("--skip-bad-images", action="store_true", help="leave files that cannot be decoded out of a folder")
     add("--recipe", type=str | None, default=None, help=f"one of {', '.join(RECIPES)} (default: the data set's)")
     add("--epochs", type=int | None, default=None, help="of the enhanced recipe; the original in proportion")
     add("--batch-size", type=int | None, default=None, help="the learning rate is scaled to it")
@@ -218,7 +219,7 @@ def show_plan(plan: Plan, study: Study, states: Sequence[State], pending: Sequen
         lines["stale"] = f"{len(stale)} records, {fate}: {'; '.join(dict.fromkeys(stale))}"
     if pending:
         lines["time"] = f"about {timedelta(seconds=round(estimate_seconds(pending)))}, from a few training steps"
-    for name, line in lines.items():
+    for name, line in (*lines.items(), *(("note", note) for note in splits.notes)):
         say(f"{name:8}{line}")
 
 

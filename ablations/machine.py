@@ -69,13 +69,10 @@ def device_name(device: torch.device) -> str:
 
 
 @cache
-def code_digest() -> str:
+def code_digest(root: Path = Path(__file__).parents[1]) -> str:
     """A hash of the code that trains; comments, docstrings and layout have no part in it."""
-    import convnext_path
-
-    package = Path(str(convnext_path.__file__)).parent
-    files = sorted(file for file in package.glob("*.py") if file.stem not in HARMLESS)
-    code = [strip(file.read_text()) for file in (*files, Path(__file__).with_name("run.py"))]
+    files = sorted(file for file in (root / "convnext_path").glob("*.py") if file.stem not in HARMLESS)
+    code = [strip(file.read_text()) for file in (*files, root / "ablations" / "run.py")]
     return hashlib.sha256("\0".join(code).encode()).hexdigest()[:16]
 
 

@@ -39,6 +39,7 @@ def make_plan(args: Any) -> Plan:
         holdout=args.holdout,
         mean=parse_numbers("mean", args.mean),
         std=parse_numbers("std", args.std),
+        skip_bad_images=args.skip_bad_images,
     )
     return Plan(
         args.ladder,

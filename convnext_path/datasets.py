@@ -1,5 +1,6 @@
 """Which images: named data sets and folders, their splits, classes, sizes."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -9,10 +10,9 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision import datasets
-from torchvision.datasets.folder import IMG_EXTENSIONS, default_loader, make_dataset
-from torchvision.transforms.v2.functional import pil_to_tensor
 
+from convnext_path.cifar import read_cifar
+from convnext_path.folders import find_classes, open_images, shorten
 from convnext_path.frozen import Frozen, at_least, within
 
 #: Means and standard deviations of the channels.
@@ -21,9 +21,6 @@ CIFAR_STATISTICS = {
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
     "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
 }
-
-#: Names of splits, not of classes.
-SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 
 
 @dataclass(frozen=True)
@@ -38,6 +35,7 @@ class Data(Frozen):
         holdout: validate on this share of the training images, seeded and stratified, in place of the test
             split: for choosing settings without looking at the test split.
         mean, std: of the channels, for normalization; None for the data set's own.
+        skip_bad_images: leave image files that cannot be decoded out of a folder, in place of an error.
 
     Raises:
         ValueError: a number out of range, or a folder missing or not asked for.
@@ -50,6 +48,7 @@ class Data(Frozen):
     holdout: float = 0.0
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    skip_bad_images: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -87,21 +86,13 @@ class MemoryImages:
         return self.pixels[index]
 
 
-class FileImages:
-    """Image files, decoded to RGB when asked for."""
-
-    def __init__(self, samples: Sequence[tuple[str, int]]) -> None:
-        self.paths = [path for path, _ in samples]
-        self.labels = np.asarray([label for _, label in samples], dtype=np.int64)
-
-    def __getitem__(self, index: int) -> Tensor:
-        image: Tensor = pil_to_tensor(default_loader(self.paths[index]))
-        return image
-
-
 @dataclass(frozen=True)
 class Splits:
-    """A data set, opened: where its images are, which of them train and which validate, what they are like."""
+    """A data set, opened: where its images are, which of them train and which validate, what they are like.
+
+    ``digest`` is a sha256 of all images and labels that were opened, whatever of them ``Data`` then asks for.
+    ``notes`` say in a line each what is unusual.
+    """
 
     train: Images
     val: Images
@@ -111,7 +102,8 @@ class Splits:
     image_size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    digest: str = ""
+    digest: str
+    notes: tuple[str, ...] = ()
 
     @property
     def num_classes(self) -> int:
@@ -139,6 +131,16 @@ def split_off(indices: Sequence[int], labels: Any, size: int | float, what: str)
     return sorted(rest), sorted(part)
 
 
+def hash_images(*sources: MemoryImages) -> str:
+    """A sha256 of pixels, their layout, and labels."""
+    digest = hashlib.sha256()
+    for images in sources:
+        digest.update(str(tuple(images.pixels.shape)).encode())
+        digest.update(images.pixels.numpy().tobytes())
+        digest.update(images.labels.astype("<i8").tobytes())
+    return digest.hexdigest()
+
+
 def open_digits(data: Data) -> Splits:
     """scikit-learn's 1,797 handwritten digits, 8 x 8 upsampled to 32 x 32: 1,437 to train, 360 to test."""
     from sklearn.datasets import load_digits
@@ -148,85 +150,55 @@ def open_digits(data: Data) -> Splits:
     large = torch.nn.functional.interpolate(small, size=32, mode="bilinear", antialias=False)
     images = MemoryImages(large.round().to(torch.uint8), bunch.target)
     train, test = split_off(range(len(images.labels)), images.labels, 360, "digits")
-    return Splits(images, images, train, test, tuple("0123456789"), 32, (0.3053,), (0.3237,))
+    return Splits(images, images, train, test, tuple("0123456789"), 32, (0.3053,), (0.3237,), hash_images(images))
 
 
 def open_cifar(data: Data) -> Splits:
     """CIFAR-10 or CIFAR-100: 50,000 images to train, 10,000 to test, downloaded on first use."""
-    dataset = datasets.CIFAR10 if data.name == "cifar10" else datasets.CIFAR100
     root = data.root or "data"
     try:
-        train, test = (dataset(root, train=is_train, download=True) for is_train in (True, False))
+        *parts, classes = read_cifar(data.name, Path(root).expanduser())
     except (OSError, RuntimeError) as error:
         raise ValueError(f"{data.name} is neither in {root}/ nor could it be downloaded: {error}") from None
-    train_images, test_images = (
-        MemoryImages(torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous(), part.targets)
-        for part in (train, test)
-    )
-    indices = range(len(train_images.labels)), range(len(test_images.labels))
-    return Splits(train_images, test_images, *indices, tuple(train.classes), 32, *CIFAR_STATISTICS[data.name])
+    train, test = (MemoryImages(torch.from_numpy(pixels), labels) for pixels, labels in parts)
+    indices = range(len(train.labels)), range(len(test.labels))
+    return Splits(train, test, *indices, classes, 32, *CIFAR_STATISTICS[data.name], hash_images(train, test))
 
 
 def open_folder(data: Data) -> Splits:
     """``train/`` and ``val/`` (or ``test/``) with class folders, or class folders alone, a fifth of which validates."""
     root = Path(str(data.root)).expanduser()
+    folders = find_splits(root)
+    classes = find_classes(folders[0])
+    unknown = sorted(set(find_classes(folders[-1])) - set(classes))
+    if unknown:
+        raise ValueError(f"{folders[-1]} has classes that {folders[0]} lacks: {', '.join(unknown)}")
+    found = open_images(folders, classes, data.skip_bad_images)
+    train, val = found[0], found[-1]
+    indices: tuple[Sequence[int], Sequence[int]] = range(len(train.labels)), range(len(val.labels))
+    if train is val:
+        indices = split_off(indices[0], train.labels, 0.2, f"splitting {root}")
+    size = 224 if data.name == "imagenet" else int(np.clip(train.scan.side // 32 * 32, 32, 224))
+    digest = hashlib.sha256(" ".join(images.scan.digest for images in found).encode()).hexdigest()
+    skipped = sum(len(images.scan.bad) for images in found)
+    notes = (f"bad images left out: {skipped}",) if skipped else ()
+    return Splits(train, val, *indices, classes, size, *IMAGENET_STATISTICS, digest, notes)
+
+
+def find_splits(root: Path) -> list[Path]:
+    """The folders that hold class folders: the training and the validation split's, or ``root`` alone.
+
+    Raises:
+        ValueError: no such folder, or no validation split beside ``train/``.
+    """
     if not root.is_dir():
         raise ValueError(f"no folder {root}")
     if not (root / "train").is_dir():
-        classes = find_classes(root)
-        images = find_images(root, classes)
-        train, val = split_off(range(len(images.labels)), images.labels, 0.2, f"splitting {root}")
-        return Splits(images, images, train, val, classes, choose_image_size(data, images), *IMAGENET_STATISTICS)
-    val_root = next((root / name for name in ("val", "test") if (root / name).is_dir()), None)
-    if val_root is None:
-        raise ValueError(f"{root} has train/ but neither val/ nor test/")
-    classes = find_classes(root / "train")
-    unknown = sorted(set(find_classes(val_root)) - set(classes))
-    if unknown:
-        raise ValueError(f"{val_root} has classes that {root / 'train'} lacks: {', '.join(unknown)}")
-    train_images, val_images = find_images(root / "train", classes), find_images(val_root, classes)
-    indices = range(len(train_images.labels)), range(len(val_images.labels))
-    size = choose_image_size(data, train_images)
-    return Splits(train_images, val_images, *indices, classes, size, *IMAGENET_STATISTICS)
-
-
-def find_classes(folder: Path) -> tuple[str, ...]:
-    """The class folders' names, sorted; hidden ones do not count. A ValueError where there are none."""
-    classes = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-    if not classes:
-        raise ValueError(f"{folder} has no class folders")
-    if splits := SPLITS.intersection(name.lower() for name in classes):
-        allowed = "splits are named train/ and val/ or test/"
-        raise ValueError(f"{folder} has {', '.join(sorted(splits))} where classes are looked for; {allowed}")
-    return tuple(classes)
-
-
-def find_images(folder: Path, classes: Sequence[str]) -> FileImages:
-    """All images in the class folders; the label is the place in ``classes``. A ValueError where there are none."""
-    index = {name: i for i, name in enumerate(classes) if (folder / name).is_dir()}
-    samples = make_dataset(str(folder), index, extensions=IMG_EXTENSIONS, allow_empty=True)
-    empty = sorted(set(index) - {classes[label] for _, label in samples})
-    if empty:
-        more = f" and {len(empty) - 3} more" if len(empty) > 3 else ""
-        raise ValueError(f"no images in {', '.join(str(folder / name) for name in empty[:3])}{more}")
-    return FileImages(samples)
-
-
-def choose_image_size(data: Data, images: FileImages) -> int:
-    """What was asked for; else ImageNet's 224, or the median short side of up to 50 images, in 32s, 32 to 224.
-
-    Raises:
-        ValueError: one of them is no image.
-    """
-    if data.image_size or data.name == "imagenet":
-        return data.image_size or 224
-    sides = []
-    for i in range(0, len(images.paths), max(len(images.paths) // 50, 1)):
-        try:
-            sides.append(min(images[i].shape[1:]))
-        except OSError as error:
-            raise ValueError(f"{images.paths[i]} cannot be read: {error}") from None
-    return int(np.clip(np.median(sides) // 32 * 32, 32, 224))
+        return [root]
+    for name in ("val", "test"):
+        if (root / name).is_dir():
+            return [root / "train", root / name]
+    raise ValueError(f"{root} has train/ but neither val/ nor test/")
 
 
 OPENERS: dict[str, Callable[[Data], Splits]] = {
@@ -262,4 +234,11 @@ def open_data(data: Data) -> Splits:
     if limit is not None and limit < found:
         _, part = split_off(splits.train_indices, labels, limit, f"limit_train {limit}")
         splits = replace(splits, train_indices=part)
-    return splits
+    return replace(splits, notes=(*splits.notes, *note_missing(splits)))
+
+
+def note_missing(splits: Splits) -> tuple[str, ...]:
+    """A line that names the classes without validation images, if there are any."""
+    there = set(splits.val.labels[list(splits.val_indices)].tolist())
+    missing = [name for label, name in enumerate(splits.classes) if label not in there]
+    return (f"no validation images of: {shorten(missing, 20)}",) if missing else ()

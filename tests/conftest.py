@@ -1,5 +1,6 @@
 """Small things that many tests train."""
 
+import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -7,12 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from torchvision import datasets
 
 from ablations.study import Plan, Trial
 from convnext_path import LADDERS, RECIPES, Data, Scale
 
 TINY = Scale((1, 1, 2, 1), (1, 1, 1, 2), width=16, ratio_width=16, wide_width=20)
 DIGITS = Data("digits", limit_train=100)
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
 
 
 @pytest.fixture
@@ -40,5 +47,25 @@ def make_images() -> Callable[..., Path]:
             for i in range(count):
                 Image.fromarray(noise.integers(0, 255, (*size, 3), dtype=np.uint8)).save(folder / f"{i}.png")
         return root
+
+    return make
+
+
+@pytest.fixture
+def make_cifar() -> Callable[..., Path]:
+    """Write a small CIFAR as it is when unpacked: 4 images a file, of 10 classes."""
+
+    def make(root: Path, name: str = "cifar10") -> Path:
+        source, noise = getattr(datasets, name.upper()), np.random.default_rng(0)
+        folder = root / source.base_folder
+        folder.mkdir(parents=True)
+        names = {source.meta["key"]: [f"class {i}" for i in range(10)]}
+        (folder / source.meta["filename"]).write_bytes(pickle.dumps(names, protocol=2))
+        for file, _ in (*source.train_list, *source.test_list):
+            labels = "labels" if name == "cifar10" else "fine_labels"
+            pixels = noise.integers(0, 256, (4, 3072), dtype=np.uint8)
+            batch = {"data": pixels, labels: noise.integers(0, 10, 4).tolist()}
+            (folder / file).write_bytes(pickle.dumps(batch, protocol=4))
+        return folder
 
     return make

@@ -1,13 +1,21 @@
 import mmap
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from ablations.machine import environment, git_commit, origin, peak_memory, processor_name, reset_peak_memory, strip
+from ablations.machine import (
+    code_digest,
+    environment,
+    git_commit,
+    origin,
+    peak_memory,
+    processor_name,
+    reset_peak_memory,
+    strip,
+)
 
 CPU = torch.device("cpu")
 
@@ -54,10 +62,8 @@ def test_the_code_digest_follows_the_code_that_trains(tmp_path: Path, name: str)
         shutil.copytree(root / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "README.md").touch()
 
-    def ask() -> str:
-        command = [sys.executable, "-c", "from ablations.machine import code_digest; print(code_digest())"]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
-
-    before = ask()
-    (tmp_path / name).open("a").write("\nx = 1\n")
-    assert (ask() != before) == (name in TRAINS)
+    before = code_digest(tmp_path)
+    with (tmp_path / name).open("a") as file:
+        file.write("\nx = 1\n")
+    code_digest.cache_clear()
+    assert (code_digest(tmp_path) != before) == (name in TRAINS)

@@ -123,6 +123,19 @@ def test_bad_folders(tmp_path: Path, make_images: Callable[..., Path], capsys: p
     assert not (tmp_path / "study").exists()
 
 
+def test_bad_images_stop_a_run_unless_skipped(
+    tmp_path: Path, make_images: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = make_images(tmp_path / "images", count=50)
+    (root / "cat" / "0.png").write_text("no image")
+    options = ("--data", "imagefolder", "--root", str(root), "--batch-size", "16", "--dry-run")
+    with pytest.raises(SystemExit):
+        run(tmp_path / "study", *options)
+    assert f"{root}/cat/0.png (no image)" in capsys.readouterr().err
+    assert run(tmp_path / "study", *options, "--skip-bad-images") == 0
+    assert "note    bad images left out: 1" in capsys.readouterr().out
+
+
 def test_another_configuration_in_the_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(tmp_path / "study") == 0
     before = (tmp_path / "study" / "study.json").read_bytes()

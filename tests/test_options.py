@@ -47,6 +47,7 @@ def test_options_reach_recipe_data_and_trainer(tmp_path: Path) -> None:
     plan = plan_of(
         *("--ladder", "convnext-b", "--rungs", "gelu,resnet", "--recipe", "imagenet", "--batch-size", "512"),
         *("--lr", "0.002", "--image-size", "64", "--limit-train", "300", "--mean", "0.5", "--std", "0.25"),
+        *("--skip-bad-images",),
         *("--trainer.precision", "bf16-mixed", "--trainer.gradient_clip_val", "1.0", "--trainer.accelerator", "cpu"),
     )
     recipes = dict(plan.recipes)
@@ -54,6 +55,7 @@ def test_options_reach_recipe_data_and_trainer(tmp_path: Path) -> None:
     assert (recipes["enhanced_b"].drop_path, recipes["enhanced_b"].lr, recipes["original"].lr) == (0.5, 0.002, 0.1)
     assert {recipe.batch_size for recipe in recipes.values()} == {512}
     assert (plan.data.image_size, plan.data.limit_train, plan.data.mean, plan.data.std) == (64, 300, (0.5,), (0.25,))
+    assert plan.data.skip_bad_images
     assert dict(plan.trainer) == {"precision": "bf16-mixed", "gradient_clip_val": 1.0, "accelerator": "cpu"}
 
 

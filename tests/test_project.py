@@ -75,6 +75,8 @@ def test_the_package_knows_nothing_of_studies_or_charts(file: Path) -> None:
         ("model", "module data recipe ladder cost convert"),
         ("recipe", "model module data ladder"),
         ("datasets", "model module ladder recipe data"),
+        ("folders", "datasets data cifar model recipe"),
+        ("cifar", "datasets data folders model recipe"),
         ("data", "model module ladder"),
     ],
 )
