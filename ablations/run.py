@@ -17,7 +17,7 @@ import torch
 from pytorch_lightning.callbacks import Callback, Checkpoint
 from pytorch_lightning.loggers import Logger
 
-from ablations.checkpoint import KeepEpochs, SafeCheckpoints
+from ablations.checkpoint import KeepEpochs, SafeCheckpoints, epochs_done
 from ablations.machine import environment, origin, peak_memory, reset_peak_memory
 from ablations.study import Epoch, Result, Trial
 from convnext_path import Cost, Data, Flags, PathModule, PathNet, Scale, cost
@@ -80,7 +80,8 @@ def run_trial(
         DivergenceError: the loss left the numbers.
     """
     pl.seed_everything(trial.seed, verbose=False)
-    data = PathData(trial.data, trial.recipe, trial.seed, loader_workers)
+    first_epoch = epochs_done(checkpoint) if checkpoint else 0
+    data = PathData(trial.data, trial.recipe, trial.seed, loader_workers, first_epoch)
     splits = data.splits
     module = PathModule(trial.flags, trial.scale, trial.recipe, splits.num_classes, splits.in_channels, trial.seed)
     curve = Curve(report)

@@ -99,8 +99,8 @@ class View(Dataset[tuple[Tensor, int]]):
 class EpochSampler(Sampler[tuple[int, int]]):
     """(epoch, place) for each place of ``length``, in an order of its own each epoch; Lightning sets the epoch."""
 
-    def __init__(self, length: int, seed: int, shuffle: bool) -> None:
-        self.length, self.seed, self.shuffle, self.epoch = length, seed, shuffle, 0
+    def __init__(self, length: int, seed: int, shuffle: bool, epoch: int = 0) -> None:
+        self.length, self.seed, self.shuffle, self.epoch = length, seed, shuffle, epoch
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
@@ -118,13 +118,17 @@ class EpochSampler(Sampler[tuple[int, int]]):
 class PathData(pl.LightningDataModule):
     """Loaders over ``data`` with the augmentation of ``recipe``; the last, smaller training batch is dropped.
 
+    ``first_epoch`` is the one that a resumed training begins with: workers fetch its first images before
+    Lightning tells the sampler.
+
     Raises:
         ValueError: what :func:`open_data` raises, or a batch larger than the training set.
     """
 
-    def __init__(self, data: Data, recipe: Recipe, seed: int = 0, workers: int = 0) -> None:
+    def __init__(self, data: Data, recipe: Recipe, seed: int = 0, workers: int = 0, first_epoch: int = 0) -> None:
         super().__init__()
         self.splits, self.recipe, self.seed, self.workers = open_data(data), recipe, seed, workers
+        self.first_epoch = first_epoch
         found = len(self.splits.train_indices)
         if recipe.batch_size > found:
             raise ValueError(f"batch_size is {recipe.batch_size}, but there are {found} training images; lower it")
@@ -143,7 +147,7 @@ class PathData(pl.LightningDataModule):
         return DataLoader(
             View(images, indices, transform, self.seed),
             batch_size=self.recipe.batch_size,
-            sampler=EpochSampler(len(indices), self.seed, shuffle=train),
+            sampler=EpochSampler(len(indices), self.seed, train, self.first_epoch),
             drop_last=train,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,

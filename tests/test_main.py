@@ -201,7 +201,7 @@ def test_killed_and_started_again_trains_only_what_was_missing(tmp_path: Path) -
     assert 2 <= len(before) < 8
     command = [sys.executable, "-m", "ablations", "run", *options]
     done = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert f"8 trials, {len(before)} done" in done
+    assert f"8 trials: {len(before)} done, " in done
     assert f"1/{8 - len(before)}  " in done
     assert {file: file.read_bytes() for file in before} == before
     assert len(Study(folder).results()) == 8

@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from ablations.checkpoint import epochs_done
 from ablations.run import DivergenceError, run_trial, trial_cost
 from ablations.study import Epoch, Trial
 from convnext_path import CONVNEXT, Flags, PathModule
-from convnext_path.data import EpochSampler
 
 
 def test_a_trial_gives_a_result(trial: Trial) -> None:
@@ -45,13 +43,13 @@ def test_the_last_epoch_is_validated_whatever_the_interval(trial: Trial) -> None
     assert second.top1 == every.top1
 
 
-@pytest.mark.parametrize("flags", [Flags(), CONVNEXT])
+@pytest.mark.parametrize(("flags", "workers"), [(Flags(), 0), (CONVNEXT, 2)])
 @pytest.mark.parametrize(
     "changes",
     [{"ema": None, "mixup": 0.0, "cutmix": 0.0, "drop_path": 0.0}, {"ema": 0.9, "mixup": 0.8, "drop_path": 0.3}],
 )
 def test_resumed_from_every_epoch_it_is_the_same_to_the_bit(
-    tmp_path: Path, trial: Trial, flags: Flags, changes: dict, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, trial: Trial, flags: Flags, workers: int, changes: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checkpoint, "KEPT", 100)
     trial = replace(trial, flags=flags, recipe=replace(trial.recipe.with_epochs(4), **changes))
@@ -60,7 +58,7 @@ def test_resumed_from_every_epoch_it_is_the_same_to_the_bit(
     assert [epochs_done(file) for file in files] == [1, 2, 3]
     for file in files:
         heard: list[Epoch] = []
-        resumed = run_trial(trial, report=heard.append, checkpoint=file)
+        resumed = run_trial(trial, workers, report=heard.append, checkpoint=file)
         assert resumed.outcome == whole.outcome
         assert [epoch.epoch for epoch in heard] == list(range(epochs_done(file) + 1, 5))
 
@@ -69,23 +67,28 @@ def test_resumed_from_every_epoch_it_is_the_same_to_the_bit(
 def test_each_image_is_seen_once_an_epoch_after_a_resume_too(
     tmp_path: Path, trial: Trial, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[tuple[int, int]] = []
-    order = EpochSampler.__iter__
+    seen: list[bytes] = []
+    train = PathModule.training_step
 
-    def watch(sampler: EpochSampler) -> Iterator[tuple[int, int]]:
-        for key in order(sampler):
-            if sampler.length == 100:  # training
-                seen.append(key)
-            yield key
+    def watch(module: PathModule, batch: Any, batch_idx: int) -> torch.Tensor:
+        seen.extend(image.numpy().tobytes() for image in batch[0])
+        return train(module, batch, batch_idx)
 
-    monkeypatch.setattr(EpochSampler, "__iter__", watch)
-    trial = replace(trial, recipe=trial.recipe.with_epochs(3))
-    run_trial(trial, workers, folder=tmp_path)
-    assert sorted(seen) == [(epoch, image) for epoch in range(3) for image in range(100)]
-    whole, first = list(seen), min(tmp_path.iterdir())
+    monkeypatch.setattr(PathModule, "training_step", watch)
+    plain = replace(
+        trial.recipe.with_epochs(3), crop_area=1.0, flip=0.0, randaugment=0.0, color_jitter=0.0, erasing=0.0
+    )
+    trial = replace(trial, recipe=plain)
+    whole = run_trial(trial, workers, folder=tmp_path)
+    epochs = [seen[i : i + 100] for i in (0, 100, 200)]
+    assert epochs[0] != epochs[1]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == sorted(epochs[2])
+    assert len(set(epochs[0])) == 100
+    first = min(tmp_path.iterdir())
+    before = seen[100 * epochs_done(first) :]
     seen.clear()
-    run_trial(trial, workers, checkpoint=first)
-    assert seen == whole[100 * epochs_done(first) :]
+    assert run_trial(trial, workers, checkpoint=first).outcome == whole.outcome
+    assert seen == before
 
 
 @pytest.mark.parametrize("step", [1, 2])
