@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11 python; do \
 	"$$p" -c '$(SUPPORTED)' 2>/dev/null && echo "$$p" && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ladder cost plot test lint format readme clean
+.PHONY: help setup ladder cost plot test torture lint format readme clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -33,6 +33,9 @@ plot: $(READY)  ## draw a study again: make plot STUDY=results/digits
 
 test: lint  ## lint, then run every test
 	"$(PY)" -m pytest
+
+torture: $(READY)  ## kill, double and starve whole drivers (minutes)
+	"$(PY)" -m pytest -m torture -s
 
 lint: $(READY)  ## ruff, its formatter and mypy
 	"$(PY)" -m ruff check .

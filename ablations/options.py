@@ -121,7 +121,6 @@ def check_plan(plan: Plan) -> dict[str, object]:
         least = rung.flags.min_image_size
         if splits.image_size < least:
             raise ValueError(f"image side {splits.image_size} is too small for rung {rung.name}, which needs {least}")
-        check_batches(rung, dict(plan.recipes)[rung.recipe])
     try:
         trainer = make_trainer(next(iter(trials.values())))
     except (MisconfigurationException, ImportError, TypeError) as error:
@@ -129,9 +128,3 @@ def check_plan(plan: Plan) -> dict[str, object]:
     if trainer.world_size > 1:
         raise ValueError(f"a trial runs on one device, got {trainer.world_size}")
     return origin(trainer.strategy.root_device, splits.digest)
-
-
-def check_batches(rung: Rung, recipe: Recipe) -> None:
-    """BatchNorm knows no deviation of one value, which one image of the smallest side leaves it in the last stage."""
-    if recipe.batch_size == 1 and not rung.flags.layer_norm:
-        raise ValueError(f"rung {rung.name} has BatchNorm, which needs a --batch-size of at least 2")

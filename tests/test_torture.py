@@ -1,0 +1,162 @@
+"""Whole drivers, killed, doubled, starved of disk: minutes. ``make torture`` runs these, ``make test`` does not."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ablations.study import Study
+
+pytestmark = pytest.mark.torture
+
+RUNGS = ["--rungs", "resnet,recipe,layer_norm,separate_downsampling", "--seeds", "2"]
+SMALL = [*RUNGS, "--epochs", "6", "--limit-train", "256", "--wandb", "disabled"]
+TRIALS = 8
+MEASURED = ("seconds", "images_per_second", "peak_memory", "digest")
+
+
+def start(study: Path, *options: str, **more: Any) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "ablations", "run", *SMALL, "--study", str(study), *options]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **more)
+
+
+def finish(study: Path, *options: str, **more: Any) -> tuple[int, str]:
+    with start(study, *options, **more) as driver:
+        out, _ = driver.communicate(timeout=300)
+    return driver.returncode, out
+
+
+def wait_until(true: Callable[[], object], seconds: float = 120, pause: float = 0.002) -> bool:
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(pause)
+    return True
+
+
+def read_records(study: Path) -> dict[str, dict[str, Any]]:
+    """Every record without what the clock and the memory say."""
+    records = {file.name: json.loads(file.read_bytes()) for file in (study / "trials").iterdir()}
+    return {name: {k: v for k, v in record.items() if k not in MEASURED} for name, record in records.items()}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The study, trained without a break."""
+    study = tmp_path_factory.mktemp("whole") / "study"
+    code, out = finish(study)
+    assert code == 0, out
+    return study
+
+
+def is_training(study: Path) -> bool:
+    return any(study.glob("running/*/lock"))
+
+
+def is_writing(study: Path) -> bool:
+    return any(study.glob("running/*/*/.*")) or any(study.glob("trials/.*"))
+
+
+@pytest.fixture
+def other_disk() -> Iterator[str]:
+    """A folder for temporary files on another file system, where there is one."""
+    folder = Path("/dev/shm") / f"torture-{os.getpid()}"
+    folder.mkdir()
+    yield str(folder)
+    subprocess.run(["rm", "-r", folder], check=True)
+
+
+def test_killed_twenty_times(tmp_path: Path, whole: Path, other_disk: str) -> None:
+    """Every second time in the middle of a write."""
+    study, chance, in_writes, kills = tmp_path / "study", random.Random(0), 0, 0
+    environment = os.environ | {"TMPDIR": other_disk}
+    while kills < 20:
+        with start(study, env=environment) as driver:
+            assert wait_until(lambda: is_training(study) or driver.poll() is not None)
+            if kills % 2:
+                in_writes += wait_until(lambda: is_writing(study), 10, 0)
+            else:
+                time.sleep(chance.uniform(0.2, 3))
+            driver.kill()
+            assert driver.wait() == -signal.SIGKILL, "done before it was killed twenty times"
+        kills += 1
+    left = len(list((study / "trials").glob("[!.]*.json")))
+    assert left < TRIALS
+    code, out = finish(study, env=environment)
+    assert code == 0, out
+    assert read_records(study) == read_records(whole)
+    assert len(read_records(study)) == TRIALS
+    assert Study(study).damaged() == {}
+    assert not any(study.rglob(".*"))
+    assert not (study / "running").exists()
+    print(f"\n20 kills, {in_writes} of them in a write; {left} records then, {TRIALS} equal ones in the end")
+
+
+def test_two_drivers_twenty_times(tmp_path: Path, whole: Path) -> None:
+    """Ten that are sent away, ten that help."""
+    study, times, said = tmp_path / "study", [], []
+    with start(study) as first:
+        assert wait_until(lambda: is_training(study))
+        for _ in range(10):
+            begin = time.monotonic()
+            code, out = finish(study)
+            if first.poll() is None:
+                times.append(time.monotonic() - begin)
+                assert code == 2
+                assert f"is being trained by process {first.pid} on" in out
+        said.append(first.communicate()[0])
+    assert first.returncode == 0
+    assert times
+    helpers = 0
+    for turn in range(10):
+        study = tmp_path / f"study{turn}"
+        with start(study, "--epochs", "2") as first:
+            assert wait_until(lambda: (study / "study.json").exists())  # noqa: B023
+            code, helped = finish(study, "--epochs", "2", "--join")
+            led, _ = first.communicate()
+        assert (code, first.returncode) == (0, 0), helped + led
+        lines = [line.split("  ")[1].split(": ")[0] for line in (helped + led).splitlines() if ": top-1 " in line]
+        assert len(lines) == len(set(lines)) == TRIALS, helped + led
+        helpers += ": top-1 " in helped
+    assert not (study / "running").exists()
+    print(f"\nsent away {len(times)} times in {max(times):.1f} s at most; helped in {helpers} of 10 studies")
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of one megabyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], capture_output=True).returncode:
+        pytest.skip("mounting a disk is not allowed here")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_full_disk_and_one_that_cannot_be_written(disk: Path, whole: Path) -> None:
+    study = disk / "study"
+    subprocess.run(["cp", "-r", whole, study], check=True)
+    (gone, *_), before = sorted((study / "trials").iterdir()), read_records(study)
+    gone.unlink()
+    code, out = finish(study)
+    assert code == 1
+    assert "No space left on device" in out
+    assert "Traceback" not in out
+    assert read_records(study) == {name: record for name, record in before.items() if name != gone.name}
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    code, out = finish(study)
+    assert code == 2
+    assert "Read-only file system" in out
+    assert "Traceback" not in out
+    subprocess.run(["mount", "-o", "remount,rw,size=200m", disk], check=True)
+    assert finish(study)[0] == 0
+    assert read_records(study) == before
