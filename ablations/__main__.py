@@ -1,21 +1,25 @@
 """python -m ablations run | cost | plot: train a ladder, count its costs, draw a study's charts again."""
 
+import argparse
 import difflib
 import json
 import re
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
-from typing import Any, NoReturn
+from pathlib import Path
+from types import NoneType
+from typing import Any, Literal, NoReturn, get_args, get_origin
 
 import jsonargparse
 import pandas as pd
 import pytorch_lightning as pl
+import yaml
 from rich.console import Console
 
 from ablations.engine import default_workers, describe, estimate_seconds, run_trials
-from ablations.options import DATA, check_plan, make_plan
+from ablations.options import DATA, MAX_IMAGE_SIZE, check_plan, make_plan
 from ablations.plot import plot_study
 from ablations.run import TRAINER
 from ablations.study import Plan, Study, Trial
@@ -23,12 +27,13 @@ from ablations.tables import cost_rows, count_costs, show_costs, show_results, s
 from ablations.tracking import MODES, Mode, log_summary
 from convnext_path import LADDERS, RECIPES, Recipe
 from convnext_path.datasets import open_data
-from convnext_path.frozen import at_least, choose
+from convnext_path.frozen import at_least, choose, within
 
 FORMATS = ("table", "csv", "json")
 
 #: Options of the Lightning trainer that the driver sets itself, or that make no sense here.
 OURS = {
+    "accelerator", "strategy",  # added as words
     "barebones", "callbacks", "default_root_dir", "enable_autolog_hparams", "enable_checkpointing",
     "enable_model_summary", "enable_progress_bar", "fast_dev_run", "logger", "max_epochs", "max_steps", "max_time",
     "min_epochs", "min_steps", "model_registry", "plugins", "profiler", "reload_dataloaders_every_n_epochs",
@@ -47,21 +52,45 @@ class Parser(jsonargparse.ArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         parser = getattr(ex, "subcommand_parser", None) or self
         if unknown := re.search(r"nrecognized arguments:.*?(--?[\w.-]+)", message):
-            near = difflib.get_close_matches(unknown[1], parser._option_string_actions, n=1)
-            fail(f"unknown option {unknown[1]}; {f'did you mean {near[0]}?' if near else 'see --help'}")
-        if wrong := re.search(r'key "([\w.]+)":.*Given value: (.*)', message, re.DOTALL):
-            expected = [
-                re.sub(r"<class '(\w+)'>|typing\.", r"\1", e) for e in re.findall(r"Expected an? (.+)", message)
-            ]
-            allowed = " or ".join(e for e in expected if e != "NoneType")
-            fail(f"--{wrong[1].replace('_', '-') if '.' not in wrong[1] else wrong[1]} takes {allowed}, got {wrong[2]}")
+            fail_unknown(unknown[1], parser._option_string_actions)
+        if unknown := re.search(r"does not accept option '([^']+)'", message):  # in a config file
+            fail_unknown(unknown[1], [a.dest for a in parser._actions if a.default != argparse.SUPPRESS])
+        wrong = re.search(r'key "([\w.]+)":.*(?:Given|Got) value: (.*)', message, re.DOTALL)
+        action = next((a for a in parser._actions if wrong and a.dest == wrong[1]), None)
+        if wrong and action:
+            allowed = " or ".join(dict.fromkeys(name_types(vars(action)["_typehint"])))
+            fail(f"{action.option_strings[0]} takes {allowed}, got {wrong[2]!r}")
         fail(message)
+
+    def parse_path(self, cfg_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """Parse a config file: a mapping without aliases, a few lines of which can stand for gigabytes."""
+        try:
+            kinds = [type(event) for event in yaml.parse(Path(cfg_path).read_text())]
+        except (UnicodeDecodeError, yaml.YAMLError) as error:
+            self.error(f"--config {cfg_path} is no YAML: {error}")
+        if kinds[2:3] != [yaml.MappingStartEvent]:  # after the starts of stream and document
+            self.error(f"--config {cfg_path} holds no options; --print_config shows how they are written")
+        if yaml.AliasEvent in kinds:
+            self.error(f"--config {cfg_path} has aliases; write the values out")
+        return super().parse_path(cfg_path, *args, **kwargs)
 
 
 def fail(message: object) -> NoReturn:
     """End with one line and exit code 2."""
     print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
     sys.exit(2)
+
+
+def fail_unknown(option: str, options: Collection[str]) -> NoReturn:
+    near = difflib.get_close_matches(option, options, n=1)
+    fail(f"unknown option {option}; {f'did you mean {near[0]}?' if near else 'see --help'}")
+
+
+def name_types(hint: Any) -> list[str]:
+    """What an option takes: names of types, and the values of literals."""
+    if get_origin(hint) is Literal:
+        return [str(value) for value in get_args(hint)]
+    return [n for part in get_args(hint) if part is not NoneType for n in name_types(part)] or [hint.__name__]
 
 
 def say(line: str) -> None:
@@ -108,6 +137,8 @@ def make_run_parser() -> Parser:
     add("--loader-workers", type=int | None, default=None, help="processes that read images (default: by cores)")
     add("--dry-run", action="store_true", help="show the plan and the estimate, then stop")
     parser.add_class_arguments(pl.Trainer, "trainer", skip=OURS, instantiate=False)
+    for name in ("accelerator", "strategy"):  # as words alone: Lightning's own types would import a class by its path
+        add(f"--trainer.{name}", type=str, default="auto", help="as Lightning names them")
     parser.set_defaults({f"trainer.{name}": value for name, value in TRAINER.items()})
     return parser
 
@@ -189,8 +220,9 @@ def print_costs(args: Any) -> int:
     """Count a ladder's costs, or those of the two that are published."""
     try:
         choose("--format", args.format, FORMATS)
-        names = [choose("ladder", args.ladder, LADDERS)] if args.ladder else ["convnext-t", "convnext-b"]
-        at_least("--image-size", args.image_size, max(r.flags.min_image_size for name in names for r in LADDERS[name]))
+        names = [choose("ladder", args.ladder, LADDERS)] if args.ladder is not None else ["convnext-t", "convnext-b"]
+        least = max(r.flags.min_image_size for name in names for r in LADDERS[name])
+        within("--image-size", args.image_size, least, MAX_IMAGE_SIZE)
     except ValueError as error:
         fail(error)
     tables = {n: cost_rows(n, LADDERS[n], count_costs(LADDERS[n], args.image_size)) for n in names}
