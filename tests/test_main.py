@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -72,6 +73,53 @@ def test_a_failed_trial_gives_exit_code_1_and_a_chart(
     monkeypatch.undo()
     assert run(tmp_path / "study") == 0
     assert "2 trials, 1 done" in capsys.readouterr().out
+
+
+def test_the_key_of_wandb_is_written_nowhere(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import wandb
+
+    from ablations import engine
+
+    key = "0123456789" + 30 * "c"
+    wandb.teardown()  # it reads the environment once
+    monkeypatch.setenv("WANDB_API_KEY", key)
+    for name in ("DATA_DIR", "CACHE_DIR", "CONFIG_DIR", "ARTIFACT_DIR"):
+        monkeypatch.setenv(f"WANDB_{name}", str(tmp_path / "wandb"))
+    whole = engine.run_trial
+
+    def fail(trial, *args):
+        if trial.rung == "recipe":
+            raise MemoryError("too small a machine")
+        return whole(trial, *args)
+
+    monkeypatch.setattr(engine, "run_trial", fail)
+    assert run(tmp_path / "study", "--wandb", "offline") == 1
+    wandb.teardown()  # its process writes what is left
+    files = [file for file in tmp_path.rglob("*") if file.is_file()]
+    kinds = {file.suffix for file in files}
+    assert {".json", ".txt", ".csv", ".svg", ".wandb", ".log"} <= kinds
+    assert any(b"layer_norm" in file.read_bytes() for file in files if file.suffix == ".wandb")
+    assert [file for file in files if key.encode() in file.read_bytes()] == []
+    streams = capfd.readouterr()
+    assert key not in streams.out + streams.err
+
+
+def test_names_with_signs_that_mean_something_elsewhere(
+    tmp_path: Path, make_images: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = """$x^2$ [red] <b> "it's" é"""
+    root = make_images(tmp_path / name, count=40)
+    folder = tmp_path / f"study {name}"
+    options = ["--data", "imagefolder", "--root", str(root), "--image-size", "32", "--batch-size", "8"]
+    assert run(folder, *options, "--loader-workers", "0") == 0
+    assert main(["plot", str(folder)]) == 0
+    out = capsys.readouterr().out
+    assert f"study   {folder}: " in out
+    assert f"wrote {folder / 'road.svg'}" in out
+    texts = ["".join(text.itertext()) for text in ET.parse(folder / "road.svg").iter()]
+    assert f"convnext-nano on {name}: the road" in texts
 
 
 @pytest.mark.parametrize(
