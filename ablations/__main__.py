@@ -1,5 +1,6 @@
 """python -m ablations run | cost | status | verify | plot: train a ladder, count its costs, look after a study."""
 
+import argparse
 import contextlib
 import difflib
 import json
@@ -7,34 +8,37 @@ import re
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NoReturn
+from types import NoneType
+from typing import Any, Literal, NoReturn, get_args, get_origin
 
 import jsonargparse
 import pandas as pd
 import pytorch_lightning as pl
+import yaml
 from rich.console import Console
 
 from ablations.checkpoint import is_damaged
 from ablations.engine import Terms, default_workers, describe, estimate_seconds, run_trials
-from ablations.options import DATA, check_plan, make_plan
+from ablations.options import DATA, MAX_IMAGE_SIZE, check_plan, make_plan
 from ablations.plot import plot_study
 from ablations.process import Failure, Job, run_process, warm_up
 from ablations.run import TRAINER
 from ablations.status import State, count_states, describe_mixture, find_pending, show_states, survey
 from ablations.study import Plan, Result, Study, Trial
 from ablations.tables import cost_rows, count_costs, show_costs, show_results, summarize, to_frame
-from ablations.tracking import MODES, Mode, log_summary
+from ablations.tracking import MODES, Mode, choose_mode, log_summary
 from convnext_path import LADDERS, RECIPES, Recipe
 from convnext_path.datasets import open_data
-from convnext_path.frozen import at_least, choose
+from convnext_path.frozen import choose, within
 
 FORMATS = ("table", "csv", "json")
 
 #: Options of the Lightning trainer that the driver sets itself, or that make no sense here.
 OURS = {
+    "accelerator", "strategy",  # added as words
     "barebones", "callbacks", "default_root_dir", "enable_autolog_hparams", "enable_checkpointing",
     "enable_model_summary", "enable_progress_bar", "fast_dev_run", "logger", "max_epochs", "max_steps", "max_time",
     "min_epochs", "min_steps", "model_registry", "plugins", "profiler", "reload_dataloaders_every_n_epochs",
@@ -53,21 +57,45 @@ class Parser(jsonargparse.ArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         parser = getattr(ex, "subcommand_parser", None) or self
         if unknown := re.search(r"nrecognized arguments:.*?(--?[\w.-]+)", message):
-            near = difflib.get_close_matches(unknown[1], parser._option_string_actions, n=1)
-            fail(f"unknown option {unknown[1]}; {f'did you mean {near[0]}?' if near else 'see --help'}")
-        if wrong := re.search(r'key "([\w.]+)":.*Given value: (.*)', message, re.DOTALL):
-            expected = [
-                re.sub(r"<class '(\w+)'>|typing\.", r"\1", e) for e in re.findall(r"Expected an? (.+)", message)
-            ]
-            allowed = " or ".join(e for e in expected if e != "NoneType")
-            fail(f"--{wrong[1].replace('_', '-') if '.' not in wrong[1] else wrong[1]} takes {allowed}, got {wrong[2]}")
+            fail_unknown(unknown[1], parser._option_string_actions)
+        if unknown := re.search(r"does not accept option '([^']+)'", message):  # in a config file
+            fail_unknown(unknown[1], [a.dest for a in parser._actions if a.default != argparse.SUPPRESS])
+        wrong = re.search(r'key "([\w.]+)":.*(?:Given|Got) value: (.*)', message, re.DOTALL)
+        action = next((a for a in parser._actions if wrong and a.dest == wrong[1]), None)
+        if wrong and action:
+            allowed = " or ".join(dict.fromkeys(name_types(vars(action)["_typehint"])))
+            fail(f"{action.option_strings[0]} takes {allowed}, got {wrong[2]!r}")
         fail(message)
+
+    def parse_path(self, cfg_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """Parse a config file: a mapping without aliases, a few lines of which can stand for gigabytes."""
+        try:
+            kinds = [type(event) for event in yaml.parse(Path(cfg_path).read_text())]
+        except (UnicodeDecodeError, yaml.YAMLError) as error:
+            self.error(f"--config {cfg_path} is no YAML: {error}")
+        if kinds[2:3] != [yaml.MappingStartEvent]:  # after the starts of stream and document
+            self.error(f"--config {cfg_path} holds no options; --print_config shows how they are written")
+        if yaml.AliasEvent in kinds:
+            self.error(f"--config {cfg_path} has aliases; write the values out")
+        return super().parse_path(cfg_path, *args, **kwargs)
 
 
 def fail(message: object) -> NoReturn:
     """End with one line and exit code 2."""
     print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
     sys.exit(2)
+
+
+def fail_unknown(option: str, options: Collection[str]) -> NoReturn:
+    near = difflib.get_close_matches(option, options, n=1)
+    fail(f"unknown option {option}; {f'did you mean {near[0]}?' if near else 'see --help'}")
+
+
+def name_types(hint: Any) -> list[str]:
+    """What an option takes: names of types, and the values of literals."""
+    if get_origin(hint) is Literal:
+        return [str(value) for value in get_args(hint)]
+    return [n for part in get_args(hint) if part is not NoneType for n in name_types(part)] or [hint.__name__]
 
 
 def say(line: str) -> None:
@@ -119,6 +147,8 @@ def make_run_parser() -> Parser:
     add("--keep-stale", action="store_true", help="records of other code, versions or data count as done")
     add("--dry-run", action="store_true", help="show the plan and the estimate, then stop")
     parser.add_class_arguments(pl.Trainer, "trainer", skip=OURS, instantiate=False)
+    for name in ("accelerator", "strategy"):  # as words alone: Lightning's own types would import a class by its path
+        add(f"--trainer.{name}", type=str, default="auto", help="as Lightning names them")
     parser.set_defaults({f"trainer.{name}": value for name, value in TRAINER.items()})
     return parser
 
@@ -160,12 +190,10 @@ def run(args: Any) -> int:
         merged = study.merge(plan)
         here = check_plan(plan)
         workers = default_workers(plan.data) if args.loader_workers is None else args.loader_workers
-        at_least("--loader-workers", workers, 0)
         if args.join and merged != study.plan():
             raise ValueError(f"--join takes trials that {study.folder} has; this run would add some")
     except (ValueError, OSError) as error:
         fail(error)
-    terms = Terms(here, args.wandb, workers)
     with contextlib.nullcontext() if args.join or args.dry_run else lead(study):
         states = survey(study, plan, here)
         pending = find_pending(states, args.keep_stale)
@@ -174,6 +202,7 @@ def run(args: Any) -> int:
         show_plan(plan, study, states, pending)
         if args.dry_run:
             return 0
+        terms = Terms(here, choose_mode(args.wandb) if pending else "disabled", workers)
         return train_and_draw(study, merged, pending, terms, args.join)
 
 
@@ -195,7 +224,7 @@ def train_and_draw(study: Study, plan: Plan, pending: Sequence[Trial], terms: Te
         say(f"damaged: {file} {why}; kept as {study.put_aside(file)}")
     missing = run_trials(study, pending, console, terms, wait=not join)
     if not join:
-        draw(study, terms.wandb if pending else "disabled")
+        draw(study, terms.wandb)
     for trial, why in missing:
         say(f"no result: {describe(trial)}: {why}")
     return 1 if missing and not join else 0
@@ -247,8 +276,9 @@ def print_costs(args: Any) -> int:
     """Count a ladder's costs, or those of the two that are published."""
     try:
         choose("--format", args.format, FORMATS)
-        names = [choose("ladder", args.ladder, LADDERS)] if args.ladder else ["convnext-t", "convnext-b"]
-        at_least("--image-size", args.image_size, max(r.flags.min_image_size for name in names for r in LADDERS[name]))
+        names = [choose("ladder", args.ladder, LADDERS)] if args.ladder is not None else ["convnext-t", "convnext-b"]
+        least = max(r.flags.min_image_size for name in names for r in LADDERS[name])
+        within("--image-size", args.image_size, least, MAX_IMAGE_SIZE)
     except ValueError as error:
         fail(error)
     tables = {n: cost_rows(n, LADDERS[n], count_costs(LADDERS[n], args.image_size)) for n in names}

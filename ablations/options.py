@@ -1,11 +1,13 @@
 """From the command line's options to a plan, everything wrong with them found before any work."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from inspect import signature
 from typing import Any
 
+from jsonargparse import Namespace
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Trainer
 
@@ -21,15 +23,24 @@ from convnext_path.ladder import flip, select_rungs
 #: Data sets, and the recipes that suit them unless --recipe says otherwise.
 DATA = {"digits": "digits", "cifar10": "cifar", "cifar100": "cifar", "imagefolder": "cifar", "imagenet": "imagenet"}
 
+#: Beyond these, what follows would overflow or never end.
+MAX_IMAGE_SIZE = 4096
+RANGES = {"epochs": (1, 1_000_000), "image_size": (1, MAX_IMAGE_SIZE), "loader_workers": (0, 1024)}
+
+#: Trainer options that Lightning takes below these, and then fails or does nothing of use.
+LEAST = {"accumulate_grad_batches": 1, "check_val_every_n_epoch": 1, "log_every_n_steps": 0, "num_sanity_val_steps": -1}
+POSITIVE = ("limit_train_batches", "limit_val_batches", "val_check_interval", "gradient_clip_val")
+
 
 def make_plan(args: Any) -> Plan:
     """What the options ask for. Raises a ValueError for whatever is wrong with them."""
+    check_ranges(args)
     choose("data set", args.data, DATA)
     ladder = LADDERS[choose("ladder", args.ladder, LADDERS)]
-    rungs = select_rungs(ladder, args.rungs.split(",")) if args.rungs else ladder
-    if args.flip:
+    rungs = select_rungs(ladder, args.rungs.split(",")) if args.rungs is not None else ladder
+    if args.flip is not None:
         rungs += tuple(parse_flip(rungs[-1], text) for text in args.flip.split(","))
-    family = RECIPES[choose("recipe", args.recipe or DATA[args.data], RECIPES)]
+    family = RECIPES[choose("recipe", DATA[args.data] if args.recipe is None else args.recipe, RECIPES)]
     names = sorted({rung.recipe for rung in rungs})
     data = Data(
         args.data,
@@ -51,6 +62,17 @@ def make_plan(args: Any) -> Plan:
     )
 
 
+def check_ranges(args: Any) -> None:
+    """Refuse what the parser lets through; the first two can only be in a config file."""
+    if not isinstance(args.dry_run, bool):
+        raise ValueError(f"--dry-run takes true or false, got {args.dry_run!r}")
+    if not isinstance(args.trainer, Namespace):
+        raise ValueError(f"trainer takes options of its own, got {args.trainer!r}")
+    for name, limits in RANGES.items():
+        if (value := getattr(args, name)) is not None:
+            within(f"--{name.replace('_', '-')}", value, *limits)
+
+
 def parse_seeds(seeds: int | str) -> tuple[int, ...]:
     """3 or "3" is (0, 1, 2); "5,7" is (5, 7)."""
     words = [word.strip() for word in str(seeds).split(",")]
@@ -67,9 +89,12 @@ def parse_seeds(seeds: int | str) -> tuple[int, ...]:
 def parse_numbers(name: str, text: str | None) -> tuple[float, ...] | None:
     """Numbers separated by commas."""
     try:
-        return None if text is None else tuple(float(word) for word in text.split(","))
+        numbers = None if text is None else tuple(float(word) for word in text.split(","))
     except ValueError:
         raise ValueError(f"--{name} takes numbers separated by commas, got {text!r}") from None
+    if not all(map(math.isfinite, numbers or ())):
+        raise ValueError(f"--{name} takes finite numbers, got {text!r}")
+    return numbers
 
 
 def parse_flip(rung: Rung, text: str) -> Rung:
@@ -87,18 +112,24 @@ def parse_trainer(chosen: Any, precision: str | None = None) -> Options:
     options = {name: value for name, value in vars(chosen).items() if value != usual[name]}
     options |= {} if precision is None else {"precision": precision}
     for name, value in options.items():
-        if not isinstance(value, bool | int | float | str | list):
-            raise ValueError(f"--trainer.{name} takes a number or a word here, got {value!r}")
-        if name in ("limit_train_batches", "limit_val_batches"):
-            above(f"--trainer.{name}", float(value), 0)  # type: ignore[arg-type]
+        check_trainer_option(name, value)
     return tuple((name, tuple(v) if isinstance(v, list) else v) for name, v in sorted(options.items()))
+
+
+def check_trainer_option(name: str, value: Any) -> None:
+    """Refuse a value that no record could hold, and numbers that Lightning takes but should not."""
+    if isinstance(value, int | float):
+        at_least(f"--trainer.{name}", value, LEAST.get(name, -math.inf))
+        if name in POSITIVE:
+            above(f"--trainer.{name}", value, 0)
+    elif not isinstance(value, str | list):
+        raise ValueError(f"--trainer.{name} takes a number or a word here, got {value!r}")
 
 
 def adapt_recipe(family: Mapping[str, Recipe], name: str, args: Any) -> Recipe:
     """A recipe with the options' epochs, batch size and learning rate."""
     recipe = family[name]
     if args.epochs is not None:
-        at_least("--epochs", args.epochs, 1)
         share = recipe.epochs / family["enhanced"].epochs
         recipe = recipe.with_epochs(max(round(args.epochs * share), 1))
     if args.batch_size is not None:
@@ -123,8 +154,8 @@ def check_plan(plan: Plan) -> dict[str, object]:
             raise ValueError(f"image side {splits.image_size} is too small for rung {rung.name}, which needs {least}")
     try:
         trainer = make_trainer(next(iter(trials.values())))
-    except (MisconfigurationException, ImportError, TypeError) as error:
+    except (MisconfigurationException, ImportError, TypeError, OverflowError) as error:
         raise ValueError(f"--trainer: {error}") from None
     if trainer.world_size > 1:
-        raise ValueError(f"a trial runs on one device, got {trainer.world_size}")
+        raise ValueError(f"a trial runs on one device, got {trainer.world_size} (--trainer.devices, .num_nodes)")
     return origin(trainer.strategy.root_device, splits.digest)

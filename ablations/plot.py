@@ -68,7 +68,7 @@ def draw_steps(steps: Sequence[Step], title: str) -> Figure:
     n = max(len(step.results) for step in steps)
     seeds = f"mean and dots: {n} seeds" if n > 1 else "1 seed"
     axes.set_xlabel(f"top-1 accuracy (%), {seeds}; the axis starts at {low:g}")
-    axes.set_title(f"{title}: accuracy by step")
+    axes.set_title(f"{title}: accuracy by step", parse_math=False)  # a folder may be named $x^2$
     return figure
 
 
@@ -119,7 +119,7 @@ def draw_road(steps: Sequence[Step], title: str) -> Figure:
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.set_xlabel("multiply-accumulates an image (convolutions and classifier)")
     axes.set_ylabel("top-1 accuracy (%)")
-    axes.set_title(f"{title}: the road")
+    axes.set_title(f"{title}: the road", parse_math=False)
     hint = "hollow: tried, not adopted"
     if road:
         figure.legend(

@@ -5,10 +5,18 @@ when it is asked for.
 """
 
 import logging
+import netrc
+import os
 from collections.abc import Callable, Sequence
 from functools import wraps
+from http.client import HTTPException
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import Any, Literal, get_args
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import pandas as pd
 from pytorch_lightning.loggers import Logger
@@ -18,6 +26,9 @@ from ablations.study import Result, Study, Trial
 PROJECT = "convnext-path"
 Mode = Literal["disabled", "offline", "online"]
 MODES = get_args(Mode)
+
+#: Seconds that W&B's server has to answer: at all, when a run starts, when a run ends.
+ANSWER, START, FINISH = 3, 4, 4
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +45,59 @@ def forgiving(method: Callable[..., Any]) -> Callable[..., Any]:
             return None
 
     return wrapper
+
+
+def choose_mode(mode: Mode) -> Mode:
+    """The mode asked for; offline in place of online where each trial would wait for W&B in vain."""
+    why = find_obstacle() if mode == "online" else None
+    if why is None:
+        return mode
+    log.warning("W&B: %s; logging offline, send later with wandb sync", why)
+    return "offline"
+
+
+def find_obstacle() -> str | None:
+    """Why nothing could be sent to W&B now; None where it seems that it could."""
+    import wandb
+
+    try:
+        settings = wandb.setup().settings
+    except Exception as error:  # noqa: BLE001 - a logger's failure of any kind must not end a training
+        return f"settings that cannot be used ({' '.join(str(error).split())})"
+    if not has_key(settings):
+        return f"no API key for {settings.base_url} (wandb login)"
+    return None if answers(settings.base_url) else f"{settings.base_url} does not answer"
+
+
+def has_key(settings: Any) -> bool:
+    """Whether W&B would find credentials: in its settings, which hold the environment's, or in a .netrc file."""
+    if settings.api_key or settings.identity_token_file:
+        return True
+    try:
+        file = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
+        return netrc.netrc(file).authenticators(urlsplit(settings.base_url).netloc) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def answers(url: str) -> bool:
+    """Whether any HTTP response comes in time. In a thread, for looking up a name heeds no timeout."""
+    answer = SimpleQueue[bool]()
+    Thread(target=lambda: answer.put(ask(url)), daemon=True).start()
+    try:
+        return answer.get(timeout=ANSWER)
+    except Empty:
+        return False
+
+
+def ask(url: str) -> bool:
+    try:
+        urlopen(url, timeout=ANSWER).close()
+    except HTTPError as error:  # a response too
+        error.close()
+    except (OSError, HTTPException):
+        return False
+    return True
 
 
 def make_logger(study: Study, trial: Trial, mode: Mode) -> Logger | None:
@@ -68,7 +132,9 @@ def _start(study: Study, mode: Mode, name: str, job_type: str, trial: Trial | No
         dir=study.folder,
         mode=mode,
         reinit="finish_previous",
-        settings=wandb.Settings(silent=True, console="off", x_disable_stats=True),
+        settings=wandb.Settings(
+            silent=True, console="off", x_disable_stats=True, init_timeout=START, finish_timeout=FINISH
+        ),
     )
 
 

@@ -1,6 +1,7 @@
 """What every configuration of ours is: frozen, checked, and the same after a trip through JSON."""
 
 import difflib
+import math
 import types
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, is_dataclass
@@ -23,9 +24,9 @@ def at_least(what: str, value: float, least: float) -> None:
 
 
 def above(what: str, value: float, limit: float) -> None:
-    """Raise a ValueError unless ``value > limit``; not-a-number is refused."""
-    if not value > limit:
-        raise ValueError(f"{what} must be above {limit}, got {value!r}")
+    """Raise a ValueError unless ``value > limit``; infinity and not-a-number are refused."""
+    if not limit < value < math.inf:
+        raise ValueError(f"{what} must be above {limit} and finite, got {value!r}")
 
 
 def within(what: str, value: float, low: float, high: float) -> None:

@@ -1,17 +1,21 @@
+import itertools
 import json
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator
 from functools import partial
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
 
-from ablations.__main__ import main
+from ablations import process
+from ablations.__main__ import main, make_cost_parser, make_run_parser, name_types
 from ablations.engine import Terms
 from ablations.process import Job, Message, train
 from ablations.study import Study
@@ -53,9 +57,13 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert list(tmp_path.iterdir()) == []
 
 
+def run_out_of_memory(*args: object) -> None:
+    raise MemoryError("too small a machine")
+
+
 def fail_recipe(job: Job, send: Callable[[Message], None]) -> None:
     if job.trial.rung == "recipe":
-        raise MemoryError("too small a machine")
+        process.run_trial = run_out_of_memory  # type: ignore[assignment]  # this process is the trial's own
     train(job, send)
 
 
@@ -72,6 +80,46 @@ def test_a_failed_trial_gives_exit_code_1_and_a_chart(
     assert "2 trials: 1 failed, 1 done" in capsys.readouterr().out
 
 
+def test_the_key_of_wandb_is_written_nowhere(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import wandb
+
+    key = "0123456789" + 30 * "c"
+    wandb.teardown()  # it reads the environment once
+    monkeypatch.setenv("WANDB_API_KEY", key)
+    for name in ("DATA_DIR", "CACHE_DIR", "CONFIG_DIR", "ARTIFACT_DIR"):
+        monkeypatch.setenv(f"WANDB_{name}", str(tmp_path / "wandb"))
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]  # the next one has this environment
+    monkeypatch.setattr("ablations.__main__.Terms", partial(Terms, work=fail_recipe))
+    assert run(tmp_path / "study", "--wandb", "offline") == 1
+    wandb.teardown()  # its process writes what is left
+    files = [file for file in tmp_path.rglob("*") if file.is_file()]
+    kinds = {file.suffix for file in files}
+    assert {".json", ".txt", ".csv", ".svg", ".wandb", ".log"} <= kinds
+    assert any(b"layer_norm" in file.read_bytes() for file in files if file.suffix == ".wandb")
+    assert [file for file in files if key.encode() in file.read_bytes()] == []
+    streams = capfd.readouterr()
+    assert key not in streams.out + streams.err
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]
+
+
+def test_names_with_signs_that_mean_something_elsewhere(
+    tmp_path: Path, make_images: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = """$x^2$ [red] <b> "it's" é"""
+    root = make_images(tmp_path / name, count=40)
+    folder = tmp_path / f"study {name}"
+    options = ["--data", "imagefolder", "--root", str(root), "--image-size", "32", "--batch-size", "8"]
+    assert run(folder, *options, "--loader-workers", "0") == 0
+    assert main(["plot", str(folder)]) == 0
+    out = capsys.readouterr().out
+    assert f"study   {folder}: " in out
+    assert f"wrote {folder / 'road.svg'}" in out
+    texts = ["".join(text.itertext()) for text in ET.parse(folder / "road.svg").iter()]
+    assert f"convnext-nano on {name}: the road" in texts
+
+
 @pytest.mark.parametrize(
     ("command", "message"),
     [
@@ -83,15 +131,15 @@ def test_a_failed_trial_gives_exit_code_1_and_a_chart(
         ("run --epoch 3", "unknown option --epoch; did you mean --epochs?"),
         ("run --trainer.presicion 16", "unknown option --trainer.presicion; did you mean --trainer.precision?"),
         ("run --xyzzy", "unknown option --xyzzy; see --help"),
-        ("run --epochs 0", "--epochs must be at least 1, got 0"),
-        ("run --epochs many", "--epochs takes int, got many"),
+        ("run --epochs 0", "--epochs must be between 1 and 1000000, got 0"),
+        ("run --epochs many", "--epochs takes int, got 'many'"),
         ("run --seeds few", "--seeds takes a number of seeds"),
         ("run --trainer.precision 17", "--trainer.precision takes"),
         ("run --image-size 31", "image side 31 is too small for rung separate_downsampling, which needs 32"),
         ("run --data imagefolder --root /nowhere", "no folder /nowhere"),
         ("cost --ladder convnext-x", "unknown ladder"),
         ("cost --format xml", "unknown --format 'xml'; allowed: table, csv, json"),
-        ("cost --image-size 8", "--image-size must be at least 32, got 8"),
+        ("cost --image-size 8", "--image-size must be between 32 and 4096, got 8"),
         ("plot /nowhere", "/nowhere holds no study"),
         ("draw", "draw"),
     ],
@@ -109,6 +157,105 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert streams.err.count("\n") == 1
     assert message in streams.err
     assert list(tmp_path.iterdir()) == []
+
+
+#: Values that an option refuses, besides what is not of its type.
+REFUSED = {
+    "--ladder": ["", "word"],
+    "--rungs": ["", ",", "word", "recipe,"],
+    "--flip": ["", ",", "word", "=", "kernel_size=", "kernel_size=nan"],
+    "--data": ["", "word"],
+    "--image-size": ["0", "-1", "1" + 400 * "0"],
+    "--limit-train": ["0", "-1", "1" + 400 * "0"],
+    "--holdout": ["-1", "1", "1e400", ".nan"],
+    "--mean": ["", ",", "word", "nan", "inf", "1,2,nan", "1e400", "1,2"],
+    "--std": ["", ",", "word", "nan", "-inf", "1,2,nan", "1e400", "1,2", "0", "-1"],
+    "--recipe": ["", "word"],
+    "--epochs": ["0", "-1", "1" + 400 * "0"],
+    "--batch-size": ["0", "1", "-1", "1" + 400 * "0"],
+    "--lr": ["0", "-1", "1e400", ".nan", ".inf"],
+    "--seeds": ["", ",", "word", "nan", "inf", "0", "-1", "1.5", "1e400", "1,,2", "1" + 400 * "0"],
+    "--precision": ["", "word"],
+    "--wandb": ["", "word"],
+    "--loader-workers": ["-1", "1" + 400 * "0"],
+    "--trainer.accelerator": ["", "word"],
+    "--trainer.strategy": ["", "word", "subprocess.Popen"],
+    "--trainer.devices": ["", "word", "0", "-1", "2", "nan", "[]"],
+    "--trainer.num_nodes": ["0", "-1", "2"],
+    "--trainer.limit_train_batches": ["0", "-1", "1.5", "1e400", ".nan"],
+    "--trainer.limit_val_batches": ["0", "-1", "1.5", "1e400", ".nan"],
+    "--trainer.val_check_interval": ["", "word", "0", "-1", "1.5", "1e400", ".nan", "nan"],
+    "--trainer.check_val_every_n_epoch": ["0", "-1"],
+    "--trainer.num_sanity_val_steps": ["-2"],
+    "--trainer.log_every_n_steps": ["-1"],
+    "--trainer.accumulate_grad_batches": ["0", "-1"],
+    "--trainer.gradient_clip_val": ["0", "-1", "1e400", ".nan"],
+    "--trainer.gradient_clip_algorithm": ["", "word"],
+    "--format": ["", "word"],
+}
+ANY = {"--root", "--study"}  # take any string
+PARSERS = {"run": make_run_parser(), "cost": make_cost_parser()}
+OPTIONS = [
+    (command, option)
+    for command, parser in PARSERS.items()
+    for option in parser._option_string_actions
+    if option.startswith("--") and not option.endswith("+")
+]
+
+
+def wrong_values(command: str, option: str) -> Iterator[str]:
+    """What an option of that type cannot take, whatever it means, and what it refuses for what it means."""
+    action = PARSERS[command]._option_string_actions[option]
+    names = name_types(action._typehint) if hasattr(action, "_typehint") else ["str"]
+    if "str" not in names:
+        yield from ("", "word", "nan", "inf", "-inf", "[1]", "{}")
+    if names == ["int"]:
+        yield from ("1.5", "1e400", "true")
+    if names == ["bool"]:
+        yield from ("1", "0", "maybe", "1e400")
+    yield from REFUSED.get(option, []) if (command, option) != ("cost", "--ladder") else ["", "word"]
+
+
+def refuse(capsys: pytest.CaptureFixture[str], *command: str) -> str:
+    """The one line that a command ends with, and nothing written."""
+    with pytest.raises(SystemExit) as stop:
+        main(command)
+    streams = capsys.readouterr()
+    assert stop.value.code == 2, command
+    assert streams.out == ""
+    assert streams.err.startswith("error: ")
+    assert streams.err.count("\n") == 1, streams.err
+    assert list(Path.cwd().iterdir()) == []
+    return streams.err
+
+
+@pytest.mark.parametrize(("command", "option"), OPTIONS)
+def test_every_option_misspelt_gives_the_nearest(
+    command: str, option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for wrong in (option[:-2] + option[-1] + option[-2], option[:3] + option[4:]):
+        for given in ([wrong, "1"], [f"{wrong}=1"], [wrong]):
+            assert f"unknown option {wrong}; did you mean {option}?" in refuse(capsys, command, *given)
+
+
+@pytest.mark.parametrize(("command", "option"), [(c, o) for c, o in OPTIONS if any(wrong_values(c, o))])
+def test_every_option_refuses_what_it_cannot_take(
+    command: str, option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    machine = ["--trainer.accelerator=cpu"] if command == "run" else []
+    name = option.strip("-").split(".")[-1].replace("_", "-").rstrip("s")
+    for value in wrong_values(command, option):
+        line = refuse(capsys, command, *machine, f"{option}={value}")
+        assert name in line.lower().replace("_", "-"), (value, line)
+
+
+def test_every_option_is_thought_of() -> None:
+    untyped = {"--help", "--config", "--print_config", "--dry-run", "--trainer"}
+    options = {option for _, option in OPTIONS}
+    assert {option for command, option in OPTIONS if any(wrong_values(command, option))} == options - untyped - ANY
+    assert set(REFUSED) <= options
 
 
 def test_bad_folders(tmp_path: Path, make_images: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
@@ -163,6 +310,61 @@ def test_config_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         main(["run", "--config", str(file)])
     assert stop.value.code == 2
     assert "epohcs" in capsys.readouterr().err
+
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{new}: &{new} [{', '.join(9 * ['*' + old])}]\n" for old, new in itertools.pairwise("abcdefghij")
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epochs: !!python/object/apply:os.mkdir [ran]\n", "could not determine a constructor"),
+        ("!!python/object/apply:os.mkdir [ran]\n", "holds no options"),
+        ("a: !!python/object/new:os.mkdir [ran]\n", "could not determine a constructor"),
+        ("rungs: !!python/name:evil.Class\n", "could not determine a constructor"),
+        ("rungs: !!python/module:evil\n", "could not determine a constructor"),
+        ("trainer: {strategy: {class_path: evil.Class}}\n", "--trainer.strategy takes str"),
+        ("trainer: {accelerator: {class_path: evil.Class}}\n", "--trainer.accelerator takes str"),
+        (BOMB + "epochs: *j\n", "has aliases"),
+        ("epochs: &a [*a]\n", "has aliases"),
+        ("- epochs\n- 3\n", "holds no options"),
+        ("epochs\n", "holds no options"),
+        ("", "holds no options"),
+        ("# nothing\n", "holds no options"),
+        ("epochs: [1\n", "is no YAML"),
+        ("\tepochs: 1\n", "is no YAML"),
+        ("\0\1\2", "is no YAML"),
+        (b"\x89PNG\r\n\x1a\n", "is no YAML"),
+        ("epohcs: 3\n", "unknown option epohcs; did you mean epochs?"),
+        ("trainer: {presicion: 16}\n", "unknown option trainer.presicion; did you mean trainer.precision?"),
+        ("epochs: many\n", "--epochs takes int, got 'many'"),
+        ("epochs: [1]\n", "--epochs takes int"),
+        ("trainer: {precision: 17}\n", "--trainer.precision takes 64 or 32 or 16"),
+        ("trainer: 17\n", "trainer takes options of its own, got 17"),
+        ("lr: .inf\n", "lr must be above 0"),
+        ("dry_run: maybe\n", "--dry-run takes true or false"),
+        ("ladder: null\n", "unknown ladder None"),
+        ("1: 2\n", "Key must be a string"),
+    ],
+)
+def test_a_config_file_runs_no_code_and_fails_in_one_line(
+    text: str | bytes, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, here = tmp_path / "config.yaml", tmp_path / "here"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    here.mkdir()
+    (tmp_path / "evil.py").write_text("import os\n\nos.mkdir('ran')\n\n\nclass Class: ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(here)
+    assert message in refuse(capsys, "run", "--config", str(file))
+
+
+def test_no_config_file(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "File does not exist" in refuse(capsys, "run", "--config", "nowhere.yaml")
+    assert "not a file" in refuse(capsys, "run", "--config", str(tmp_path))
 
 
 def test_costs_in_three_formats(capsys: pytest.CaptureFixture[str]) -> None:

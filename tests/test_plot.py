@@ -35,6 +35,14 @@ def test_writes_whole_files(tmp_path: Path, steps: list[Step]) -> None:
     assert files[1].read_bytes() == again[1].read_bytes()  # no date, no random names
 
 
+def test_a_title_is_text_whatever_it_holds(tmp_path: Path, steps: list[Step]) -> None:
+    title = r"""$x^2$ \frac{ [red] <b> & "it's" é"""
+    for file in plot_study(tmp_path, title, steps):
+        if file.suffix == ".svg":
+            texts = ["".join(text.itertext()) for text in ET.parse(file).iter("{http://www.w3.org/2000/svg}text")]
+            assert sum(text.startswith(f"{title}: ") for text in texts) == 1
+
+
 def test_a_bar_a_step_in_order_tried_ones_hatched(steps: list[Step]) -> None:
     axes = draw_steps(steps, "title").axes[0]
     low, _ = axis_limits(steps)

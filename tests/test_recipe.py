@@ -53,7 +53,7 @@ def test_the_learning_rate_stays_within_bounds(recipe, epoch: float) -> None:
     [
         ({"batch_size": 1}, "batch_size must be at least 2"),
         ({"epochs": 0}, "epochs must be at least 1, got 0"),
-        ({"lr": 0.0}, "lr must be above 0, got 0.0"),
+        ({"lr": 0.0}, "lr must be above 0 and finite, got 0.0"),
         ({"lr": float("nan")}, "lr must be above 0"),
         ({"mixup": -1.0}, "mixup must be at least 0"),
         ({"erasing": 1.5}, "erasing must be between 0 and 1"),

@@ -1,19 +1,23 @@
 import json
 import logging
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 
-from ablations.engine import Bars, run_and_save
 from ablations.plot import plot_study
-from ablations.study import Plan, Study
+from ablations.process import Job, Message, train
+from ablations.study import Plan, Result, Study, Trial
 from ablations.tables import summarize, to_frame
-from ablations.tracking import finish_run, log_summary, make_logger
-from tests.test_engine import make_console
+from ablations.tracking import Mode, choose_mode, finish_run, log_summary, make_logger
 from tests.test_study import fake_result
 
 
@@ -26,10 +30,20 @@ def study(tmp_path: Path, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> Study:
     return study
 
 
+def train_here(study: Study, trial: Trial, mode: Mode) -> Result:
+    """What a trial's process does, in this one."""
+    sent: list[Message] = []
+    train(Job(trial, study.folder, study.folder / "checkpoints", None, mode, 0), sent.append)
+    result = sent[-1]
+    assert isinstance(result, Result)
+    study.save(result)
+    return result
+
+
 def read_runs(study: Study) -> list[dict[str, Any]]:
-    """What offline runs hold, merged over their records, as W&B's own reader tells it."""
+    """What the runs' files hold, merged over their records, as W&B's own reader tells it."""
     runs = []
-    for file in sorted(study.folder.glob("wandb/offline-run-*/run-*.wandb")):
+    for file in sorted(study.folder.glob("wandb/*run-*/run-*.wandb")):
         command = [str(Path(sys.executable).parent / "wandb"), "leet", "inspect", "--json", str(file)]
         lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
         records = [json.loads(line) for line in lines if line.startswith("{")]
@@ -48,7 +62,7 @@ def read_runs(study: Study) -> list[dict[str, Any]]:
 
 def test_an_offline_run_holds_the_trial(study: Study, plan: Plan) -> None:
     trial = plan.trials()[1]
-    result = run_and_save(study, trial, "offline", 0, Bars(make_console(), [trial]))
+    result = train_here(study, trial, "offline")
     (run,) = read_runs(study)
     assert (run["run_group"], run["job_type"], run["display_name"]) == ("study", "layer_norm", "layer_norm-seed0")
     assert {"convnext-nano", "layer_norm", "digits", "seed0"} <= set(run["tags"])
@@ -76,7 +90,7 @@ def test_the_summary_run_holds_table_and_charts(study: Study, plan: Plan) -> Non
 
 def test_disabled_leaves_nothing(study: Study, plan: Plan) -> None:
     trial = plan.trials()[0]
-    run_and_save(study, trial, "disabled", 0, Bars(make_console(), [trial]))
+    train_here(study, trial, "disabled")
     log_summary(study, to_frame([]), [], "disabled")
     assert not (study.folder / "wandb").exists()
 
@@ -99,7 +113,7 @@ def test_a_failing_logger_costs_no_trial(
     trial = replace(plan.trials()[0], seed=4)
     study.begin(replace(plan, seeds=(4,)))
     with caplog.at_level(logging.WARNING):
-        run_and_save(study, trial, "offline", 0, Bars(make_console(), [trial]))
+        train_here(study, trial, "offline")
     assert [result.trial for result in study.results()] == [trial]
     assert "the server is on fire" in caplog.text
     monkeypatch.undo()
@@ -112,3 +126,99 @@ def test_a_failed_trial_is_marked(study: Study, plan: Plan) -> None:
     finish_run(logger, None)
     (run,) = read_runs(study)
     assert run["exit_code"] == 1
+
+
+class Once(BaseHTTPRequestHandler):
+    """W&B's server as far as a run needs it to start; then it dies."""
+
+    def do_GET(self) -> None:
+        self.send_error(404)
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        bucket = {"id": "b", "name": "n", "project": {"id": "p", "name": "p", "entity": {"id": "e", "name": "e"}}}
+        body = json.dumps({"data": {"upsertBucket": {"bucket": bucket, "inserted": True}}}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+        Thread(target=self.server.shutdown).start()
+
+    def log_message(self, format: str, *args: object) -> None: ...
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ThreadingHTTPServer]:
+    """A server that W&B's settings name, a key for it, and none of the user's own settings."""
+    import wandb
+
+    wandb.teardown()  # W&B reads the environment once
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Once)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("WANDB_API_KEY", 40 * "a")
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "settings"))
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+    wandb.teardown()
+
+
+def test_online_where_the_server_answers(server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choose_mode("online") == "online"
+    monkeypatch.setattr("ablations.tracking.find_obstacle", None)  # not asked
+    assert choose_mode("offline") == "offline"
+    assert choose_mode("disabled") == "disabled"
+
+
+@pytest.mark.parametrize("kind", ["silent", "closed", "unknown", "malformed"])
+def test_offline_where_the_server_does_not_answer(
+    kind: str, server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        if kind == "closed":
+            silent.close()
+        hosts = {"unknown": "http://nowhere.invalid", "malformed": "nowhere"}
+        monkeypatch.setenv("WANDB_BASE_URL", hosts.get(kind, f"http://127.0.0.1:{port}"))
+        start = time.monotonic()
+        assert choose_mode("online") == "offline"
+        assert time.monotonic() - start < 30  # three seconds, and a busy machine
+    (line,) = caplog.messages
+    assert "W&B: " in line
+    assert "; logging offline, send later with wandb sync" in line
+    assert kind == "malformed" or "does not answer" in line
+    assert 40 * "a" not in line
+
+
+def test_offline_without_a_key(
+    server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv("WANDB_API_KEY")
+    assert choose_mode("online") == "offline"
+    (line,) = caplog.messages
+    assert "no API key for http://127.0.0.1" in line
+    file = tmp_path / "netrc"
+    file.write_text(f"machine 127.0.0.1:{server.server_port} login user password {40 * 'a'}\n")
+    file.chmod(0o600)
+    assert choose_mode("online") == "online"
+
+
+@pytest.mark.slow
+def test_a_server_that_dies_costs_nothing(server: ThreadingHTTPServer, study: Study, plan: Plan) -> None:
+    import wandb
+
+    trial = plan.trials()[0]
+    start = time.monotonic()
+    result = train_here(study, trial, "online")
+    assert time.monotonic() - start < 60
+    wandb.teardown()  # its process writes what is left
+    assert [kept.trial for kept in study.results()] == [trial]
+    (run,) = read_runs(study)
+    assert run["display_name"] == "recipe-seed0"
+    assert run["summary"]["top1"] == pytest.approx(result.top1)
+    assert any("val/loss" in item for item in run["history"])
