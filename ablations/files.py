@@ -45,6 +45,9 @@ def hold(file: Path) -> Iterator[bool]:
     """
     stream = _lock(file)
     if stream is None:
+        time.sleep(0.1)  # someone may just be asking whether it is held
+        stream = _lock(file)
+    if stream is None:
         yield False
         return
     with stream:

@@ -15,8 +15,9 @@ import pytest
 import yaml
 
 from ablations import process
-from ablations.__main__ import main, make_cost_parser, make_run_parser, name_types
+from ablations.__main__ import main
 from ablations.engine import Terms
+from ablations.parser import make_cost_parser, make_run_parser, name_types
 from ablations.process import Job, Message, train
 from ablations.study import Study
 
@@ -70,7 +71,7 @@ def fail_recipe(job: Job, send: Callable[[Message], None]) -> None:
 def test_a_failed_trial_gives_exit_code_1_and_a_chart(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ablations.__main__.Terms", partial(Terms, work=fail_recipe))
+    monkeypatch.setattr("ablations.commands.Terms", partial(Terms, work=fail_recipe))
     assert run(tmp_path / "study") == 1
     out = capsys.readouterr().out
     assert "no result: recipe, seed 0: MemoryError: too small a machine; see " in out
@@ -91,7 +92,7 @@ def test_the_key_of_wandb_is_written_nowhere(
     for name in ("DATA_DIR", "CACHE_DIR", "CONFIG_DIR", "ARTIFACT_DIR"):
         monkeypatch.setenv(f"WANDB_{name}", str(tmp_path / "wandb"))
     forkserver._forkserver._stop()  # type: ignore[attr-defined]  # the next one has this environment
-    monkeypatch.setattr("ablations.__main__.Terms", partial(Terms, work=fail_recipe))
+    monkeypatch.setattr("ablations.commands.Terms", partial(Terms, work=fail_recipe))
     assert run(tmp_path / "study", "--wandb", "offline") == 1
     wandb.teardown()  # its process writes what is left
     files = [file for file in tmp_path.rglob("*") if file.is_file()]

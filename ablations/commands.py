@@ -1,0 +1,223 @@
+"""What the command line's words do: run, cost, status, verify, plot."""
+
+import contextlib
+import json
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+
+from ablations.checkpoint import is_damaged
+from ablations.engine import Terms, default_workers, describe, estimate_seconds, run_trials
+from ablations.options import MAX_IMAGE_SIZE, check_plan, make_plan
+from ablations.parser import FORMATS, fail, make_parser
+from ablations.plot import plot_study
+from ablations.process import Failure, Job, run_process, warm_up
+from ablations.status import State, count_states, describe_mixture, find_pending, show_states, survey
+from ablations.study import Plan, Result, Study, Trial
+from ablations.tables import cost_rows, count_costs, show_costs, show_results, summarize, to_frame
+from ablations.tracking import MODES, Mode, choose_mode, log_summary
+from convnext_path import LADDERS, Recipe
+from convnext_path.datasets import open_data
+from convnext_path.frozen import choose, within
+
+console = Console()
+
+
+def say(line: str) -> None:
+    """Print a line as it is, however long."""
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def run(args: Any) -> int:
+    """Train what the plan holds and the study lacks; write the table and the charts."""
+    try:
+        choose("--wandb mode", args.wandb, MODES)
+        plan = make_plan(args)
+        study = Study(args.study or f"results/{plan.ladder}-{plan.data.title}")
+        merged = study.merge(plan)
+        here = check_plan(plan)
+        workers = default_workers(plan.data) if args.loader_workers is None else args.loader_workers
+        if args.join and merged != study.plan():
+            raise ValueError(f"--join takes trials that {study.folder} has; this run would add some")
+    except (ValueError, OSError) as error:
+        fail(error)
+    with contextlib.nullcontext() if args.join or args.dry_run else lead(study):
+        states = survey(study, plan, here)
+        pending = find_pending(states, args.keep_stale)
+        if pending and not args.dry_run:
+            warm_up()
+        show_plan(plan, study, states, pending)
+        if args.dry_run:
+            return 0
+        terms = Terms(here, choose_mode(args.wandb) if pending else "disabled", workers)
+        return train_and_draw(study, merged, pending, terms, args.join)
+
+
+@contextlib.contextmanager
+def lead(study: Study) -> Iterator[None]:
+    """Be the study's one driver, or end with the line that names the other."""
+    try:
+        with study.lead():
+            yield
+    except (ValueError, OSError) as error:
+        fail(error)
+
+
+def train_and_draw(study: Study, plan: Plan, pending: Sequence[Trial], terms: Terms, join: bool) -> int:
+    """Train what is pending; draw what there is. A driver that joined another leaves the drawing to it."""
+    if not join:
+        study.begin(plan)
+    for file, why in study.damaged().items():
+        say(f"damaged: {file} {why}; kept as {study.put_aside(file)}")
+    missing = run_trials(study, pending, console, terms, wait=not join)
+    if not join:
+        draw(study, terms.wandb)
+    for trial, why in missing:
+        say(f"no result: {describe(trial)}: {why}")
+    return 1 if missing and not join else 0
+
+
+def show_plan(plan: Plan, study: Study, states: Sequence[State], pending: Sequence[Trial]) -> None:
+    """Say what will be trained on what, and about how long it takes."""
+    splits = open_data(plan.data)
+    count = len(splits.train_indices)
+    images = f"{count} images to train, {len(splits.val_indices)} to validate"
+    names = f" ({', '.join(r.name for r in plan.rungs)})" if len(plan.rungs) < 5 else ""
+    lines = {
+        "study": f"{study.folder}: {count_states(states)}",
+        "ladder": f"{plan.ladder}: {len(plan.rungs)} rungs{names} x seeds {', '.join(map(str, plan.seeds))}",
+        "data": f"{plan.data.title}: {splits.num_classes} classes, {images}, {splits.image_size} px",
+        "recipe": ", ".join(describe_recipe(name, recipe, count) for name, recipe in plan.recipes),
+    }
+    stale = [state.note for state in states if state.kind == "stale"]
+    if stale:
+        fate = "trained again (--keep-stale keeps them)" if pending else "kept"
+        lines["stale"] = f"{len(stale)} records, {fate}: {'; '.join(dict.fromkeys(stale))}"
+    if pending:
+        lines["time"] = f"about {timedelta(seconds=round(estimate_seconds(pending)))}, from a few training steps"
+    for name, line in (*lines.items(), *(("note", note) for note in splits.notes)):
+        say(f"{name:8}{line}")
+
+
+def describe_recipe(name: str, recipe: Recipe, images: int) -> str:
+    return f"{name}: {recipe.epochs} epochs of {images // recipe.batch_size} steps of {recipe.batch_size} images"
+
+
+def draw(study: Study, wandb: Mode = "disabled") -> None:
+    """Draw a study's table and charts from its records, for the folder, the screen and W&B."""
+    plan, results = study.plan(), study.results()
+    steps, mixture = summarize(plan, results), describe_mixture(results)
+    title = f"{plan.ladder} on {plan.data.title}{' (mixed origins)' if mixture else ''}"
+    table = study.folder / "results.csv"
+    to_frame(steps).to_csv(table, index=False, float_format="%.6g")
+    charts = plot_study(study.folder, title, steps)
+    log_summary(study, to_frame(steps), charts, wandb)
+    console.print(show_results(steps))
+    for file in (table, *charts):
+        say(f"wrote {file}")
+    if mixture:
+        say(f"warning: records of several origins stand side by side: {mixture}")
+
+
+def print_costs(args: Any) -> int:
+    """Count a ladder's costs, or those of the two that are published."""
+    try:
+        choose("--format", args.format, FORMATS)
+        names = [choose("ladder", args.ladder, LADDERS)] if args.ladder is not None else ["convnext-t", "convnext-b"]
+        least = max(r.flags.min_image_size for name in names for r in LADDERS[name])
+        within("--image-size", args.image_size, least, MAX_IMAGE_SIZE)
+    except ValueError as error:
+        fail(error)
+    tables = {n: cost_rows(n, LADDERS[n], count_costs(LADDERS[n], args.image_size)) for n in names}
+    if args.format == "table":
+        for name, rows in tables.items():
+            console.print(show_costs(rows, f"{name}, {args.image_size} x {args.image_size}"))
+        return 0
+    together = [row for rows in tables.values() for row in rows]
+    print(json.dumps(together, indent=1) if args.format == "json" else pd.json_normalize(together).to_csv(index=False))
+    return 0
+
+
+def plot(args: Any) -> int:
+    """Draw a study again."""
+    study = Study(args.study)
+    try:
+        study.plan()
+    except ValueError as error:
+        fail(error)
+    for file, why in study.damaged().items():
+        say(f"damaged, left out: {file} {why}")
+    draw(study)
+    return 0
+
+
+def status(args: Any) -> int:
+    """Show where a study stands, and what the next run of it would do."""
+    study = Study(args.study)
+    try:
+        plan = study.plan()
+        states = survey(study, plan, check_plan(plan))
+    except (ValueError, OSError) as error:
+        fail(error)
+    console.print(show_states(states))
+    say(f"{study.folder}: {count_states(states)}; the next run would train {len(find_pending(states))}")
+    return 0
+
+
+def verify(args: Any) -> int:
+    """Check every digest of a study; train one trial again and compare."""
+    study = Study(args.study)
+    try:
+        here = check_plan(study.plan())
+        chosen = find_trial(study, args.trial) if args.trial else None
+    except (ValueError, OSError) as error:
+        fail(error)
+    bad = study.damaged() | {c: "is damaged" for c in study.all_checkpoints() if is_damaged(c)}
+    for file, why in bad.items():
+        say(f"{file} {why}")
+    say(f"{len(study.records())} records whole, {len(bad)} files damaged")
+    same = chosen is None or repeat(study, chosen, here)
+    return 0 if same and not bad else 1
+
+
+def find_trial(study: Study, text: str) -> Result:
+    """The record that an id, or RUNG:SEED, means. Raises a ValueError where there is none."""
+    names = {}
+    for result in study.results():
+        names[f"{result.trial.rung}:{result.trial.seed}"] = names[result.trial.id] = result
+    return names[choose("trial", text, names)]
+
+
+def repeat(study: Study, record: Result, here: Mapping[str, object]) -> bool:
+    """Train a record's trial again, beside the study; whether the outcome is the same."""
+    if differences := record.differences(here):
+        say(f"warning: the record is of another origin: {'; '.join(differences)}")
+    with tempfile.TemporaryDirectory() as folder:
+        job = Job(record.trial, Path(folder), Path(folder), None, "disabled", default_workers(record.trial.data))
+        again = run_process(job, lambda epoch: None)
+    outcome = again.summary if isinstance(again, Failure) else again.outcome
+    say(f"{describe(record.trial)}: recorded {record.outcome}")
+    say(f"{describe(record.trial)}: repeated {outcome}: {'the same' if outcome == record.outcome else 'ANOTHER'}")
+    return outcome == record.outcome
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Exit codes: 0; 1 a trial failed; 2 bad input; 130 Ctrl-C; 143 SIGTERM."""
+    args = make_parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else a training goes on, or ends as if it were done
+    command = {"run": run, "cost": print_costs, "status": status, "verify": verify, "plot": plot}[args.subcommand]
+    try:
+        return command(args[args.subcommand])
+    except OSError as error:
+        print(f"error: {error}; what is done is kept", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; what is done is kept: the same command goes on from here", file=sys.stderr)
+        return 130

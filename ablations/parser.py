@@ -1,0 +1,158 @@
+"""The command line: what may be said, and one line about what may not."""
+
+import argparse
+import difflib
+import re
+import sys
+from collections.abc import Collection
+from pathlib import Path
+from types import NoneType
+from typing import Any, Literal, NoReturn, get_args, get_origin
+
+import jsonargparse
+import pytorch_lightning as pl
+import yaml
+
+from ablations.options import DATA
+from ablations.run import TRAINER
+from ablations.tracking import MODES
+from convnext_path import LADDERS, RECIPES
+
+FORMATS = ("table", "csv", "json")
+
+#: Options of the Lightning trainer that the driver sets itself, or that make no sense here.
+OURS = {
+    "accelerator", "strategy",  # added as words
+    "barebones", "callbacks", "default_root_dir", "enable_autolog_hparams", "enable_checkpointing",
+    "enable_model_summary", "enable_progress_bar", "fast_dev_run", "logger", "max_epochs", "max_steps", "max_time",
+    "min_epochs", "min_steps", "model_registry", "plugins", "profiler", "reload_dataloaders_every_n_epochs",
+    "overfit_batches", "limit_test_batches", "limit_predict_batches",
+}  # fmt: skip
+
+
+class Parser(jsonargparse.ArgumentParser):
+    """A parser whose errors are one line: what was wrong, and what is allowed or nearest."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(allow_abbrev=False, **kwargs)
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        parser = getattr(ex, "subcommand_parser", None) or self
+        if unknown := re.search(r"nrecognized arguments:.*?(--?[\w.-]+)", message):
+            fail_unknown(unknown[1], parser._option_string_actions)
+        if unknown := re.search(r"does not accept option '([^']+)'", message):  # in a config file
+            fail_unknown(unknown[1], [a.dest for a in parser._actions if a.default != argparse.SUPPRESS])
+        wrong = re.search(r'key "([\w.]+)":.*(?:Given|Got) value: (.*)', message, re.DOTALL)
+        action = next((a for a in parser._actions if wrong and a.dest == wrong[1]), None)
+        if wrong and action:
+            allowed = " or ".join(dict.fromkeys(name_types(vars(action)["_typehint"])))
+            fail(f"{action.option_strings[0]} takes {allowed}, got {wrong[2]!r}")
+        fail(message)
+
+    def parse_path(self, cfg_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """Parse a config file: a mapping without aliases, a few lines of which can stand for gigabytes."""
+        try:
+            kinds = [type(event) for event in yaml.parse(Path(cfg_path).read_text())]
+        except (UnicodeDecodeError, yaml.YAMLError) as error:
+            self.error(f"--config {cfg_path} is no YAML: {error}")
+        if kinds[2:3] != [yaml.MappingStartEvent]:  # after the starts of stream and document
+            self.error(f"--config {cfg_path} holds no options; --print_config shows how they are written")
+        if yaml.AliasEvent in kinds:
+            self.error(f"--config {cfg_path} has aliases; write the values out")
+        return super().parse_path(cfg_path, *args, **kwargs)
+
+
+def fail(message: object) -> NoReturn:
+    """End with one line and exit code 2."""
+    print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
+    sys.exit(2)
+
+
+def fail_unknown(option: str, options: Collection[str]) -> NoReturn:
+    near = difflib.get_close_matches(option, options, n=1)
+    fail(f"unknown option {option}; {f'did you mean {near[0]}?' if near else 'see --help'}")
+
+
+def name_types(hint: Any) -> list[str]:
+    """What an option takes: names of types, and the values of literals."""
+    if get_origin(hint) is Literal:
+        return [str(value) for value in get_args(hint)]
+    return [n for part in get_args(hint) if part is not NoneType for n in name_types(part)] or [hint.__name__]
+
+
+def make_parser() -> Parser:
+    parser = Parser(prog="python -m ablations", description="Train a ladder, count its costs, look after a study.")
+    commands = parser.add_subcommands(required=True)
+    commands.add_subcommand("run", make_run_parser(), help="train a ladder over seeds and draw its charts")
+    commands.add_subcommand("cost", make_cost_parser(), help="count each rung's costs; trains nothing")
+    commands.add_subcommand("status", make_status_parser(), help="what of a study is done, and what a run would do")
+    commands.add_subcommand("verify", make_verify_parser(), help="check a study's digests; train a trial again")
+    commands.add_subcommand("plot", make_plot_parser(), help="draw a study's table and charts from its records")
+    return parser
+
+
+def make_run_parser() -> Parser:
+    parser = Parser()
+    add = parser.add_argument
+    add("--config", action="config", help="a YAML file of options, as --print_config gives it")
+    add("--ladder", type=str, default="convnext-nano", help=f"one of {', '.join(LADDERS)}")
+    add("--rungs", type=str, default=None, help="only these, by name, comma-separated (default: all)")
+    add(
+        "--flip",
+        type=str,
+        default=None,
+        help="FLAG=VALUE,...: the last of them once more with each changed",
+    )
+    add("--data", type=str, default="digits", help=f"one of {', '.join(DATA)}")
+    add("--root", type=str | None, default=None, help="folder of the images, or where downloads go (default: data)")
+    add("--image-size", type=int | None, default=None, help="side in pixels (default: the data set's own)")
+    add("--limit-train", type=int | None, default=None, help="keep so many training images, stratified")
+    add("--holdout", type=float, default=0.0, help="validate on this share of the training images")
+    add("--mean", type=str | None, default=None, help="of the channels, comma-separated (default: the data set's own)")
+    add("--std", type=str | None, default=None, help="likewise")
+    add("--skip-bad-images", action="store_true", help="leave files that cannot be decoded out of a folder")
+    add("--recipe", type=str | None, default=None, help=f"one of {', '.join(RECIPES)} (default: the data set's)")
+    add("--epochs", type=int | None, default=None, help="of the enhanced recipe; the original in proportion")
+    add("--batch-size", type=int | None, default=None, help="the learning rate is scaled to it")
+    add("--lr", type=float | None, default=None, help="of the enhanced recipe at its own batch size")
+    add("--seeds", type=int | str, default=3, help="3 means 0, 1, 2; 5,7 means those")
+    add("--precision", type=str | None, default=None, help="short for --trainer.precision, such as bf16-mixed")
+    add("--study", type=str | None, default=None, help="folder of the results (default: results/LADDER-DATA)")
+    add("--wandb", type=str, default="offline", help=f"one of {', '.join(MODES)}")
+    add("--loader-workers", type=int | None, default=None, help="processes that read images (default: by cores)")
+    add("--join", action="store_true", help="take trials of a study that another driver trains")
+    add("--keep-stale", action="store_true", help="records of other code, versions or data count as done")
+    add("--dry-run", action="store_true", help="show the plan and the estimate, then stop")
+    parser.add_class_arguments(pl.Trainer, "trainer", skip=OURS, instantiate=False)
+    for name in ("accelerator", "strategy"):  # as words alone: Lightning's own types would import a class by its path
+        add(f"--trainer.{name}", type=str, default="auto", help="as Lightning names them")
+    parser.set_defaults({f"trainer.{name}": value for name, value in TRAINER.items()})
+    return parser
+
+
+def make_cost_parser() -> Parser:
+    parser = Parser()
+    add = parser.add_argument
+    add("--ladder", type=str | None, default=None, help=f"one of {', '.join(LADDERS)} (default: both published)")
+    add("--image-size", type=int, default=224, help="side in pixels")
+    add("--format", type=str, default="table", help=f"one of {', '.join(FORMATS)}")
+    return parser
+
+
+def make_plot_parser() -> Parser:
+    parser = Parser()
+    parser.add_argument("study", type=str, help="a study's folder")
+    return parser
+
+
+def make_status_parser() -> Parser:
+    parser = Parser()
+    parser.add_argument("study", type=str, help="a study's folder")
+    return parser
+
+
+def make_verify_parser() -> Parser:
+    parser = Parser()
+    parser.add_argument("study", type=str, help="a study's folder")
+    parser.add_argument("--trial", type=str | None, default=None, help="train this one again: its id, or RUNG:SEED")
+    return parser
