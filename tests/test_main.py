@@ -1,11 +1,13 @@
 import itertools
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from multiprocessing import forkserver
 from pathlib import Path
@@ -253,10 +255,77 @@ def test_every_option_refuses_what_it_cannot_take(
 
 
 def test_every_option_is_thought_of() -> None:
-    untyped = {"--help", "--config", "--print_config", "--dry-run", "--trainer"}
+    switches = {"--dry-run", "--join", "--keep-stale", "--skip-bad-images"}
+    untyped = {"--help", "--config", "--print_config", "--trainer", *switches}
     options = {option for _, option in OPTIONS}
     assert {option for command, option in OPTIONS if any(wrong_values(command, option))} == options - untyped - ANY
     assert set(REFUSED) <= options
+
+
+def test_status_and_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = tmp_path / "study"
+    assert run(study) == 0
+    assert main(["status", str(study)]) == 0
+    assert "2 trials: 2 done; the next run would train 0" in capsys.readouterr().out
+    assert main(["verify", str(study), "--trial", "layer_norm:0"]) == 0
+    out = capsys.readouterr().out
+    assert "2 records whole, 0 files damaged" in out
+    assert ": the same" in out
+    result = Study(study).results()[0]
+    Study(study).save(replace(result, top1=1.0))
+    assert main(["verify", str(study), "--trial", result.trial.id]) == 1
+    assert ": ANOTHER" in capsys.readouterr().out
+    (study / "trials" / f"{result.trial.id}.json").write_text("{}")
+    assert main(["verify", str(study)]) == 1
+    assert "1 records whole, 1 files damaged" in capsys.readouterr().out
+    for command in ("status", "verify"):
+        with pytest.raises(SystemExit) as stop:
+            main([command, str(tmp_path)])
+        assert stop.value.code == 2
+    with pytest.raises(SystemExit):
+        main(["verify", str(study), "--trial", "layer_nrom:0"])
+    assert "did you mean layer_norm:0?" in capsys.readouterr().err
+
+
+def test_damaged_and_stale_records_are_told_and_trained_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "study"
+    assert run(folder) == 0
+    study = Study(folder)
+    first, second = study.results()
+    study.save(replace(first, origin=tuple({**dict(first.origin), "torch": "1.0"}.items())))
+    capsys.readouterr()
+    assert run(folder, "--keep-stale") == 0
+    out = capsys.readouterr().out
+    assert "1 records, kept: torch 1.0 there, " in out
+    assert "warning: records of several origins stand side by side: torch 1.0, " in out
+    (folder / "trials" / f"{second.trial.id}.json").write_text("{")
+    assert main(["plot", str(folder)]) == 0
+    assert f"damaged, left out: {folder}/trials/{second.trial.id}.json is no record" in capsys.readouterr().out
+    assert run(folder) == 0
+    out = capsys.readouterr().out
+    assert "2 trials: 1 stale, 1 damaged" in out
+    assert "1 records, trained again (--keep-stale keeps them): torch 1.0 there, " in out
+    assert "is no record; kept as " in out
+    assert "several origins" not in out
+    assert [result.outcome for result in study.results()] == [first.outcome, second.outcome]
+    assert len(list(study.aside.iterdir())) == 2
+
+
+def test_a_second_driver_is_sent_away_or_may_help(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "study"
+    assert run(folder, "--rungs", "recipe") == 0
+    capsys.readouterr()
+    with Study(folder).lead():
+        assert run(folder) == 2
+        assert f"is being trained by process {os.getpid()} on" in capsys.readouterr().err
+        with pytest.raises(SystemExit) as stop:
+            run(folder, "--join")
+        assert stop.value.code == 2
+        assert "this run would add some" in capsys.readouterr().err
+        assert run(folder, "--rungs", "recipe", "--join") == 0
+        assert "wrote" not in capsys.readouterr().out
 
 
 def test_bad_folders(tmp_path: Path, make_images: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,14 +1,19 @@
 import os
+import re
+import resource
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import pytest
 
-from ablations.process import Failure, Job, Message, describe_exit, run_process
+from ablations.process import Failure, Job, Message, describe_exit, run_process, train
 from ablations.run import DivergenceError
-from ablations.study import Epoch, Result, Trial
+from ablations.study import Epoch, Plan, Result, Trial
+from convnext_path import data
 from tests.test_study import fake_result
 
 Send = Callable[[Message], None]
@@ -45,6 +50,16 @@ def tell_pid(job: Job, send: Send) -> None:
     time.sleep(60)
 
 
+def lose_a_worker(job: Job, send: Send) -> None:
+    data.View._load = lambda *args: os._exit(1)  # type: ignore[method-assign]  # this process is the trial's own
+    train(replace(job, loader_workers=1), send)
+
+
+def fill_the_disk(job: Job, send: Send) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+    train(replace(job, trial=replace(job.trial, recipe=job.trial.recipe.with_epochs(2))), send)
+
+
 @pytest.fixture
 def job(trial: Trial, tmp_path: Path) -> Job:
     return Job(trial, tmp_path, tmp_path / "checkpoints", None, "disabled", 0)
@@ -71,6 +86,31 @@ def test_whatever_a_trial_dies_of_is_told(job: Job, work: Callable[[Job, Send], 
     assert isinstance(outcome, Failure)
     assert outcome.summary == summary
     assert ("Traceback" in outcome.cause) == (work is throw)
+
+
+def test_a_lost_loader_worker_and_a_full_disk(job: Job) -> None:
+    lost, full = (run_process(job, lambda epoch: None, work) for work in (lose_a_worker, fill_the_disk))
+    assert isinstance(lost, Failure)
+    assert re.match(r"RuntimeError: DataLoader worker .*exited unexpectedly", lost.summary)
+    assert isinstance(full, Failure)
+    assert re.match(r"OSError: .*cannot write .*ckpt: File too large", full.summary)
+
+
+def test_alone_beside_others_in_any_order_after_failures_it_is_the_same(plan: Plan, tmp_path: Path) -> None:
+    jobs = [Job(trial, tmp_path, tmp_path / trial.id, None, "disabled", 0) for trial in plan.trials()]
+
+    def outcome(job: Job) -> str:
+        result = run_process(job, lambda epoch: None)
+        assert isinstance(result, Result)
+        return result.outcome
+
+    alone = [outcome(job) for job in jobs]
+    assert len(set(alone)) == len(jobs)
+    with ThreadPool(2) as pool:
+        assert pool.map(outcome, jobs) == alone
+    for work in (leave, run_out_of_memory, crash, throw, lose_a_worker):
+        run_process(jobs[0], lambda epoch: None, work)
+    assert [outcome(job) for job in reversed(jobs)] == alone[::-1]
 
 
 def test_a_process_ends_with_the_call(job: Job) -> None:

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.torture
 RUNGS = ["--rungs", "resnet,recipe,layer_norm,separate_downsampling", "--seeds", "2"]
 SMALL = [*RUNGS, "--epochs", "6", "--limit-train", "256", "--wandb", "disabled"]
 TRIALS = 8
-MEASURED = ("seconds", "images_per_second", "peak_memory", "digest")
+MEASURED = ("seconds", "images_per_second", "peak_memory", "environment", "digest")
 
 
 def start(study: Path, *options: str, **more: Any) -> subprocess.Popen[str]:
@@ -133,7 +133,7 @@ def test_two_drivers_twenty_times(tmp_path: Path, whole: Path) -> None:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of one megabyte."""
+    """A disk of two megabytes."""
     folder = tmp_path / "disk"
     folder.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], capture_output=True).returncode:
