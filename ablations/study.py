@@ -189,18 +189,21 @@ class Study:
         Checkpoints of another origin are no part of this trial, and are removed.
         """
         work = self.running / trial.id
-        work.mkdir(parents=True, exist_ok=True)
         with hold(work / "lock") as mine:
-            if not mine:
-                yield None
-                return
             place = work / hash_json(origin)[:16]
-            for other in work.iterdir():
-                if other.is_dir() and other != place:
-                    shutil.rmtree(other)
-            remove_drafts(self.trials, f"{trial.id}.")
-            remove_drafts(place)
-            yield place
+            if mine:
+                self._clear(work, place, trial)
+            yield place if mine else None
+        with suppress(OSError):  # something is left in it, or it is gone
+            work.rmdir()
+
+    def _clear(self, work: Path, place: Path, trial: Trial) -> None:
+        """Remove what other origins and unfinished writes have left of a trial."""
+        for other in work.iterdir():
+            if other.is_dir() and other != place:
+                shutil.rmtree(other)
+        remove_drafts(self.trials, f"{trial.id}.")
+        remove_drafts(place)
 
     def is_running(self, trial: Trial) -> bool:
         """Whether a living process holds the trial."""
