@@ -128,7 +128,7 @@ def test_two_drivers_twenty_times(tmp_path: Path, whole: Path) -> None:
         assert len(lines) == len(set(lines)) == TRIALS, helped + led
         helpers += ": top-1 " in helped
     assert not (study / "running").exists()
-    print(f"\nsent away {len(times)} times in {max(times):.1f} s at most; helped in {helpers} of 10 studies")
+    print(f"\nsent away {len(times)} times in {max(times):.2f} s at most; helped in {helpers} of 10 studies")
 
 
 @pytest.fixture
