@@ -68,7 +68,7 @@ def train(job: Job, send: Callable[[Message], None]) -> None:
 def run_process(job: Job, report: Report, work: Work = train) -> Result | Failure:
     """Do a job in a process of its own; ``report`` hears of each epoch. The process never outlives this call."""
     receiver, sender = CONTEXT.Pipe(duplex=False)
-    process = CONTEXT.Process(target=_serve, args=(job, sender, work))
+    process = CONTEXT.Process(target=_serve, args=(job, sender, work, mp.get_start_method()))
     process.start()
     sender.close()
     try:
@@ -95,8 +95,9 @@ def _receive(receiver: Connection, process: BaseProcess) -> Message:
     return Failure(describe_exit(process.exitcode or 0), "")
 
 
-def _serve(job: Job, sender: Connection, work: Work) -> None:
+def _serve(job: Job, sender: Connection, work: Work, method: str) -> None:
     """What the process does: the work, ended by nothing but the driver or its death."""
+    mp.set_start_method(method, force=True)  # loader workers start as anywhere, not by way of our server
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the driver, which ends us
     threading.Thread(target=_end_with_the_driver, daemon=True).start()
     try:

@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
-from ablations.__main__ import make_run_parser
 from ablations.options import check_plan, make_plan, parse_seeds
+from ablations.parser import make_run_parser
 from ablations.study import Plan
 from convnext_path import LADDERS, RECIPES
 
