@@ -28,7 +28,7 @@ class SafeCheckpoints(TorchCheckpointIO):
         torch.save(checkpoint, buffer)
         content, path = buffer.getvalue(), Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path.with_stem(f"{path.stem}-{digest(content)}"), content)
+        write_whole(path.with_stem(f"{path.stem}-{digest(content)}"), content, durable=False)
         for old in sorted(path.parent.glob("*.ckpt"))[:-KEPT]:
             old.unlink()
 

@@ -17,14 +17,18 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def write_whole(file: Path, content: bytes) -> None:
-    """Write by way of a draft in the same folder, so that no kill leaves half a file. Raises an OSError."""
+def write_whole(file: Path, content: bytes, durable: bool = True) -> None:
+    """Write by way of a draft in the same folder, so that no kill leaves half a file. Raises an OSError.
+
+    ``durable``: wait for the disk, so that a power cut after the call takes nothing either.
+    """
     draft = file.with_name(f"{DRAFT}{file.name}.{os.getpid()}")
     try:
         with draft.open("wb") as stream:
             stream.write(content)
             stream.flush()
-            os.fsync(stream.fileno())
+            if durable:
+                os.fsync(stream.fileno())
         draft.replace(file)
     except OSError as error:
         draft.unlink(missing_ok=True)

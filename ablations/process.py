@@ -22,7 +22,7 @@ from ablations.tracking import Mode, finish_run, make_logger
 PATIENCE = 4.0  # seconds that a process has to say good-bye (to W&B) once its result is here
 
 CONTEXT = mp.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["ablations.process", "sklearn.datasets", "sklearn.model_selection"])
+CONTEXT.set_forkserver_preload(["ablations.preload"])
 
 
 @dataclass(frozen=True)

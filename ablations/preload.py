@@ -1,0 +1,11 @@
+"""What a trial's process needs, imported once for all of them by the server that they are forked from."""
+
+import warnings
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # fvcore, of torch.jit
+    import fvcore.nn  # noqa: F401
+    import sklearn.datasets
+    import sklearn.model_selection  # noqa: F401
+
+import ablations.process  # noqa: F401
