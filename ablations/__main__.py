@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ablations.files import is_held
+from ablations.locks import DRIVER, describe_driver, is_held
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,10 +29,8 @@ def find_holder(argv: Sequence[str]) -> str:
         args, _ = parser.parse_known_args(argv)
     except argparse.ArgumentError:
         return ""  # there is more to say of it
-    file = Path(args.study or ".", "running", "driver")
-    if list(argv[:1]) != ["run"] or not args.study or args.join or args.dry_run or not is_held(file):
-        return ""
-    return f"{args.study} is being trained by {file.read_text()}; wait, or --join in"
+    second = list(argv[:1]) == ["run"] and args.study and not (args.join or args.dry_run)
+    return describe_driver(Path(args.study)) if second and is_held(Path(args.study) / DRIVER) else ""
 
 
 if __name__ == "__main__":

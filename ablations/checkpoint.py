@@ -14,7 +14,7 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from ablations.files import digest, write_whole
+from convnext_path.files import digest, write_whole
 
 KEPT = 2  # epochs: the last one, and the one before in case the last is damaged
 

@@ -5,24 +5,35 @@ import json
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from rich.console import Console
 
 from ablations.checkpoint import is_damaged
-from ablations.engine import Terms, default_workers, describe, estimate_seconds, run_trials
+from ablations.engine import (
+    Terms,
+    default_loader_workers,
+    default_workers,
+    describe,
+    estimate_seconds,
+    run_trials,
+)
 from ablations.options import MAX_IMAGE_SIZE, check_plan, make_plan
 from ablations.parser import FORMATS, fail, make_parser
 from ablations.plot import plot_study
 from ablations.process import Failure, Job, run_process, warm_up
+from ablations.run import make_trainer, trial_cost
 from ablations.status import State, count_states, describe_mixture, find_pending, show_states, survey
-from ablations.study import Plan, Result, Study, Trial
+from ablations.study import Study
 from ablations.tables import cost_rows, count_costs, show_costs, show_results, summarize, to_frame
 from ablations.tracking import MODES, Mode, choose_mode, log_summary
+from ablations.trial import Plan, Result, Trial
 from convnext_path import LADDERS, Recipe
 from convnext_path.datasets import open_data
 from convnext_path.frozen import choose, within
@@ -37,45 +48,45 @@ def say(line: str) -> None:
 
 def run(args: Any) -> int:
     """Train what the plan holds and the study lacks; write the table and the charts."""
-    try:
-        choose("--wandb mode", args.wandb, MODES)
-        plan = make_plan(args)
-        study = Study(args.study or f"results/{plan.ladder}-{plan.data.title}")
-        merged = study.merge(plan)
-        here = check_plan(plan)
-        workers = default_workers(plan.data) if args.loader_workers is None else args.loader_workers
-        if args.join and merged != study.plan():
-            raise ValueError(f"--join takes trials that {study.folder} has; this run would add some")
-    except (ValueError, OSError) as error:
-        fail(error)
-    with contextlib.nullcontext() if args.join or args.dry_run else lead(study):
-        states = survey(study, plan, here)
+    with contextlib.ExitStack() as held:
+        try:
+            choose("--wandb mode", args.wandb, MODES)
+            plan = make_plan(args)
+            study = Study(args.study or f"results/{plan.ladder}-{plan.data.title}")
+            merged = study.merge(plan)
+            terms = choose_terms(plan, check_plan(plan), args)
+            if args.join and merged != study.plan():
+                raise ValueError(f"--join takes trials that {study.folder} has; this run would add some")
+            if not args.join and not args.dry_run:
+                held.enter_context(study.lead())
+        except (ValueError, OSError) as error:
+            fail(error)
+        states, damaged = survey(study, plan, terms.origin)
         pending = find_pending(states, args.keep_stale)
         if pending and not args.dry_run:
             warm_up()
-        show_plan(plan, study, states, pending)
+        show_plan(plan, study, states, pending, terms)
         if args.dry_run:
             return 0
-        terms = Terms(here, choose_mode(args.wandb) if pending else "disabled", workers)
+        for file, why in damaged.items():
+            say(f"damaged: {file} {why}; kept as {study.put_aside(file)}")
+        terms = replace(terms, wandb=choose_mode(args.wandb) if pending else "disabled")
         return train_and_draw(study, merged, pending, terms, args.join)
 
 
-@contextlib.contextmanager
-def lead(study: Study) -> Iterator[None]:
-    """Be the study's one driver, or end with the line that names the other."""
-    try:
-        with study.lead():
-            yield
-    except (ValueError, OSError) as error:
-        fail(error)
+def choose_terms(plan: Plan, origin: Mapping[str, object], args: Any) -> Terms:
+    """How many trials at a time, and how many processes that read their images."""
+    cores, workers, readers = torch.get_num_threads(), args.workers, args.loader_workers
+    if workers == "auto":
+        workers = default_workers(make_trainer(plan.trials()[0]).strategy.root_device, cores, plan.threads)
+    readers = default_loader_workers(plan.data, cores, workers) if readers is None else readers
+    return Terms(origin, workers=workers, loader_workers=readers)
 
 
 def train_and_draw(study: Study, plan: Plan, pending: Sequence[Trial], terms: Terms, join: bool) -> int:
     """Train what is pending; draw what there is. A driver that joined another leaves the drawing to it."""
     if not join:
         study.begin(plan)
-    for file, why in study.damaged().items():
-        say(f"damaged: {file} {why}; kept as {study.put_aside(file)}")
     missing = run_trials(study, pending, console, terms, wait=not join)
     if not join:
         draw(study, terms.wandb)
@@ -84,7 +95,7 @@ def train_and_draw(study: Study, plan: Plan, pending: Sequence[Trial], terms: Te
     return 1 if missing and not join else 0
 
 
-def show_plan(plan: Plan, study: Study, states: Sequence[State], pending: Sequence[Trial]) -> None:
+def show_plan(plan: Plan, study: Study, states: Sequence[State], pending: Sequence[Trial], terms: Terms) -> None:
     """Say what will be trained on what, and about how long it takes."""
     splits = open_data(plan.data)
     count = len(splits.train_indices)
@@ -101,7 +112,8 @@ def show_plan(plan: Plan, study: Study, states: Sequence[State], pending: Sequen
         fate = "trained again (--keep-stale keeps them)" if pending else "kept"
         lines["stale"] = f"{len(stale)} records, {fate}: {'; '.join(dict.fromkeys(stale))}"
     if pending:
-        lines["time"] = f"about {timedelta(seconds=round(estimate_seconds(pending)))}, from a few training steps"
+        time = timedelta(seconds=round(estimate_seconds(pending, terms.workers)))
+        lines["time"] = f"about {time}, {terms.workers} at a time, from a few training steps"
     for name, line in (*lines.items(), *(("note", note) for note in splits.notes)):
         say(f"{name:8}{line}")
 
@@ -152,7 +164,7 @@ def plot(args: Any) -> int:
         study.plan()
     except ValueError as error:
         fail(error)
-    for file, why in study.damaged().items():
+    for file, why in study.read()[1].items():
         say(f"damaged, left out: {file} {why}")
     draw(study)
     return 0
@@ -163,7 +175,7 @@ def status(args: Any) -> int:
     study = Study(args.study)
     try:
         plan = study.plan()
-        states = survey(study, plan, check_plan(plan))
+        states, _ = survey(study, plan, check_plan(plan))
     except (ValueError, OSError) as error:
         fail(error)
     console.print(show_states(states))
@@ -179,10 +191,11 @@ def verify(args: Any) -> int:
         chosen = find_trial(study, args.trial) if args.trial else None
     except (ValueError, OSError) as error:
         fail(error)
-    bad = study.damaged() | {c: "is damaged" for c in study.all_checkpoints() if is_damaged(c)}
+    records, damaged = study.read()
+    bad = damaged | {file: "is damaged" for file in study.checkpoints() if is_damaged(file)}
     for file, why in bad.items():
         say(f"{file} {why}")
-    say(f"{len(study.records())} records whole, {len(bad)} files damaged")
+    say(f"{len(records)} records whole, {len(bad)} files damaged")
     same = chosen is None or repeat(study, chosen, here)
     return 0 if same and not bad else 1
 
@@ -200,7 +213,7 @@ def repeat(study: Study, record: Result, here: Mapping[str, object]) -> bool:
     if differences := record.differences(here):
         say(f"warning: the record is of another origin: {'; '.join(differences)}")
     with tempfile.TemporaryDirectory() as folder:
-        job = Job(record.trial, Path(folder), Path(folder), None, "disabled", default_workers(record.trial.data))
+        job = Job(record.trial, trial_cost(record.trial), Path(folder), Path(folder))
         again = run_process(job, lambda epoch: None)
     outcome = again.summary if isinstance(again, Failure) else again.outcome
     say(f"{describe(record.trial)}: recorded {record.outcome}")

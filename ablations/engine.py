@@ -1,24 +1,28 @@
-"""Where trials run: one after the other, each in a process of its own."""
+"""Where trials run: some at a time on this machine, each in a process of its own."""
 
-import os
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from multiprocessing.connection import wait
 from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from torch.nn import functional as F
 
 from ablations.checkpoint import epochs_done, find_checkpoint
-from ablations.process import Failure, Job, Work, run_process, train
-from ablations.run import make_trainer, trial_cost
-from ablations.study import Epoch, Study, Trial
+from ablations.process import Failure, Job, Message, TrialProcess, Work, train
+from ablations.run import make_trainer, torch_threads, trial_cost
+from ablations.study import Study
 from ablations.tracking import Mode
+from ablations.trial import Epoch, Trial
 from convnext_path import PathModule
 from convnext_path.datasets import Data, open_data
+
+POLL = 0.2  # seconds between looks at trials that another driver holds
 
 
 @dataclass(frozen=True)
@@ -27,43 +31,145 @@ class Terms:
 
     origin: Mapping[str, object]
     wandb: Mode = "disabled"
-    loader_workers: int = 0
+    workers: int = 1  # trials at a time
+    loader_workers: int = 0  # processes that read images, a trial
     work: Work = train
 
 
-class Bars:
-    """A bar for the ladder and one for the trial, both counting epochs; nothing where there is no terminal."""
-
-    def __init__(self, console: Console, trials: Sequence[Trial]) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self.progress = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
-        self.ladder = self.progress.add_task("ladder, epochs", total=sum(t.recipe.epochs for t in trials))
-        self.trial = self.progress.add_task("")
-        self.name = ""
-
-    def begin(self, trial: Trial) -> None:
-        self.name = describe(trial)
-        self.progress.reset(self.trial, total=trial.recipe.epochs, description=self.name)
-
-    def skip(self, epochs: int) -> None:
-        """Count epochs that a checkpoint holds."""
-        self.progress.advance(self.ladder, epochs)
-        self.progress.advance(self.trial, epochs)
-
-    def advance(self, epoch: Epoch) -> None:
-        accuracy = "" if epoch.top1 is None else f", top-1 {epoch.top1:.1f} %"
-        self.progress.advance(self.ladder)
-        self.progress.advance(self.trial)
-        self.progress.update(self.trial, description=f"{self.name} (loss {epoch.train_loss:.2f}{accuracy})")
+def default_workers(device: torch.device, cores: int, threads: int) -> int:
+    """Trials at a time: as many as the cores hold; one on a GPU, which a trial is taken to fill."""
+    return max(cores // threads, 1) if device.type == "cpu" else 1
 
 
-def default_workers(data: Data) -> int:
-    """Processes that read images: none for digits, which are quick to read; else a core each but one, 8 at most."""
-    return 0 if data.name == "digits" else min(max((os.cpu_count() or 1) - 1, 1), 8)
+def default_loader_workers(data: Data, cores: int, workers: int) -> int:
+    """Processes that read a trial's images: none for digits; else the cores beside the trials, 8 at most."""
+    return 0 if data.name == "digits" else min(max(cores // workers - 1, 0), 8)
 
 
 def describe(trial: Trial) -> str:
     return f"{trial.rung}, seed {trial.seed}"
+
+
+class Bars:
+    """A bar for the ladder and one for each trial at work, all counting epochs; nothing where there is no terminal."""
+
+    def __init__(self, console: Console, trials: Sequence[Trial]) -> None:
+        columns = (
+            TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        )  # fmt: skip
+        self.progress = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+        self.ladder = self.progress.add_task("ladder, epochs", total=sum(t.recipe.epochs for t in trials))
+
+    def begin(self, trial: Trial, done: int) -> TaskID:
+        """A bar for a trial, some of whose epochs a checkpoint holds."""
+        self.progress.advance(self.ladder, done)
+        return self.progress.add_task(describe(trial), total=trial.recipe.epochs, completed=done)
+
+    def advance(self, bar: TaskID, trial: Trial, epoch: Epoch) -> None:
+        accuracy = "" if epoch.top1 is None else f", top-1 {epoch.top1:.1f} %"
+        self.progress.advance(self.ladder)
+        self.progress.advance(bar)
+        self.progress.update(bar, description=f"{describe(trial)} (loss {epoch.train_loss:.2f}{accuracy})")
+
+    def end(self, bar: TaskID) -> None:
+        self.progress.remove_task(bar)
+
+
+@dataclass(frozen=True)
+class Running:
+    """A trial at work. ``held``: its process, its claim and its bar, let go of together."""
+
+    trial: Trial
+    process: TrialProcess
+    bar: TaskID
+    held: ExitStack
+
+
+class Crew:
+    """Trains trials, ``terms.workers`` at a time, and saves a record or the cause of a failure for each."""
+
+    def __init__(self, study: Study, trials: Sequence[Trial], console: Console, terms: Terms) -> None:
+        self.study, self.terms, self.bars = study, terms, Bars(console, trials)
+        self.numbers = {trial.id: f"{i}/{len(trials)}" for i, trial in enumerate(trials, 1)}
+        self.left, self.running = deque(trials), list[Running]()
+        self.missing: list[tuple[Trial, str]] = []
+
+    def run(self, wait_for_others: bool) -> None:
+        """Work until nothing is left, or nothing but what other drivers hold."""
+        try:
+            with self.bars.progress:
+                self.start_some()
+                while self.running or (self.left and wait_for_others):
+                    self.listen()
+                    self.start_some()
+        finally:
+            for running in self.running:
+                running.held.close()
+
+    def start_some(self) -> None:
+        """Start trials while there is room; those that another driver holds go to the end of the line."""
+        for _ in range(len(self.left)):
+            if len(self.running) < self.terms.workers:
+                self.start(self.left.popleft())
+
+    def start(self, trial: Trial) -> None:
+        """Claim a trial and set a process to work, from the last whole checkpoint on."""
+        with ExitStack() as held:
+            place = held.enter_context(self.study.claim(trial, self.terms.origin))
+            if place is None:
+                self.left.append(trial)
+                return
+            if (record := self.study.record(trial)) and not record.differences(self.terms.origin):
+                return  # another driver has just finished it
+            checkpoint = self.find_checkpoint(trial, place)
+            bar = self.bars.begin(trial, epochs_done(checkpoint) if checkpoint else 0)
+            held.callback(self.bars.end, bar)
+            process = held.enter_context(TrialProcess(self.make_job(trial, place, checkpoint), self.terms.work))
+            self.running.append(Running(trial, process, bar, held.pop_all()))
+
+    def find_checkpoint(self, trial: Trial, place: Path) -> Path | None:
+        """The checkpoint to go on from; damaged ones after it are removed."""
+        checkpoint, damaged = find_checkpoint(place)
+        for file in damaged:
+            self.say(trial, f"{file.name} is damaged, and removed")
+            file.unlink()
+        if checkpoint is not None:
+            self.say(trial, f"goes on after epoch {epochs_done(checkpoint)}")
+        return checkpoint
+
+    def make_job(self, trial: Trial, place: Path, checkpoint: Path | None) -> Job:
+        terms = self.terms
+        cost, folder = trial_cost(trial), self.study.folder
+        return Job(trial, cost, folder, place, checkpoint, terms.wandb, terms.loader_workers)
+
+    def listen(self) -> None:
+        """Wait until a trial has something to say, or until it is time to look again at what others hold."""
+        room = self.left and len(self.running) < self.terms.workers
+        ready = wait([event for running in self.running for event in running.process.events], POLL if room else None)
+        for running in [running for running in self.running if any(e in ready for e in running.process.events)]:
+            self.hear(running, running.process.receive())
+
+    def hear(self, running: Running, message: Message) -> None:
+        """Show an epoch; save a result or a failure."""
+        if isinstance(message, Epoch):
+            self.bars.advance(running.bar, running.trial, message)
+            return
+        self.running.remove(running)
+        with running.held:
+            if isinstance(message, Failure):
+                self.fail(running.trial, message)
+            else:
+                self.study.save(message)
+                self.say(running.trial, f"top-1 {message.top1:.2f} % in {message.seconds:.1f} s")
+
+    def fail(self, trial: Trial, failure: Failure) -> None:
+        self.say(trial, f"failed: {failure.summary}")
+        file = self.study.save_failure(trial, failure.summary, failure.cause)
+        self.missing.append((trial, f"{failure.summary}; see {file}"))
+
+    def say(self, trial: Trial, line: str) -> None:
+        line = f"{self.numbers[trial.id]}  {describe(trial)}: {line}"
+        self.bars.progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def run_trials(
@@ -76,54 +182,12 @@ def run_trials(
     Raises:
         OSError: a record cannot be written.
     """
-    missing: list[tuple[Trial, str]] = []
-    bars, left, elsewhere = Bars(console, trials), deque(trials), 0
-    with bars.progress:
-        while left and (wait or elsewhere < len(left)):
-            if elsewhere == len(left):
-                time.sleep(0.2)
-                elsewhere = 0
-            trial = left.popleft()
-            with study.claim(trial, terms.origin) as place:
-                if place is None:
-                    left.append(trial)
-                    elsewhere += 1
-                    continue
-                elsewhere = 0
-                if (record := study.record(trial)) and not record.differences(terms.origin):
-                    continue  # another driver has just finished it
-                bars.begin(trial)
-                number = f"{trials.index(trial) + 1}/{len(trials)}"
-                if why := run_one(study, trial, place, terms, bars, number):
-                    missing.append((trial, why))
-    return missing + [(trial, "another driver trains it") for trial in left]
+    crew = Crew(study, trials, console, terms)
+    crew.run(wait_for_others=wait)
+    return crew.missing + [(trial, "another driver trains it") for trial in crew.left]
 
 
-def run_one(study: Study, trial: Trial, place: Path, terms: Terms, bars: Bars, number: str) -> str:
-    """Train one trial from its last whole checkpoint on; save the record, or why there is none, and return that."""
-
-    def say(line: str) -> None:
-        line = f"{number}  {describe(trial)}: {line}"
-        bars.progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-    checkpoint, damaged = find_checkpoint(place)
-    for file in damaged:
-        say(f"{file.name} is damaged, and removed")
-        file.unlink()
-    if checkpoint is not None:
-        say(f"goes on after epoch {epochs_done(checkpoint)}")
-        bars.skip(epochs_done(checkpoint))
-    job = Job(trial, study.folder, place, checkpoint, terms.wandb, terms.loader_workers)
-    outcome = run_process(job, bars.advance, terms.work)
-    if isinstance(outcome, Failure):
-        say(f"failed: {outcome.summary}")
-        return f"{outcome.summary}; see {study.save_failure(trial, outcome.summary, outcome.cause)}"
-    study.save(outcome)
-    say(f"top-1 {outcome.top1:.2f} % in {outcome.seconds:.1f} s")
-    return ""
-
-
-def estimate_seconds(trials: Sequence[Trial]) -> float:
+def estimate_seconds(trials: Sequence[Trial], workers: int = 1) -> float:
     """How long the trials will take, from a training step of the first, the middle and the last of them.
 
     A rough figure: time is taken to go with multiply-accumulates, and validation to cost a third of training.
@@ -131,7 +195,8 @@ def estimate_seconds(trials: Sequence[Trial]) -> float:
     probes = {trial.rung: trial for trial in (trials[0], trials[len(trials) // 2], trials[-1])}
     rates = [time_step(trial) / trial_cost(trial).all_macs for trial in probes.values()]
     rate = sum(rates) / len(rates)  # seconds a multiply-accumulate of the forward pass
-    return sum(rate * trial_cost(trial).all_macs * count_images(trial) for trial in trials)
+    total = sum(rate * trial_cost(trial).all_macs * count_images(trial) for trial in trials)
+    return total / min(workers, len(trials))
 
 
 def count_images(trial: Trial) -> float:
@@ -149,10 +214,11 @@ def time_step(trial: Trial) -> float:
     images = torch.zeros(batch, splits.in_channels, splits.image_size, splits.image_size, device=device)
     labels = torch.zeros(batch, dtype=torch.long, device=device)
     seconds = 0.0
-    for _ in range(2):
-        start = time.perf_counter()
-        torch.autograd.backward(F.cross_entropy(module(images), labels))
-        if device.type != "cpu":
-            torch.accelerator.synchronize(device)
-        seconds = time.perf_counter() - start
+    with torch_threads(trial.threads):
+        for _ in range(2):
+            start = time.perf_counter()
+            torch.autograd.backward(F.cross_entropy(module(images), labels))
+            if device.type != "cpu":
+                torch.accelerator.synchronize(device)
+            seconds = time.perf_counter() - start
     return seconds / batch

@@ -1,4 +1,4 @@
-"""What a trial's numbers hang on beside the trial itself: code, versions, device, threads; and what they cost."""
+"""What a trial's numbers hang on beside the trial itself: code, versions, device; and what they cost."""
 
 import ast
 import hashlib
@@ -36,7 +36,7 @@ def peak_memory(device: torch.device) -> int:
 #: Packages whose version may change a training's numbers.
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "numpy", "scikit-learn", "pillow")
 #: Code that cannot: what it does is seen in a trial's definition, or in nothing.
-HARMLESS = ("__init__", "ladder", "convert")
+HARMLESS = ("__init__", "ladder", "convert", "files")
 
 
 def origin(device: torch.device, data: str) -> dict[str, object]:
@@ -45,7 +45,6 @@ def origin(device: torch.device, data: str) -> dict[str, object]:
         "code": code_digest(),
         "data": data,
         "device": device_name(device),
-        "threads": torch.get_num_threads(),
         **{name: version(name) for name in PACKAGES},
     }
 

@@ -13,7 +13,7 @@ from pytorch_lightning import Trainer
 
 from ablations.machine import origin
 from ablations.run import TRAINER, make_trainer
-from ablations.study import Options, Plan
+from ablations.trial import Options, Plan
 from convnext_path import LADDERS, RECIPES, Recipe, Rung
 from convnext_path.data import PathData
 from convnext_path.datasets import Data
@@ -25,7 +25,12 @@ DATA = {"digits": "digits", "cifar10": "cifar", "cifar100": "cifar", "imagefolde
 
 #: Beyond these, what follows would overflow or never end.
 MAX_IMAGE_SIZE = 4096
-RANGES = {"epochs": (1, 1_000_000), "image_size": (1, MAX_IMAGE_SIZE), "loader_workers": (0, 1024)}
+RANGES = {
+    "epochs": (1, 1_000_000),
+    "image_size": (1, MAX_IMAGE_SIZE),
+    "loader_workers": (0, 1024),
+    "threads": (1, 1024),
+}
 
 #: Trainer options that Lightning takes below these, and then fails or does nothing of use.
 LEAST = {"accumulate_grad_batches": 1, "check_val_every_n_epoch": 1, "log_every_n_steps": 0, "num_sanity_val_steps": -1}
@@ -59,6 +64,7 @@ def make_plan(args: Any) -> Plan:
         data,
         tuple((name, adapt_recipe(family, name, args)) for name in names),
         parse_trainer(args.trainer, args.precision),
+        args.threads,
     )
 
 
@@ -71,6 +77,8 @@ def check_ranges(args: Any) -> None:
     for name, limits in RANGES.items():
         if (value := getattr(args, name)) is not None:
             within(f"--{name.replace('_', '-')}", value, *limits)
+    if args.workers != "auto":
+        within("--workers", args.workers, 1, 1024)
 
 
 def parse_seeds(seeds: int | str) -> tuple[int, ...]:

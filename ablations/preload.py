@@ -1,4 +1,4 @@
-"""What a trial's process needs, imported once for all of them by the server that they are forked from."""
+"""What a trial's process needs, done once for all of them by the server that they are forked from."""
 
 import warnings
 
@@ -9,3 +9,7 @@ with warnings.catch_warnings():
     import sklearn.model_selection  # noqa: F401
 
 import ablations.process  # noqa: F401
+from ablations.machine import code_digest, environment
+
+code_digest()
+environment()

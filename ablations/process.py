@@ -12,12 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Self
 
 from ablations.run import DivergenceError, Report, run_trial
-from ablations.study import Epoch, Result, Study, Trial
+from ablations.study import Study
 from ablations.tracking import Mode, finish_run, make_logger
+from ablations.trial import Epoch, Result, Trial
+from convnext_path import Cost
 
 PATIENCE = 4.0  # seconds that a process has to say good-bye (to W&B) once its result is here
 
@@ -30,11 +32,12 @@ class Job:
     """What a process is asked to do: all that it needs, and picklable."""
 
     trial: Trial
+    cost: Cost
     study: Path
     checkpoints: Path
-    checkpoint: Path | None  # to go on from
-    wandb: Mode
-    loader_workers: int
+    checkpoint: Path | None = None  # to go on from
+    wandb: Mode = "disabled"
+    loader_workers: int = 0
 
 
 @dataclass(frozen=True)
@@ -58,41 +61,61 @@ def train(job: Job, send: Callable[[Message], None]) -> None:
     """Train a trial; its result is sent before W&B has its say."""
     logger, result = make_logger(Study(job.study), job.trial, job.wandb), None
     try:
-        result = run_trial(job.trial, job.loader_workers, logger, send, job.checkpoints, job.checkpoint)
+        result = run_trial(job.trial, job.loader_workers, logger, send, job.checkpoints, job.checkpoint, job.cost)
         send(result)
     finally:
         if logger is not None:
             finish_run(logger, result)
 
 
-def run_process(job: Job, report: Report, work: Work = train) -> Result | Failure:
-    """Do a job in a process of its own; ``report`` hears of each epoch. The process never outlives this call."""
-    receiver, sender = CONTEXT.Pipe(duplex=False)
-    process = CONTEXT.Process(target=_serve, args=(job, sender, work, mp.get_start_method()))
-    process.start()
-    sender.close()
-    try:
-        while isinstance(message := _receive(receiver, process), Epoch):
-            report(message)
-        process.join(PATIENCE)
+class TrialProcess:
+    """A job at work in a process of its own, which never outlives the ``with`` block."""
+
+    def __init__(self, job: Job, work: Work = train) -> None:
+        self._receiver, sender = CONTEXT.Pipe(duplex=False)
+        self._process = CONTEXT.Process(target=_serve, args=(job, sender, work, mp.get_start_method()))
+        self._process.start()
+        sender.close()
+
+    @property
+    def events(self) -> tuple[Connection, int]:
+        """What to wait for: a message, or its end, after which its own children may hold the pipe open."""
+        return self._receiver, self._process.sentinel
+
+    def receive(self) -> Message:
+        """What it says next, or how it ended; after its last word it has a moment to say good-bye to W&B."""
+        wait(self.events)
+        message = self._read() or Failure(describe_exit(self._join()), "")
+        if not isinstance(message, Epoch):
+            self._process.join(PATIENCE)
         return message
-    finally:
-        process.kill()
-        process.join()
-        receiver.close()
+
+    def _read(self) -> Message | None:
+        try:
+            message: Message | None = self._receiver.recv() if self._receiver.poll() else None
+        except EOFError:
+            return None
+        return message
+
+    def _join(self) -> int:
+        self._process.join()
+        return self._process.exitcode or 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.join()
+        self._receiver.close()
 
 
-def _receive(receiver: Connection, process: BaseProcess) -> Message:
-    """What the process says next, or how it ended. Its own children may hold the pipe open, so both are watched."""
-    wait([receiver, process.sentinel])
-    try:
-        if receiver.poll():
-            message: Message = receiver.recv()
-            return message
-    except EOFError:
-        pass
-    process.join()
-    return Failure(describe_exit(process.exitcode or 0), "")
+def run_process(job: Job, report: Report, work: Work = train) -> Result | Failure:
+    """Do a job in a process of its own; ``report`` hears of each epoch."""
+    with TrialProcess(job, work) as process:
+        while isinstance(message := process.receive(), Epoch):
+            report(message)
+        return message
 
 
 def _serve(job: Job, sender: Connection, work: Work, method: str) -> None:

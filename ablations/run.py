@@ -19,7 +19,7 @@ from pytorch_lightning.loggers import Logger
 
 from ablations.checkpoint import KeepEpochs, SafeCheckpoints, epochs_done
 from ablations.machine import environment, origin, peak_memory, reset_peak_memory
-from ablations.study import Epoch, Result, Trial
+from ablations.trial import Epoch, Result, Trial
 from convnext_path import Cost, Data, Flags, PathModule, PathNet, Scale, cost
 from convnext_path.data import PathData
 from convnext_path.datasets import open_data
@@ -64,6 +64,7 @@ def run_trial(
     report: Report | None = None,
     folder: Path | None = None,
     checkpoint: Path | None = None,
+    counted: Cost | None = None,
 ) -> Result:
     """Train one trial; ``report`` hears of each epoch as it ends.
 
@@ -74,6 +75,7 @@ def run_trial(
         report: called with each epoch.
         folder: where to keep a checkpoint an epoch; None keeps none.
         checkpoint: one of the same trial to go on from; the result is that of a training without a break.
+        counted: the costs, where they have been counted before.
 
     Raises:
         ValueError: the data cannot be had, or does not fit the recipe; a damaged checkpoint.
@@ -89,7 +91,7 @@ def run_trial(
     device = trainer.strategy.root_device
     decided = origin(device, splits.digest)  # before training: the code is that which runs
     reset_peak_memory(device)
-    with ctrl_c_raises(trainer):
+    with ctrl_c_raises(trainer), torch_threads(trial.threads):
         trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
         if curve.epochs[-1].top1 is None:
             trainer.validate(module, data, verbose=False)
@@ -98,7 +100,7 @@ def run_trial(
         raise ValueError("nothing was validated")
     return Result(
         trial=trial,
-        cost=trial_cost(trial),
+        cost=counted or trial_cost(trial),
         top1=curve.top1,
         top5=curve.top5,
         curve=tuple(curve.epochs),
@@ -118,6 +120,17 @@ def hash_weights(net: torch.nn.Module) -> str:
         total.update(name.encode())
         total.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return total.hexdigest()
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """With so many threads of torch on the CPU: with another number, sums are taken in another order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager

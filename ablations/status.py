@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from rich import box
@@ -9,7 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from ablations.checkpoint import epochs_done
-from ablations.study import Plan, Result, Study, Trial
+from ablations.study import Study
+from ablations.trial import Plan, Result, Trial
 
 Kind = Literal["done", "stale", "damaged", "running", "failed", "begun", "new"]
 
@@ -23,28 +25,29 @@ class State:
     note: str = ""
 
 
-def survey(study: Study, plan: Plan, origin: Mapping[str, object]) -> list[State]:
-    """How far each of the plan's trials is, each network once. ``origin``: what a run here and now would have."""
-    records, damaged = study.records(), {file.stem: why for file, why in study.damaged().items()}
+def survey(study: Study, plan: Plan, origin: Mapping[str, object]) -> tuple[list[State], dict[Path, str]]:
+    """How far each of the plan's trials is, each network once; and the damaged records, with what is wrong with each.
+
+    ``origin``: what a run here and now would have.
+    """
+    records, damaged = study.read()
+    faults = {file.stem: why for file, why in damaged.items()}
     trials = {trial.id: trial for trial in plan.trials()}
-    return [find_state(study, trial, records.get(trial.id), damaged.get(trial.id), origin) for trial in trials.values()]
+    states = [find_state(study, t, records.get(t.id), faults.get(t.id, ""), origin) for t in trials.values()]
+    return states, damaged
 
 
-def find_state(
-    study: Study, trial: Trial, record: Result | None, damage: str | None, origin: Mapping[str, object]
-) -> State:
+def find_state(study: Study, trial: Trial, record: Result | None, fault: str, origin: Mapping[str, object]) -> State:
     if study.is_running(trial):
         return State(trial, "running")
     if record is not None:
-        differences = record.differences(origin)
-        return (
-            State(trial, "stale", "; ".join(differences)) if differences else State(trial, "done", record.outcome[:16])
-        )
-    if damage is not None:
-        return State(trial, "damaged", f"its record {damage}")
+        differences = "; ".join(record.differences(origin))
+        return State(trial, "stale", differences) if differences else State(trial, "done", record.outcome[:16])
+    if fault:
+        return State(trial, "damaged", f"its record {fault}")
     if failure := study.failure(trial):
         return State(trial, "failed", failure)
-    if checkpoints := study.checkpoints(trial):
+    if checkpoints := study.checkpoints(trial.id):
         return State(trial, "begun", f"{epochs_done(checkpoints[-1])} of {trial.recipe.epochs} epochs")
     return State(trial, "new")
 

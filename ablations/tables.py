@@ -11,7 +11,7 @@ import torch
 from rich import box
 from rich.table import Table
 
-from ablations.study import Plan, Result
+from ablations.trial import Plan, Result
 from convnext_path import Cost, PathNet, Rung, cost
 
 

@@ -21,7 +21,8 @@ from urllib.request import urlopen
 import pandas as pd
 from pytorch_lightning.loggers import Logger
 
-from ablations.study import Result, Study, Trial
+from ablations.study import Study
+from ablations.trial import Result, Trial
 
 PROJECT = "convnext-path"
 Mode = Literal["disabled", "offline", "online"]

@@ -1,20 +1,42 @@
 """Small things that many tests train."""
 
 import pickle
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 from torchvision import datasets
 
-from ablations.study import Plan, Trial
-from convnext_path import LADDERS, RECIPES, Data, Scale
+from ablations.__main__ import main
+from ablations.status import find_pending, survey
+from ablations.study import Study
+from ablations.trial import Epoch, Plan, Result, Trial
+from convnext_path import LADDERS, RECIPES, Cost, Data, Scale
 
 TINY = Scale((1, 1, 2, 1), (1, 1, 1, 2), width=16, ratio_width=16, wide_width=20)
+#: A run of two trials in seconds.
+SMALL = ["--rungs", "recipe,layer_norm", "--seeds", "1", "--epochs", "1", "--limit-train", "64", "--wandb", "disabled"]
 DIGITS = Data("digits", limit_train=100)
+ORIGIN = (("code", "abc"), ("device", "cpu AVX2"), ("torch", "2.15.0"))
+COST = Cost(100, (("conv", 7_000_000), ("linear", 500), ("layer_norm", 20)), 50)
+
+
+def fake_result(trial: Trial, top1: float = 90.0) -> Result:
+    curve = (Epoch(1, 0.001, 2.0), Epoch(2, 0.0, 1.0, 0.5, top1, 99.0))
+    return Result(trial, COST, top1, 99.0, curve, 1.5, 1000.0, 10**9, ORIGIN, (("python", "3.12"),), "abc")
+
+
+def pending(study: Study, plan: Plan) -> list[Trial]:
+    return find_pending(survey(study, plan, dict(ORIGIN))[0])
 
 
 @pytest.fixture(autouse=True)
@@ -69,3 +91,25 @@ def make_cifar() -> Callable[..., Path]:
         return folder
 
     return make
+
+
+def run_small(folder: Path, *options: str) -> int:
+    """The command ``run`` in this process."""
+    return main(["run", *SMALL, "--study", str(folder), *options])
+
+
+def start_driver(*options: str, **more: Any) -> subprocess.Popen[str]:
+    """A driver of its own. Ctrl-C reaches it even where the tests run in the background, deaf to it."""
+    command = [sys.executable, "-m", "ablations", "run", *options]
+    listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(command, preexec_fn=listen, **streams, **more)
+
+
+def wait_until(true: Callable[[], object], seconds: float = 120, pause: float = 0.002) -> bool:
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(pause)
+    return True

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ablations.checkpoint import SafeCheckpoints, epochs_done, find_checkpoint, is_damaged
-from ablations.files import digest
+from convnext_path.files import digest
 
 CONTENT = {"state": {"weight": torch.arange(9.0)}, "epoch": 3, "names": ["a"], "nothing": None}
 

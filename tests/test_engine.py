@@ -1,20 +1,25 @@
 import io
+import os
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
+import torch
 from rich.console import Console
 
 from ablations import engine
-from ablations.engine import Terms, default_workers, estimate_seconds, run_trials
-from ablations.files import digest
+from ablations.engine import Terms, default_loader_workers, default_workers, estimate_seconds, run_trials
 from ablations.options import check_plan
 from ablations.process import Job, Message
 from ablations.status import find_pending, survey
-from ablations.study import Plan, Result, Study
+from ablations.study import Study
+from ablations.trial import Plan
 from convnext_path import Data
-from tests.test_study import ORIGIN, fake_result, pending
+from convnext_path.files import digest
+from tests.conftest import ORIGIN, fake_result, pending
 
 
 def make_console(terminal: bool = False) -> Console:
@@ -48,7 +53,7 @@ def test_trains_and_saves(tmp_path: Path, plan: Plan, terminal: bool) -> None:
     study.begin(plan)
     here = check_plan(plan)
     assert run_trials(study, plan.trials()[:2], console, Terms(here)) == []
-    assert find_pending(survey(study, plan, here)) == plan.trials()[2:]
+    assert find_pending(survey(study, plan, here)[0]) == plan.trials()[2:]
     assert "2/2  layer_norm, seed 0: top-1" in console.file.getvalue()  # type: ignore[attr-defined]
     assert list(study.running.iterdir()) == []
 
@@ -64,16 +69,54 @@ def test_what_another_driver_holds_or_has_done_is_left_to_it(tmp_path: Path, pla
     assert [result.top1 for result in study.results()] == [12.0]
 
 
-def test_ctrl_c_stops_and_saves_nothing(tmp_path: Path, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(*args: object) -> Result:
+def tell_pid(job: Job, send: Callable[[Message], None]) -> None:
+    (job.study / f"pid-{os.getpid()}").touch()
+    time.sleep(60)
+
+
+def test_ctrl_c_ends_all_and_saves_nothing(tmp_path: Path, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*args: object) -> NoReturn:
+        while len(list(tmp_path.glob("pid-*"))) < 2:
+            time.sleep(0.01)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(engine, "run_process", run)
+    monkeypatch.setattr(engine, "wait", interrupt)
     study = Study(tmp_path)
     study.begin(plan)
     with pytest.raises(KeyboardInterrupt):
-        run_trials(study, plan.trials(), make_console(), TERMS)
+        run_trials(study, plan.trials(), make_console(), replace(TERMS, workers=2, work=tell_pid))
+    for file in tmp_path.glob("pid-*"):
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(file.name.removeprefix("pid-")), 0)
     assert pending(study, plan) == plan.trials()
+    assert list(study.running.iterdir()) == []
+
+
+def test_several_at_a_time_give_the_records_of_one(tmp_path: Path, plan: Plan) -> None:
+    here, outcomes = check_plan(plan), []
+    for workers in (1, 3):
+        study = Study(tmp_path / str(workers))
+        study.begin(plan)
+        assert run_trials(study, plan.trials(), make_console(), Terms(here, workers=workers)) == []
+        outcomes.append([result.outcome for result in study.results()])
+    assert len(set(outcomes[0])) == len(plan.trials())
+    assert outcomes[0] == outcomes[1]
+
+
+def meet(job: Job, send: Callable[[Message], None]) -> None:
+    """Wait for the others; in vain where too few work at a time."""
+    (job.study / f"here-{job.trial.id}").touch()
+    end = time.monotonic() + 30
+    while len(list(job.study.glob("here-*"))) < 4:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    send(fake_result(job.trial))
+
+
+def test_as_many_at_a_time_as_the_terms_say(tmp_path: Path, plan: Plan) -> None:
+    study = Study(tmp_path)
+    study.begin(plan)
+    assert run_trials(study, plan.trials(), make_console(), replace(TERMS, workers=4, work=meet)) == []
 
 
 def test_a_damaged_checkpoint_is_said_and_the_one_before_taken(tmp_path: Path, plan: Plan) -> None:
@@ -91,12 +134,20 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_taken(tmp_path: Path, p
     assert "goes on after epoch 1" in said
 
 
-def test_the_estimate_goes_with_epochs(plan: Plan) -> None:
+def test_the_estimate_goes_with_epochs_and_workers(plan: Plan) -> None:
     trials = plan.trials()
-    longer = [replace(trial, recipe=trial.recipe.with_epochs(100)) for trial in trials]
-    assert estimate_seconds(longer) > 5 * estimate_seconds(trials) > 0
+    longer = [replace(trial, recipe=trial.recipe.with_epochs(1000)) for trial in trials]
+    assert estimate_seconds(longer) > estimate_seconds(trials, workers=2) > 0
 
 
-def test_default_workers() -> None:
-    assert default_workers(Data("digits")) == 0
-    assert 1 <= default_workers(Data("cifar10")) <= 8
+@pytest.mark.parametrize(
+    ("device", "cores", "threads", "workers"), [("cpu", 8, 1, 8), ("cpu", 8, 3, 2), ("cpu", 1, 2, 1), ("cuda", 8, 1, 1)]
+)
+def test_default_workers(device: str, cores: int, threads: int, workers: int) -> None:
+    assert default_workers(torch.device(device), cores, threads) == workers
+
+
+@pytest.mark.parametrize(("cores", "workers", "readers"), [(8, 8, 0), (8, 1, 7), (16, 1, 8), (16, 4, 3), (1, 1, 0)])
+def test_default_loader_workers(cores: int, workers: int, readers: int) -> None:
+    assert default_loader_workers(Data("digits"), cores, workers) == 0
+    assert default_loader_workers(Data("cifar10"), cores, workers) == readers

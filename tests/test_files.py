@@ -1,14 +1,10 @@
-import multiprocessing as mp
-import os
 import resource
 import signal
 from pathlib import Path
 
 import pytest
 
-from ablations.files import hold, is_held, remove_drafts, write_whole
-
-SPAWN = mp.get_context("spawn")
+from convnext_path.files import cache_folder, remove_drafts, write_whole
 
 
 def test_a_failed_write_leaves_the_old_content(tmp_path: Path) -> None:
@@ -36,26 +32,9 @@ def test_drafts_are_removed_by_name(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
 
 
-def hold_and_tell(file: Path, told: "mp.connection.Connection") -> None:  # type: ignore[name-defined]
-    with hold(file) as mine:
-        told.send(mine)
-        told.recv()
-
-
-def test_a_lock_ends_with_its_holder(tmp_path: Path) -> None:
-    file, (mine, theirs) = tmp_path / "deep" / "lock", SPAWN.Pipe()
-    process = SPAWN.Process(target=hold_and_tell, args=(file, theirs))
-    process.start()
-    assert mine.recv() is True
-    with hold(file) as again:
-        assert not again
-    assert is_held(file)
-    assert f"process {process.pid} on" in file.read_text()
-    process.kill()
-    process.join()
-    assert file.exists()
-    assert not is_held(file)
-    with hold(file) as again:
-        assert again
-        assert f"process {os.getpid()} on" in file.read_text()
-    assert not file.exists()
+def test_the_cache_lies_where_the_system_keeps_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "convnext-path"
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / ".cache" / "convnext-path"

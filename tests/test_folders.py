@@ -17,7 +17,8 @@ from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
 
 from convnext_path import Data, folders
 from convnext_path.datasets import Splits, open_data
-from convnext_path.folders import cache_file, list_images
+from convnext_path.files import cache_folder
+from convnext_path.folders import list_images
 
 Maker = Callable[..., Path]
 
@@ -365,13 +366,13 @@ def test_a_name_and_a_class_are_part_of_the_digest(tree: Path) -> None:
 def test_a_damaged_cache_means_another_scan(tree: Path, decoded: list[str], content: str) -> None:
     before = open_tree(tree)
     decoded.clear()
-    files = sorted(cache_file("x").parent.iterdir())
+    files = sorted(cache_folder().iterdir())
     assert len(files) == 2
     for file in files:
         file.write_bytes(content.encode(errors="surrogateescape"))
     assert open_tree(tree).digest == before.digest
     assert len(decoded) == 20
-    assert sorted(cache_file("x").parent.iterdir()) == files
+    assert sorted(cache_folder().iterdir()) == files
 
 
 def test_a_cache_that_cannot_be_written_means_another_scan(
@@ -381,9 +382,3 @@ def test_a_cache_that_cannot_be_written_means_another_scan(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert open_tree(tree).digest == open_tree(tree).digest
     assert len(decoded) == 40
-
-
-def test_the_cache_is_where_it_belongs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("XDG_CACHE_HOME", "")
-    assert cache_file("x") == tmp_path / ".cache" / "convnext-path" / "x.json"

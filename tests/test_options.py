@@ -5,7 +5,7 @@ import pytest
 
 from ablations.options import check_plan, make_plan, parse_seeds
 from ablations.parser import make_run_parser
-from ablations.study import Plan
+from ablations.trial import Plan
 from convnext_path import LADDERS, RECIPES
 
 

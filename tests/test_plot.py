@@ -7,10 +7,10 @@ from matplotlib import colors
 from PIL import Image
 
 from ablations.plot import BAR, ROAD, axis_limits, draw_road, draw_steps, plot_study
-from ablations.study import Plan
 from ablations.tables import Step, summarize
+from ablations.trial import Plan
 from convnext_path import LADDERS
-from tests.test_study import fake_result
+from tests.conftest import fake_result
 
 
 @pytest.fixture

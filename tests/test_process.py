@@ -12,9 +12,9 @@ import pytest
 
 from ablations.process import Failure, Job, Message, describe_exit, run_process, train
 from ablations.run import DivergenceError
-from ablations.study import Epoch, Plan, Result, Trial
+from ablations.trial import Epoch, Plan, Result, Trial
 from convnext_path import data
-from tests.test_study import fake_result
+from tests.conftest import COST, fake_result
 
 Send = Callable[[Message], None]
 
@@ -62,7 +62,7 @@ def fill_the_disk(job: Job, send: Send) -> None:
 
 @pytest.fixture
 def job(trial: Trial, tmp_path: Path) -> Job:
-    return Job(trial, tmp_path, tmp_path / "checkpoints", None, "disabled", 0)
+    return Job(trial, COST, tmp_path, tmp_path / "checkpoints")
 
 
 def test_epochs_and_result_come_back_and_nobody_waits_for_a_slow_good_bye(job: Job) -> None:
@@ -97,7 +97,7 @@ def test_a_lost_loader_worker_and_a_full_disk(job: Job) -> None:
 
 
 def test_alone_beside_others_in_any_order_after_failures_it_is_the_same(plan: Plan, tmp_path: Path) -> None:
-    jobs = [Job(trial, tmp_path, tmp_path / trial.id, None, "disabled", 0) for trial in plan.trials()]
+    jobs = [Job(trial, COST, tmp_path, tmp_path / trial.id) for trial in plan.trials()]
 
     def outcome(job: Job) -> str:
         result = run_process(job, lambda epoch: None)

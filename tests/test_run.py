@@ -8,7 +8,7 @@ import torch
 from ablations import checkpoint
 from ablations.checkpoint import epochs_done
 from ablations.run import DivergenceError, run_trial, trial_cost
-from ablations.study import Epoch, Trial
+from ablations.trial import Epoch, Trial
 from convnext_path import CONVNEXT, Flags, PathModule
 
 
@@ -23,7 +23,6 @@ def test_a_trial_gives_a_result(trial: Trial) -> None:
     assert min(result.seconds, result.images_per_second, result.peak_memory) > 0
     origin = dict(result.origin)
     assert origin["torch"] in torch.__version__
-    assert origin["threads"] == torch.get_num_threads()
 
 
 def test_the_same_trial_gives_the_same_result_whatever_ran_before(trial: Trial) -> None:

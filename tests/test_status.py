@@ -5,17 +5,18 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from ablations.files import digest
 from ablations.status import count_states, describe_mixture, find_pending, show_states, survey
-from ablations.study import Plan, Study, Trial
+from ablations.study import Study
+from ablations.trial import Plan, Trial
 from convnext_path import Data
-from tests.test_study import ORIGIN, fake_result
+from convnext_path.files import digest
+from tests.conftest import ORIGIN, fake_result
 
 HERE = dict(ORIGIN)
 
 
 def survey_kinds(study: Study, plan: Plan) -> list[str]:
-    return [state.kind for state in survey(study, plan, HERE)]
+    return [state.kind for state in survey(study, plan, HERE)[0]]
 
 
 def test_every_kind_and_what_the_next_run_would_do(tmp_path: Path, plan: Plan) -> None:
@@ -24,7 +25,7 @@ def test_every_kind_and_what_the_next_run_would_do(tmp_path: Path, plan: Plan) -
     study.begin(plan)
     done, stale, damaged, running, failed, begun, *_ = plan.trials()
     study.save(fake_result(done))
-    study.save(replace(fake_result(stale), origin=(("code", "abc"), ("threads", 2), ("torch", "2.14.0"))))
+    study.save(replace(fake_result(stale), origin=(("code", "abc"), ("device", "cpu AVX2"), ("torch", "2.14.0"))))
     study.save(fake_result(damaged))
     (study.trials / f"{damaged.id}.json").write_text("{}")
     study.save_failure(failed, "MemoryError: too small", "Traceback")
@@ -33,8 +34,9 @@ def test_every_kind_and_what_the_next_run_would_do(tmp_path: Path, plan: Plan) -
         place.mkdir()
         (place / f"00003-{digest(b'')}.ckpt").touch()
     with study.claim(running, HERE):
-        states = survey(study, plan, HERE)
+        states, faults = survey(study, plan, HERE)
     assert [state.kind for state in states] == ["done", "stale", "damaged", "running", "failed", "begun", "new", "new"]
+    assert faults == {study.trials / f"{damaged.id}.json": "is no record"}
     notes = [state.note for state in states]
     assert notes[0] == fake_result(done).outcome[:16]
     assert notes[1] == "torch 2.14.0 there, 2.15.0 here"
@@ -56,7 +58,7 @@ def test_another_origin_is_stale_and_told(tmp_path: Path, plan: Plan, name: str)
     other = replace(fake_result(trial), origin=tuple(sorted({**HERE, name: "other"}.items())))
     study.save(other)
     assert survey_kinds(study, plan) == ["stale", "new", "new", "new"]
-    assert name in survey(study, plan, HERE)[0].note
+    assert name in survey(study, plan, HERE)[0][0].note
     assert f"{name} other" in describe_mixture([other, replace(fake_result(trial), origin=(*ORIGIN, (name, "x")))])
     assert describe_mixture([other, other]) == ""
 

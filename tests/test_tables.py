@@ -4,7 +4,6 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from ablations.study import Plan
 from ablations.tables import (
     agrees,
     cost_rows,
@@ -16,8 +15,9 @@ from ablations.tables import (
     summarize,
     to_frame,
 )
+from ablations.trial import Plan
 from convnext_path import LADDERS
-from tests.test_study import fake_result
+from tests.conftest import fake_result
 
 
 def results_of(plan: Plan, table: dict[tuple[str, int], float]) -> list:

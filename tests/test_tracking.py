@@ -15,10 +15,11 @@ import pytest
 
 from ablations.plot import plot_study
 from ablations.process import Job, Message, train
-from ablations.study import Plan, Result, Study, Trial
+from ablations.study import Study
 from ablations.tables import summarize, to_frame
 from ablations.tracking import Mode, choose_mode, finish_run, log_summary, make_logger
-from tests.test_study import fake_result
+from ablations.trial import Plan, Result, Trial
+from tests.conftest import COST, fake_result
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def study(tmp_path: Path, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> Study:
 def train_here(study: Study, trial: Trial, mode: Mode) -> Result:
     """What a trial's process does, in this one."""
     sent: list[Message] = []
-    train(Job(trial, study.folder, study.folder / "checkpoints", None, mode, 0), sent.append)
+    train(Job(trial, COST, study.folder, study.folder / "checkpoints", wandb=mode), sent.append)
     result = sent[-1]
     assert isinstance(result, Result)
     study.save(result)

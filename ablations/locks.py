@@ -1,7 +1,6 @@
-"""Files that are there whole or not at all, that show damage, and that only one process holds."""
+"""Files that one process holds at a time."""
 
 import fcntl
-import hashlib
 import os
 import time
 from collections.abc import Iterator
@@ -9,36 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-DRAFT = "."  # what a write that never ended left behind starts with it
+#: What a study's driver holds, in the study's folder.
+DRIVER = Path("running", "driver")
 
 
-def digest(content: bytes) -> str:
-    """The SHA-256 of ``content``, in hexadecimal."""
-    return hashlib.sha256(content).hexdigest()
-
-
-def write_whole(file: Path, content: bytes, durable: bool = True) -> None:
-    """Write by way of a draft in the same folder, so that no kill leaves half a file. Raises an OSError.
-
-    ``durable``: wait for the disk, so that a power cut after the call takes nothing either.
-    """
-    draft = file.with_name(f"{DRAFT}{file.name}.{os.getpid()}")
-    try:
-        with draft.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            if durable:
-                os.fsync(stream.fileno())
-        draft.replace(file)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise OSError(error.errno, f"cannot write {file}: {error.strerror}") from None
-
-
-def remove_drafts(folder: Path, name: str = "") -> None:
-    """Clear what unfinished writes of ``name`` (or of any file) left in ``folder``."""
-    for draft in folder.glob(f"{DRAFT}{name}*"):
-        draft.unlink(missing_ok=True)
+def describe_driver(study: Path) -> str:
+    """Who trains a study, as the one who comes second is told."""
+    return f"{study} is being trained by {(study / DRIVER).read_text()}; wait, or --join in"
 
 
 @contextmanager

@@ -1,0 +1,41 @@
+"""Files that are there whole or not at all, and the folder for what can be made again."""
+
+import hashlib
+import os
+from pathlib import Path
+
+DRAFT = "."  # what a write that never ended left behind starts with it
+
+
+def digest(content: bytes) -> str:
+    """The SHA-256 of ``content``, in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def write_whole(file: Path, content: bytes, durable: bool = True) -> None:
+    """Write by way of a draft in the same folder, so that no kill leaves half a file. Raises an OSError.
+
+    ``durable``: wait for the disk, so that a power cut after the call takes nothing either.
+    """
+    draft = file.with_name(f"{DRAFT}{file.name}.{os.getpid()}")
+    try:
+        with draft.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            if durable:
+                os.fsync(stream.fileno())
+        draft.replace(file)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise OSError(error.errno, f"cannot write {file}: {error.strerror}") from None
+
+
+def remove_drafts(folder: Path, name: str = "") -> None:
+    """Clear what unfinished writes of ``name`` (or of any file) left in ``folder``."""
+    for draft in folder.glob(f"{DRAFT}{name}*"):
+        draft.unlink(missing_ok=True)
+
+
+def cache_folder() -> Path:
+    """Where things are kept that can be made again. Raises a RuntimeError where there is no home."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "convnext-path"
