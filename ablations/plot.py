@@ -65,7 +65,7 @@ def draw_steps(steps: Sequence[Step], title: str) -> Figure:
     axes.set_ylim(places[-1] + 0.7, places[0] - 1.4)
     axes.set_xlim(low, high + 0.08 * (high - low))
     axes.set_xticks([tick for tick in axes.get_xticks() if low <= tick <= 100])
-    n = max(len(step.results) for step in steps)
+    n = steps[0].seeds
     seeds = f"mean and dots: {n} seeds" if n > 1 else "1 seed"
     axes.set_xlabel(f"top-1 accuracy (%), {seeds}; the axis starts at {low:g}")
     axes.set_title(f"{title}: accuracy by step", parse_math=False)  # a folder may be named $x^2$
@@ -75,13 +75,14 @@ def draw_steps(steps: Sequence[Step], title: str) -> Figure:
 def draw_bar(axes: Axes, step: Step, place: float, low: float) -> None:
     """One step's bar from the axis' start, its seeds and its mean; hatched where the step was not adopted."""
     if not step.results:
-        axes.text(low, place, "  no result", va="center", color=PALE, style="italic")
+        axes.text(low, place, f"  {step.gap}", va="center", color=PALE, style="italic")
         return
     face, hatch = (BAR, "") if step.rung.adopted else ("white", "////")
     axes.barh(place, step.top1 - low, left=low, height=0.75, color=face, edgecolor=BAR, hatch=hatch)
     axes.plot(step.accuracies, [place] * len(step.results), "o", ms=3.5, mfc="white", mec=INK, mew=0.8)
     end = (max(step.accuracies), place)
-    axes.annotate(f"{step.top1:.1f}", end, (7, 0), textcoords="offset points", va="center", color=INK)
+    label = f"{step.top1:.1f}{f'  ({step.gap})' if step.gap else ''}"
+    axes.annotate(label, end, (7, 0), textcoords="offset points", va="center", color=INK)
 
 
 def write_beside(axes: Axes, x: float, y: float, text: str, **style: str) -> None:

@@ -21,6 +21,7 @@ class Step:
 
     rung: Rung
     results: tuple[Result, ...]
+    seeds: int  # that were planned
     base: "Step | None" = None
 
     @property
@@ -44,6 +45,12 @@ class Step:
         return self.top1 - self.base.top1 if self.base else math.nan
 
     @property
+    def gap(self) -> str:
+        """What is missing of it, in words: "2 of 3 seeds"; empty where nothing is."""
+        n = len(self.results)
+        return "" if n == self.seeds else f"{n} of {self.seeds} seeds" if n else "no result"
+
+    @property
     def macs(self) -> float:
         """Multiply-accumulates as the paper counts."""
         return self.mean(lambda result: result.cost.paper_macs)
@@ -59,7 +66,7 @@ def summarize(plan: Plan, results: Sequence[Result]) -> list[Step]:
     last: Step | None = None
     for rung in plan.rungs:
         base = steps.get(rung.base) if rung.base else last
-        step = Step(rung, tuple(r for r in results if r.trial.rung == rung.name), base)
+        step = Step(rung, tuple(r for r in results if r.trial.rung == rung.name), len(plan.seeds), base)
         steps[rung.name] = step
         last = step if rung.adopted and step.results else last
     return list(steps.values())
@@ -94,7 +101,7 @@ def to_frame(steps: Iterable[Step]) -> pd.DataFrame:
 
 def show_results(steps: Sequence[Step]) -> Table:
     """The steps for the screen."""
-    n = max(len(step.results) for step in steps)
+    n = steps[0].seeds
     published = any(step.rung.paper_top1 for step in steps)
     caption = f"{n} seed{'s' * (n != 1)}; change: from the last adopted step; ×: not adopted"
     table = Table(caption=caption, box=box.SIMPLE, show_edge=False, padding=0)
@@ -102,7 +109,7 @@ def show_results(steps: Sequence[Step]) -> Table:
     for column in ("top-1 %", "change", "MACs", "params", "s", *["paper %"] * published):
         table.add_column(column, justify="right", no_wrap=True)
     for step in steps:
-        title = step.rung.title if step.rung.adopted else f"× {step.rung.title}"
+        title = f"{'' if step.rung.adopted else '× '}{step.rung.title}{f' ({step.gap})' if step.gap else ''}"
         measures = [
             show_number(step.top1) + show_number(step.std, " ±{:.2f}"),
             show_number(step.delta, "{:+.2f}"),
@@ -111,7 +118,7 @@ def show_results(steps: Sequence[Step]) -> Table:
             show_number(step.mean(lambda r: r.seconds), "{:.1f}"),
             *[show_number(step.rung.paper_top1)] * published,
         ]
-        table.add_row(title, *(measures if step.results else ["no result"]), style="" if step.rung.adopted else "dim")
+        table.add_row(title, *(measures if step.results else []), style="" if step.rung.adopted else "dim")
     return table
 
 

@@ -49,6 +49,7 @@ def test_one_seed_has_no_deviation(plan: Plan) -> None:
     assert math.isnan(step.std)
     frame = to_frame([step])
     assert frame.loc[0, "n"] == 1
+    assert step.gap == "1 of 2 seeds"
     assert math.isnan(frame.loc[0, "std"])
 
 
