@@ -85,9 +85,9 @@ def make_parser() -> Parser:
     commands = parser.add_subcommands(required=True)
     commands.add_subcommand("run", make_run_parser(), help="train a ladder over seeds and draw its charts")
     commands.add_subcommand("cost", make_cost_parser(), help="count each rung's costs; trains nothing")
-    commands.add_subcommand("status", make_status_parser(), help="what of a study is done, and what a run would do")
+    commands.add_subcommand("status", make_study_parser(), help="what of a study is done, and what a run would do")
     commands.add_subcommand("verify", make_verify_parser(), help="check a study's digests; train a trial again")
-    commands.add_subcommand("plot", make_plot_parser(), help="draw a study's table and charts from its records")
+    commands.add_subcommand("plot", make_study_parser(), help="draw a study's table and charts from its records")
     return parser
 
 
@@ -141,20 +141,13 @@ def make_cost_parser() -> Parser:
     return parser
 
 
-def make_plot_parser() -> Parser:
-    parser = Parser()
-    parser.add_argument("study", type=str, help="a study's folder")
-    return parser
-
-
-def make_status_parser() -> Parser:
+def make_study_parser() -> Parser:
     parser = Parser()
     parser.add_argument("study", type=str, help="a study's folder")
     return parser
 
 
 def make_verify_parser() -> Parser:
-    parser = Parser()
-    parser.add_argument("study", type=str, help="a study's folder")
+    parser = make_study_parser()
     parser.add_argument("--trial", type=str | None, default=None, help="train this one again: its id, or RUNG:SEED")
     return parser
