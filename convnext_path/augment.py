@@ -60,21 +60,24 @@ def normalize(batch: Tensor, splits: Splits) -> Tensor:
 
 
 def draw_box(
-    draw: Random, height: int, width: int, areas: tuple[float, float], ratios: tuple[float, float]
+    draw: Random, height: int, width: int, areas: tuple[float, float], ratios: tuple[float, float], spare: int
 ) -> Box | None:
-    """A box whose share of the area and ratio of sides are between bounds; None where ten tries give none."""
+    """A box whose share of the area and ratio of sides are between bounds, with ``spare`` pixels beside it or more.
+
+    None where ten tries give none.
+    """
     for _ in range(10):
         area = height * width * draw.uniform(*areas)
         ratio = math.exp(draw.uniform(math.log(ratios[0]), math.log(ratios[1])))
         h, w = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
-        if 0 < h <= height and 0 < w <= width:
+        if 0 < h <= height - spare and 0 < w <= width - spare:
             return draw.randint(0, height - h), draw.randint(0, width - w), h, w
     return None
 
 
 def draw_crop(draw: Random, height: int, width: int, least_area: float) -> Box:
     """A box of sides between 3:4 and 4:3; where none fits, the center, as much of it as such sides allow."""
-    if box := draw_box(draw, height, width, (least_area, 1.0), (3 / 4, 4 / 3)):
+    if box := draw_box(draw, height, width, (least_area, 1.0), (3 / 4, 4 / 3), spare=0):
         return box
     h, w = min(height, round(width * 4 / 3)), min(width, round(height * 4 / 3))
     return (height - h) // 2, (width - w) // 2, h, w
@@ -96,7 +99,9 @@ def random_erase(batch: Tensor, draws: Sequence[Random], probability: float) -> 
     """Set a box to 0 in place, in some images."""
     height, width = batch.shape[-2:]
     for image, draw in zip(batch, draws, strict=True):
-        if draw.random() < probability and (box := draw_box(draw, height, width, (0.02, 0.33), (0.3, 3.3))):
+        if draw.random() >= probability:
+            continue
+        if box := draw_box(draw, height, width, (0.02, 0.33), (0.3, 3.3), spare=1):
             top, left, h, w = box
             image[:, top : top + h, left : left + w] = 0
     return batch
@@ -123,10 +128,11 @@ def apply_steps(batch: Tensor, steps: Sequence[Sequence[Step]]) -> Tensor:
         for place, (operation, _) in enumerate(turn):
             groups[operation].append(place)
         for operation, members in groups.items():
-            places, parameters = torch.tensor(members), torch.tensor([turn[place][1] for place in members])
+            parameters = torch.tensor([turn[place][1] for place in members])
             if len(groups) == 1:  # a large image comes alone: no need to copy it
                 batch = operation(batch, parameters)
             else:
+                places = torch.tensor(members)
                 batch.index_copy_(0, places, operation(batch.index_select(0, places), parameters))
     return batch
 

@@ -159,6 +159,7 @@ def test_erased_boxes_are_spread_as_torchvisions() -> None:
         box = rows[0], columns[0], len(rows), len(columns)
         assert (image[0] == 0).sum() == box[2] * box[3]
         ours.append(box)
+    assert max(max(box[2:]) for box in ours) == max(max(box[2:]) for box in theirs) == 31
     compare(ours, theirs)
 
 
