@@ -7,58 +7,21 @@ loader workers nor what ran before changes a training.
 
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
-from typing import Any
+from hashlib import sha256
+from random import Random
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
-from torchvision.transforms import v2
 
-from convnext_path.datasets import Data, Images, Splits, open_data
+from convnext_path.augment import augment, center
+from convnext_path.datasets import Data, Splits, open_data
 from convnext_path.recipe import Recipe
 
-
-class RandAugment(v2.RandAugment):
-    """RandAugment as timm has it: magnitudes from 0 to 10, drawn anew for each image around ``mean``."""
-
-    def __init__(self, mean: float, std: float) -> None:
-        super().__init__(num_ops=2, magnitude=0, num_magnitude_bins=101)
-        self.mean, self.std = mean, std
-
-    def forward(self, *inputs: Any) -> Any:
-        self.magnitude = round(10 * min(max(self.mean + self.std * torch.randn(()).item(), 0.0), 10.0))
-        return super().forward(*inputs)
-
-
-def train_transform(recipe: Recipe, splits: Splits) -> v2.Compose:
-    """From a uint8 image of any size to a normalized float one of (C, image_size, image_size), at random."""
-    steps: list[Any] = [
-        v2.RandomResizedCrop(splits.image_size, scale=(recipe.crop_area, 1.0), antialias=True),
-        v2.RandomHorizontalFlip(recipe.flip),
-    ]
-    if recipe.randaugment:
-        steps.append(RandAugment(recipe.randaugment, recipe.randaugment_std))
-    if recipe.color_jitter:
-        steps.append(v2.ColorJitter(*[recipe.color_jitter] * 3))
-    steps += [v2.ToDtype(torch.float32, scale=True), v2.Normalize(splits.mean, splits.std)]
-    if recipe.erasing:
-        steps.append(v2.RandomErasing(recipe.erasing))
-    return v2.Compose(steps)
-
-
-def val_transform(recipe: Recipe, splits: Splits) -> v2.Compose:
-    """The same without chance: the center of the resized image."""
-    size = splits.image_size
-    return v2.Compose(
-        [
-            v2.Resize(round(size / recipe.crop_ratio), antialias=True),
-            v2.CenterCrop(size),
-            v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize(splits.mean, splits.std),
-        ]
-    )
+#: So many of a batch go through augmentation at once: what is made of them stays in a processor's cache.
+PIXELS_AT_ONCE = 2**16
 
 
 class Draw(IntEnum):
@@ -71,14 +34,17 @@ class Draw(IntEnum):
 
 def mix_seed(draw: Draw, *numbers: int) -> int:
     """One well-spread 64-bit seed from several numbers."""
-    return int(np.random.SeedSequence((draw, *numbers)).generate_state(1, np.uint64)[0])
+    return int.from_bytes(sha256(" ".join(map(str, (draw, *numbers))).encode()).digest()[:8])
 
 
 class View(Dataset[tuple[Tensor, int]]):
-    """Transformed images by (epoch, place); what is random in them follows from (seed, epoch, index)."""
+    """Images ready for the network, by (epoch, place); what is random in them follows from (seed, epoch, index)."""
 
-    def __init__(self, images: Images, indices: Sequence[int], transform: v2.Compose, seed: int) -> None:
-        self.images, self.indices, self.transform, self.seed = images, indices, transform, seed
+    def __init__(self, splits: Splits, recipe: Recipe, seed: int, train: bool) -> None:
+        self.splits, self.recipe, self.seed, self.train = splits, recipe, seed, train
+        self.images, self.indices = splits.train, splits.train_indices
+        if not train:
+            self.images, self.indices = splits.val, splits.val_indices
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -87,13 +53,19 @@ class View(Dataset[tuple[Tensor, int]]):
         return self.__getitems__([key])[0]
 
     def __getitems__(self, keys: Sequence[tuple[int, int]]) -> list[tuple[Tensor, int]]:
-        """A batch; the global generator, which the transforms draw from, is left as it was."""
-        with torch.random.fork_rng(devices=[]):
-            return [self._load(epoch, self.indices[place]) for epoch, place in keys]
+        """A batch, part by part."""
+        part = max(1, PIXELS_AT_ONCE // self.splits.image_size**2)
+        return [pair for start in range(0, len(keys), part) for pair in self._load(keys[start : start + part])]
 
-    def _load(self, epoch: int, index: int) -> tuple[Tensor, int]:
-        torch.default_generator.manual_seed(mix_seed(Draw.IMAGE, self.seed, epoch, index))
-        return self.transform(self.images[index]), int(self.images.labels[index])
+    def _load(self, keys: Sequence[tuple[int, int]]) -> Iterator[tuple[Tensor, int]]:
+        keys = [(epoch, self.indices[place]) for epoch, place in keys]
+        images = [self.images[index] for _, index in keys]
+        if self.train:
+            draws = [Random(mix_seed(Draw.IMAGE, self.seed, *key)) for key in keys]
+            batch = augment(images, draws, self.recipe, self.splits)
+        else:
+            batch = center(images, self.recipe, self.splits)
+        return zip(batch, (int(self.images.labels[index]) for _, index in keys), strict=True)
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
@@ -134,20 +106,17 @@ class PathData(pl.LightningDataModule):
             raise ValueError(f"batch_size is {recipe.batch_size}, but there are {found} training images; lower it")
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
-        transform = train_transform(self.recipe, self.splits)
-        return self._loader(self.splits.train, self.splits.train_indices, transform, train=True)
+        return self._loader(train=True)
 
     def val_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
-        transform = val_transform(self.recipe, self.splits)
-        return self._loader(self.splits.val, self.splits.val_indices, transform, train=False)
+        return self._loader(train=False)
 
-    def _loader(
-        self, images: Images, indices: Sequence[int], transform: v2.Compose, train: bool
-    ) -> DataLoader[tuple[Tensor, int]]:
+    def _loader(self, train: bool) -> DataLoader[tuple[Tensor, int]]:
+        view = View(self.splits, self.recipe, self.seed, train)
         return DataLoader(
-            View(images, indices, transform, self.seed),
+            view,
             batch_size=self.recipe.batch_size,
-            sampler=EpochSampler(len(indices), self.seed, train, self.first_epoch),
+            sampler=EpochSampler(len(view), self.seed, train, self.first_epoch),
             drop_last=train,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,

@@ -27,6 +27,9 @@ SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 #: What a file may hold, whatever its name says. Not all that PIL knows: for PostScript it runs another program.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
+#: A folder that takes about so many bytes when decoded is kept in memory, by each process that reads it.
+KEPT_BYTES = 2**28
+
 
 @dataclass(frozen=True)
 class Scan(Frozen):
@@ -44,7 +47,7 @@ class Scan(Frozen):
 
 
 class FileImages:
-    """The good images of a folder, decoded to uint8 tensors of (3, H, W) when asked for.
+    """The good images of a folder, decoded to uint8 tensors of (3, H, W) when asked for; small ones once.
 
     Args:
         folder: where the images are.
@@ -57,10 +60,17 @@ class FileImages:
         bad, index = dict(self.scan.bad), {name: i for i, name in enumerate(classes)}
         self.files = [file for file in files if file not in bad]
         self.labels = np.asarray([index[class_of(file)] for file in self.files], dtype=np.int64)
+        self.small = len(self.files) * 3 * self.scan.side**2 <= KEPT_BYTES
+        self.kept: dict[int, Tensor] = {}
 
     def __getitem__(self, index: int) -> Tensor:
+        if index in self.kept:
+            return self.kept[index]
         with ignored_warnings(), open(self.folder / self.files[index], "rb") as file:
-            return decode(file)
+            image = decode(file)
+        if self.small:
+            self.kept[index] = image
+        return image
 
 
 def open_images(folders: Sequence[Path], classes: Sequence[str], skip_bad: bool) -> list[FileImages]:

@@ -1,3 +1,4 @@
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from convnext_path import RECIPES, Data, PathData
-from convnext_path.data import EpochSampler, RandAugment, train_transform, val_transform
+from convnext_path.data import Draw, EpochSampler, View, mix_seed
 from convnext_path.datasets import open_data
 from tests.conftest import DIGITS
 
@@ -42,12 +43,11 @@ def test_epochs_and_seeds_differ_and_show_each_image_once() -> None:
     assert sorted(EpochSampler(50, 7, shuffle=True)) == [(0, i) for i in range(50)]
 
 
-def test_loading_leaves_the_global_generator_alone() -> None:
-    torch.manual_seed(5)
-    expected = torch.rand(3)
-    torch.manual_seed(5)
-    batches(PathData(DIGITS, RECIPE), 0)
-    assert torch.equal(torch.rand(3), expected)
+def test_loading_leaves_the_global_generators_alone() -> None:
+    before = torch.get_rng_state(), repr(np.random.get_state()), random.getstate()
+    batches(PathData(DIGITS, replace(RECIPE, color_jitter=0.4, erasing=0.5)), 0)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert (repr(np.random.get_state()), random.getstate()) == before[1:]
 
 
 def test_validation_is_whole_in_order_and_without_chance() -> None:
@@ -62,22 +62,32 @@ def test_a_batch_larger_than_the_set_is_refused() -> None:
         PathData(DIGITS, replace(RECIPE, batch_size=101))
 
 
-@pytest.mark.parametrize("name", ["imagenet", "cifar", "digits"])
-def test_transforms_give_the_size_asked_for(name: str, tmp_path: Path, make_images: Maker) -> None:
-    splits = open_data(Data("imagefolder", root=str(make_images(tmp_path)), image_size=48))
-    for recipe in RECIPES[name].values():
-        for transform in (train_transform(recipe, splits), val_transform(recipe, splits)):
-            image = transform(splits.train[0])
-            assert (image.shape, image.dtype) == ((3, 48, 48), torch.float32)
-            assert image.isfinite().all()
+@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize("data", [DIGITS, "folder"], ids=["gray", "rgb"])
+def test_an_image_follows_from_seed_epoch_and_index(
+    name: str, train: bool, data: Data | str, tmp_path: Path, make_images: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not from its batch, the order, or what goes through augmentation at once."""
+    if isinstance(data, str):
+        data = Data("imagefolder", root=str(make_images(tmp_path)), image_size=48)
+    splits = open_data(data)
+    view = View(splits, RECIPES[name]["enhanced"], 3, train)
+    keys = [(epoch, place) for epoch in range(3) for place in range(min(len(view), 30))]
+    together = view.__getitems__(keys)
+    for image, label in together:
+        assert (image.shape, image.dtype) == ((splits.in_channels, *[splits.image_size] * 2), torch.float32)
+        assert type(label) is int
+    monkeypatch.setattr("convnext_path.data.PIXELS_AT_ONCE", 3 * splits.image_size**2)
+    for part in (keys[::-1], keys[5:7], keys[8:9]):
+        some = view.__getitems__(part)
+        assert all(torch.equal(image, together[keys.index(key)][0]) for key, (image, _) in zip(part, some, strict=True))
+    assert torch.equal(view[keys[4]][0], together[4][0])
 
 
-def test_rand_augment_draws_its_magnitude_for_each_image() -> None:
-    torch.manual_seed(0)
-    augment, image, drawn = RandAugment(9, 0.5), torch.zeros(3, 8, 8, dtype=torch.uint8), []
-    for _ in range(200):
-        augment(image)
-        drawn.append(augment.magnitude)
-    assert all(0 <= magnitude <= 100 for magnitude in drawn)
-    assert np.mean(drawn) == pytest.approx(90, abs=2)
-    assert 3 < np.std(drawn) < 6
+def test_other_seeds_epochs_and_places_draw_other_numbers() -> None:
+    """And the kind of an integer does not matter."""
+    numbers = [(0, 1, 2), (0, 2, 1), (1, 0, 2), (12, 0, 0), (1, 20, 0), (0, 0, 120), (0, 0)]
+    assert len({mix_seed(draw, *some) for some in numbers for draw in Draw}) == len(numbers) * len(Draw)
+    assert mix_seed(Draw.IMAGE, *np.arange(3)) == mix_seed(Draw.IMAGE, 0, 1, 2)
+    assert all(0 <= mix_seed(Draw.STEP, i) < 2**64 for i in range(100))

@@ -335,6 +335,18 @@ def test_every_image_is_decoded_once_and_not_again(tree: Path, decoded: list[str
     assert (again.digest, again.notes, again.image_size) == (first.digest, first.notes, first.image_size)
 
 
+@pytest.mark.parametrize(("room", "times"), [(10 * 3 * 36 * 36, 1), (10 * 3 * 36 * 36 - 1, 2)])
+def test_a_small_folder_is_kept_in_memory(
+    tree: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch, room: int, times: int
+) -> None:
+    monkeypatch.setattr(folders, "KEPT_BYTES", room)
+    images = open_tree(tree).train
+    decoded.clear()
+    first, again = ([images[i] for i in range(10)] for _ in range(2))
+    assert len(decoded) == 10 * times
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+
+
 def test_a_changed_image_changes_the_digest(tree: Path, decoded: list[str]) -> None:
     file = tree / "val" / "dog" / "0.png"
     pixels = np.asarray(Image.open(file)).copy()

@@ -77,6 +77,7 @@ def test_the_package_knows_nothing_of_studies_or_charts(file: Path) -> None:
         ("datasets", "model module ladder recipe data"),
         ("folders", "datasets data cifar model recipe"),
         ("cifar", "datasets data folders model recipe"),
+        ("augment", "model module ladder data"),
         ("data", "model module ladder"),
     ],
 )
