@@ -18,6 +18,7 @@ from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms.v2.functional import pil_to_tensor
 
+from convnext_path.cache import cache_file, keep
 from convnext_path.frozen import Frozen
 
 #: Names of splits, not of classes.
@@ -235,15 +236,10 @@ def stamp(path: Path) -> str:
     return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"  # the last tells when permissions were mended
 
 
-def cache_file(key: str) -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(home).expanduser() / "convnext-path" / f"{key}.json"
-
-
 def load_scan(key: str) -> Scan | None:
     """What an earlier scan found, if it can be read."""
     try:
-        found: Any = json.loads(cache_file(key).read_text())
+        found: Any = json.loads(cache_file(f"{key}.json").read_text())
         return Scan.from_dict(found)
     except (OSError, ValueError, TypeError, RuntimeError):  # no such file, or damaged, or no home
         return None
@@ -252,8 +248,4 @@ def load_scan(key: str) -> Scan | None:
 def save_scan(key: str, scan: Scan) -> None:
     """Keep what was found, whole or not at all; where that cannot be, the next process scans again."""
     with suppress(OSError, RuntimeError):
-        file = cache_file(key)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        draft = file.with_name(f".{file.name}.{os.getpid()}")
-        draft.write_text(json.dumps(scan.to_dict()))
-        os.replace(draft, file)
+        keep(cache_file(f"{key}.json"), json.dumps(scan.to_dict()).encode())

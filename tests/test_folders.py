@@ -16,8 +16,9 @@ from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
 
 from convnext_path import Data, folders
+from convnext_path.cache import cache_file
 from convnext_path.datasets import Splits, open_data
-from convnext_path.folders import cache_file, list_images
+from convnext_path.folders import list_images
 
 Maker = Callable[..., Path]
 
@@ -386,4 +387,4 @@ def test_a_cache_that_cannot_be_written_means_another_scan(
 def test_the_cache_is_where_it_belongs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", "")
-    assert cache_file("x") == tmp_path / ".cache" / "convnext-path" / "x.json"
+    assert cache_file("x.json") == tmp_path / ".cache" / "convnext-path" / "x.json"
