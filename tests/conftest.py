@@ -1,6 +1,7 @@
 """Small things that many tests train."""
 
 import pickle
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,15 +12,27 @@ from PIL import Image
 from torchvision import datasets
 
 from ablations.study import Plan, Trial
-from convnext_path import LADDERS, RECIPES, Data, Scale
+from convnext_path import LADDERS, RECIPES, Data, Scale, depthwise
+from convnext_path.cache import cache_file
 
 TINY = Scale((1, 1, 2, 1), (1, 1, 1, 2), width=16, ratio_width=16, wide_width=20)
 DIGITS = Data("digits", limit_train=100)
 
 
+@pytest.fixture(scope="session")
+def kernels() -> list[Path]:
+    """Compiled kernels from the user's own cache: each takes seconds to make."""
+    depthwise.load()
+    return list(cache_file("x").parent.glob("depthwise-*.so"))
+
+
 @pytest.fixture(autouse=True)
-def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def _cache(kernels: list[Path], tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache folder for each test, empty but for the kernels."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    cache_file("x").parent.mkdir()
+    for file in kernels:
+        shutil.copy(file, cache_file(file.name))
 
 
 @pytest.fixture
