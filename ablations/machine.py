@@ -13,6 +13,8 @@ from pathlib import Path
 
 import torch
 
+from convnext_path import depthwise
+
 
 def reset_peak_memory(device: torch.device) -> None:
     """Start peak memory anew: on the GPU, or of this process where the system can (Linux)."""
@@ -44,6 +46,7 @@ def origin(device: torch.device, data: str) -> dict[str, object]:
     return {
         "code": code_digest(),
         "data": data,
+        "depthwise": depthwise.describe() if device.type == "cpu" else "stock",
         "device": device_name(device),
         **{name: version(name) for name in PACKAGES},
     }
@@ -72,6 +75,7 @@ def code_digest(root: Path = Path(__file__).parents[1]) -> str:
     """A hash of the code that trains; comments, docstrings and layout have no part in it."""
     files = sorted(file for file in (root / "convnext_path").glob("*.py") if file.stem not in HARMLESS)
     code = [strip(file.read_text()) for file in (*files, root / "ablations" / "run.py")]
+    code.append((root / "convnext_path" / "depthwise.cpp").read_text())
     return hashlib.sha256("\0".join(code).encode()).hexdigest()[:16]
 
 

@@ -10,6 +10,8 @@ with warnings.catch_warnings():
 
 import ablations.process  # noqa: F401
 from ablations.machine import code_digest, environment
+from convnext_path import depthwise
 
 code_digest()
 environment()
+depthwise.load()

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and the folder for what can be made again."""
+"""Files that are there whole or not at all, and the cache of what can be made again."""
 
 import hashlib
 import os
@@ -36,6 +36,12 @@ def remove_drafts(folder: Path, name: str = "") -> None:
         draft.unlink(missing_ok=True)
 
 
-def cache_folder() -> Path:
-    """Where things are kept that can be made again. Raises a RuntimeError where there is no home."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "convnext-path"
+def cache_file(name: str) -> Path:
+    """The place of something that can be made again; it need not be there. A RuntimeError where there is no home."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "convnext-path" / name
+
+
+def keep(file: Path, content: bytes) -> None:
+    """Write a file of the cache. Raises an OSError."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(file, content, durable=False)

@@ -18,7 +18,7 @@ from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-from convnext_path.files import cache_folder, write_whole
+from convnext_path.files import cache_file, keep
 from convnext_path.frozen import Frozen
 
 #: Names of splits, not of classes.
@@ -249,7 +249,7 @@ def stamp(path: Path) -> str:
 def load_scan(key: str) -> Scan | None:
     """What an earlier scan found, if it can be read."""
     try:
-        found: Any = json.loads((cache_folder() / f"{key}.json").read_bytes())
+        found: Any = json.loads(cache_file(f"{key}.json").read_text())
         return Scan.from_dict(found)
     except (OSError, ValueError, TypeError, RuntimeError):  # no such file, or damaged, or no home
         return None
@@ -258,6 +258,4 @@ def load_scan(key: str) -> Scan | None:
 def save_scan(key: str, scan: Scan) -> None:
     """Keep what was found, whole or not at all; where that cannot be, the next process scans again."""
     with suppress(OSError, RuntimeError):
-        folder = cache_folder()
-        folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / f"{key}.json", json.dumps(scan.to_dict()).encode(), durable=False)
+        keep(cache_file(f"{key}.json"), json.dumps(scan.to_dict()).encode())

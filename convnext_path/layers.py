@@ -1,8 +1,10 @@
-"""The two layers that the network needs and torch lacks."""
+"""The layers that the network needs and torch lacks, or has in a slower make."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from convnext_path import depthwise
 
 
 class LayerNorm2d(nn.LayerNorm):
@@ -23,3 +25,13 @@ class LayerScale(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.gamma.view(-1, 1, 1)
+
+
+class DepthwiseConv2d(nn.Conv2d):
+    """nn.Conv2d with as many groups as channels, (N, C, H, W) to (N, C, H', W'); see ``depthwise.py``.
+
+    To the bit nn.Conv2d's own output; gradients are rounded otherwise, and have no gradients of their own.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return depthwise.convolve(self, x) if depthwise.fuses(self, x) else super().forward(x)

@@ -15,7 +15,7 @@ from torchvision.ops import StochasticDepth
 
 from convnext_path.flags import RESNET50, Flags, Scale
 from convnext_path.frozen import above, at_least, choose, within
-from convnext_path.layers import LayerNorm2d, LayerScale
+from convnext_path.layers import DepthwiseConv2d, LayerNorm2d, LayerScale
 
 INITS = ("trunc_normal", "kaiming_normal")
 
@@ -33,7 +33,8 @@ def make_conv(
 ) -> nn.Conv2d:
     """A convolution; odd kernels are padded to keep the side. ``normed``: a norm follows it directly."""
     bias = flags.layer_norm or not normed
-    return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2 * (kernel % 2), groups=groups, bias=bias)
+    layer = nn.Conv2d if groups == 1 else DepthwiseConv2d
+    return layer(inputs, outputs, kernel, stride, kernel // 2 * (kernel % 2), groups=groups, bias=bias)
 
 
 def make_stem(flags: Flags, inputs: int, width: int) -> nn.Sequential:

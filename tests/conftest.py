@@ -1,6 +1,7 @@
 """Small things that many tests train."""
 
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,8 @@ from ablations.__main__ import main
 from ablations.status import find_pending, survey
 from ablations.study import Study
 from ablations.trial import Epoch, Plan, Result, Trial
-from convnext_path import LADDERS, RECIPES, Cost, Data, Scale
+from convnext_path import LADDERS, RECIPES, Cost, Data, Scale, depthwise
+from convnext_path.files import cache_file
 
 TINY = Scale((1, 1, 2, 1), (1, 1, 1, 2), width=16, ratio_width=16, wide_width=20)
 #: A run of two trials in seconds.
@@ -39,9 +41,20 @@ def pending(study: Study, plan: Plan) -> list[Trial]:
     return find_pending(survey(study, plan, dict(ORIGIN))[0])
 
 
+@pytest.fixture(scope="session")
+def kernels() -> list[Path]:
+    """Compiled kernels from the user's own cache: each takes seconds to make."""
+    depthwise.load()
+    return list(cache_file("x").parent.glob("depthwise-*.so"))
+
+
 @pytest.fixture(autouse=True)
-def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def _cache(kernels: list[Path], tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache folder for each test, empty but for the kernels."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    cache_file("x").parent.mkdir()
+    for file in kernels:
+        shutil.copy(file, cache_file(file.name))
 
 
 @pytest.fixture

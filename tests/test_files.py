@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from convnext_path.files import cache_folder, remove_drafts, write_whole
+from convnext_path.files import cache_file, remove_drafts, write_whole
 
 
 def test_a_failed_write_leaves_the_old_content(tmp_path: Path) -> None:
@@ -34,7 +34,7 @@ def test_drafts_are_removed_by_name(tmp_path: Path) -> None:
 
 def test_the_cache_lies_where_the_system_keeps_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache_folder() == tmp_path / "convnext-path"
+    assert cache_file("x.json") == tmp_path / "convnext-path" / "x.json"
     monkeypatch.setenv("XDG_CACHE_HOME", "")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert cache_folder() == tmp_path / ".cache" / "convnext-path"
+    assert cache_file("x.json") == tmp_path / ".cache" / "convnext-path" / "x.json"

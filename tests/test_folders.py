@@ -17,7 +17,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
 
 from convnext_path import Data, folders
 from convnext_path.datasets import Splits, open_data
-from convnext_path.files import cache_folder
+from convnext_path.files import cache_file
 from convnext_path.folders import list_images
 
 Maker = Callable[..., Path]
@@ -378,13 +378,13 @@ def test_a_name_and_a_class_are_part_of_the_digest(tree: Path) -> None:
 def test_a_damaged_cache_means_another_scan(tree: Path, decoded: list[str], content: str) -> None:
     before = open_tree(tree)
     decoded.clear()
-    files = sorted(cache_folder().iterdir())
+    files = sorted(cache_file("x").parent.glob("*.json"))
     assert len(files) == 2
     for file in files:
         file.write_bytes(content.encode(errors="surrogateescape"))
     assert open_tree(tree).digest == before.digest
     assert len(decoded) == 20
-    assert sorted(cache_folder().iterdir()) == files
+    assert sorted(cache_file("x").parent.glob("*.json")) == files
 
 
 def test_a_cache_that_cannot_be_written_means_another_scan(

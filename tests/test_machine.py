@@ -16,6 +16,7 @@ from ablations.machine import (
     reset_peak_memory,
     strip,
 )
+from convnext_path import depthwise
 
 CPU = torch.device("cpu")
 
@@ -35,6 +36,7 @@ def test_the_origin_tells_what_decides_a_training() -> None:
     told = origin(CPU, "digest")
     assert {"code", "data", "torch", "torchvision", "pytorch-lightning", "numpy", "device"} <= set(told)
     assert told["data"] == "digest"
+    assert told["depthwise"] == depthwise.describe()
     assert str(told["device"]).startswith("cpu ")
 
 
@@ -51,8 +53,20 @@ def test_comments_docstrings_and_layout_are_not_code() -> None:
     assert strip(plain) != strip(plain.replace("1", "2"))
 
 
-TRAINS = ["convnext_path/model.py", "convnext_path/data.py", "convnext_path/frozen.py", "ablations/run.py"]
-HARMLESS = ["ablations/plot.py", "ablations/engine.py", "convnext_path/ladder.py", "README.md"]
+TRAINS = [
+    "convnext_path/depthwise.cpp",
+    "convnext_path/model.py",
+    "convnext_path/data.py",
+    "convnext_path/frozen.py",
+    "ablations/run.py",
+]
+HARMLESS = [
+    "convnext_path/files.py",
+    "ablations/plot.py",
+    "ablations/engine.py",
+    "convnext_path/ladder.py",
+    "README.md",
+]
 
 
 @pytest.mark.parametrize("name", TRAINS + HARMLESS)
