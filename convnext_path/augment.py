@@ -36,9 +36,10 @@ def augment(images: Sequence[Tensor], draws: Sequence[Random], recipe: Recipe, s
         recipe, splits: what to do, and to which size, mean and deviation.
     """
     size = splits.image_size
-    batch = torch.stack([random_crop(*pair, recipe.crop_area, size) for pair in zip(images, draws, strict=True)])
+    images = [random_crop(*pair, recipe.crop_area, size) for pair in zip(images, draws, strict=True)]
     if recipe.flip:
-        batch = random_flip(batch, draws, recipe.flip)
+        images = [random_flip(*pair, recipe.flip) for pair in zip(images, draws, strict=True)]
+    batch = torch.stack(images)
     if recipe.randaugment:
         batch = apply_steps(batch, [draw_randaugment(draw, recipe, size) for draw in draws])
     if recipe.color_jitter:
@@ -56,7 +57,7 @@ def center(images: Sequence[Tensor], recipe: Recipe, splits: Splits) -> Tensor:
 
 def normalize(batch: Tensor, splits: Splits) -> Tensor:
     mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (splits.mean, splits.std))
-    return (batch / 255).sub_(mean).div_(std)
+    return batch.float().div_(255).sub_(mean).div_(std)
 
 
 def draw_box(
@@ -90,9 +91,8 @@ def random_crop(image: Tensor, draw: Random, least_area: float, size: int) -> Te
     return F.resized_crop_image(image, *box, [size, size])  # type: ignore[no-any-return]
 
 
-def random_flip(batch: Tensor, draws: Sequence[Random], probability: float) -> Tensor:
-    flipped = torch.tensor([draw.random() < probability for draw in draws])
-    return torch.where(flipped.view(-1, 1, 1, 1), batch.flip(-1), batch)
+def random_flip(image: Tensor, draw: Random, probability: float) -> Tensor:
+    return image.flip(-1) if draw.random() < probability else image
 
 
 def random_erase(batch: Tensor, draws: Sequence[Random], probability: float) -> Tensor:
