@@ -96,7 +96,7 @@ def make_setting(args: Any) -> Setting:
         ladder=args.ladder,
         rungs=ladder if args.rungs is None else select_rungs(ladder, split(args.rungs)),
         against=tuple(map(check_peer, peers)),
-        device=devices[-1] if args.device is None else choose("device, of those here,", args.device, devices),
+        device=devices[-1] if args.device is None else choose("device of this machine", args.device, devices),
         precisions=cast(tuple[Precision, ...], precisions),
         image_size=args.image_size,
         batch_size=args.batch_size,

@@ -98,7 +98,7 @@ def show_rows(rows: Sequence[Row]) -> Table:
     table.add_column("rung", overflow="fold")
     table.add_column("task")
     for column in ("images/s", "memory", "of peak", "da/fo/ba/op %", *(f"to {peer}" for peer in peers)):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", overflow="fold")
     for (rung, precision, task), group in groupby(rows, lambda row: (row.rung, row.precision, row.task)):
         best = choose_best(list(group))
         ours = best["ours"]

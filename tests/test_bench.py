@@ -98,7 +98,7 @@ def test_what_cannot_be_compiled_is_left_out(
             "unknown peer 'torchvison' (did you mean torchvision?); allowed: torchvision, timm",
         ),
         (["--against", "timm,"], "unknown peer ''"),
-        (["--device", "cuda:77"], "unknown device, of those here, 'cuda:77'"),
+        (["--device", "cuda:77"], "unknown device of this machine 'cuda:77'"),
         (["--precision", "fp32,fp16"], "unknown precision 'fp16'"),
         (["--image-size", "31"], "--image-size for separate_downsampling must be between 32 and 4096, got 31"),
         (["--image-size", "4097"], "must be between 32 and 4096, got 4097"),
