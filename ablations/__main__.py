@@ -1,4 +1,4 @@
-"""python -m ablations run | cost | status | verify | plot: train a ladder, count its costs, look after a study."""
+"""python -m ablations run | cost | status | verify | plot | bench: train a ladder, count and measure its costs."""
 
 import argparse
 import sys

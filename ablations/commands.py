@@ -1,4 +1,4 @@
-"""What the command line's words do: run, cost, status, verify, plot."""
+"""What the command line's words do: run, cost, status, verify, plot, bench."""
 
 import contextlib
 import json
@@ -15,6 +15,8 @@ import pandas as pd
 import torch
 from rich.console import Console
 
+from ablations.bench.networks import DoesNotFitError, make_setting
+from ablations.bench.report import report_networks, report_overhead
 from ablations.checkpoint import is_damaged
 from ablations.engine import (
     Terms,
@@ -221,11 +223,32 @@ def repeat(study: Study, record: Result, here: Mapping[str, object]) -> bool:
     return outcome == record.outcome
 
 
+def bench(args: Any) -> int:
+    """Measure networks, or with ``--overhead`` a trial; what was measured is kept, whatever comes next."""
+    try:
+        setting = make_setting(args)
+        name = "overhead" if args.overhead else f"{setting.ladder}-{setting.device.replace(':', '')}"
+        folder = Path(args.out or f"results/bench-{name}")
+        folder.mkdir(parents=True, exist_ok=True)
+    except (ValueError, OSError) as error:
+        fail(error)
+    try:
+        (report_overhead if args.overhead else report_networks)(setting, folder, console)
+    except DoesNotFitError as error:
+        fail(f"{error}; what was measured is in {folder}")
+    except KeyboardInterrupt:
+        say(f"stopped; what was measured is in {folder}")
+        return 130
+    return 0
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Exit codes: 0; 1 a trial failed; 2 bad input; 130 Ctrl-C; 143 SIGTERM."""
     args = make_parser().parse_args(argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else a training goes on, or ends as if it were done
-    command = {"run": run, "cost": print_costs, "status": status, "verify": verify, "plot": plot}[args.subcommand]
+    command = {"run": run, "cost": print_costs, "status": status, "verify": verify, "plot": plot, "bench": bench}[
+        args.subcommand
+    ]
     try:
         return command(args[args.subcommand])
     except OSError as error:

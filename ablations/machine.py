@@ -1,12 +1,15 @@
 """What a trial's numbers hang on beside the trial itself: code, versions, device; and what they cost."""
 
 import ast
+import ctypes
 import hashlib
 import os
 import platform
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -29,10 +32,41 @@ def peak_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     if os.path.exists("/proc/self/status"):
-        status = Path("/proc/self/status").read_text()
-        return 1024 * int(status.split("VmHWM:")[1].split()[0])
+        return _read_bytes("/proc/self/status", "VmHWM")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def used_memory(device: torch.device) -> int:
+    """Bytes: what is allocated on the GPU, or resident in this process (Linux), after giving back what is free."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    if not os.path.exists("/proc/self/status"):
+        return peak_memory(device)
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+        trim(0)
+    return _read_bytes("/proc/self/status", "VmRSS")
+
+
+@contextmanager
+def limited_memory(device: torch.device) -> Iterator[None]:
+    """Let an allocation fail beyond the memory that is free now, where Linux would kill the process later; CPU only."""
+    if device.type != "cpu" or not os.path.exists("/proc/meminfo"):
+        yield
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    free = _read_bytes("/proc/meminfo", "MemAvailable")
+    limit = _read_bytes("/proc/self/status", "VmData") + free
+    resource.setrlimit(resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def _read_bytes(file: str, name: str) -> int:
+    """An entry of a file that Linux gives in kB."""
+    return 1024 * int(Path(file).read_text().split(f"{name}:")[1].split()[0])
 
 
 #: Packages whose version may change a training's numbers.

@@ -88,6 +88,7 @@ def make_parser() -> Parser:
     commands.add_subcommand("status", make_study_parser(), help="what of a study is done, and what a run would do")
     commands.add_subcommand("verify", make_verify_parser(), help="check a study's digests; train a trial again")
     commands.add_subcommand("plot", make_study_parser(), help="draw a study's table and charts from its records")
+    commands.add_subcommand("bench", make_bench_parser(), help="measure speed and memory, beside torchvision and timm")
     return parser
 
 
@@ -150,4 +151,22 @@ def make_study_parser() -> Parser:
 def make_verify_parser() -> Parser:
     parser = make_study_parser()
     parser.add_argument("--trial", type=str | None, default=None, help="train this one again: its id, or RUNG:SEED")
+    return parser
+
+
+def make_bench_parser() -> Parser:
+    parser = Parser()
+    add = parser.add_argument
+    add("--ladder", type=str, default="convnext-t", help=f"one of {', '.join(LADDERS)}")
+    add("--rungs", type=str, default=None, help="only these, by name, comma-separated (default: all)")
+    add("--against", type=str, default="torchvision,timm", help="peers, where they have the same network; or none")
+    add("--device", type=str | None, default=None, help="cpu, cuda or cuda:N (default: a GPU if there is one)")
+    add("--precision", type=str, default="fp32,bf16", help="bf16: autocast over fp32 weights")
+    add("--image-size", type=int, default=224, help="side in pixels")
+    add("--batch-size", type=int, default=32, help="of training and inference")
+    add("--repeats", type=int, default=5, help="rounds, in which all take turns; the median counts")
+    add("--seconds", type=float, default=1.0, help="that each turn takes at least")
+    add("--compile", action="store_true", help="compile our networks too, as the peers' are")
+    add("--overhead", action="store_true", help="instead: a trial on digits beside a bare loop, --repeats times")
+    add("--out", type=str | None, default=None, help="folder of the results (default: results/bench-LADDER-DEVICE)")
     return parser

@@ -4,7 +4,7 @@ Drawn from steps alone. Nothing is told by colour only: steps are labelled, trie
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +35,19 @@ INK, PALE, BAR, ROAD = "#222222", "#666666", "#4477aa", "#cc6677"  # after Tol; 
 
 def plot_study(folder: Path, title: str, steps: Sequence[Step]) -> list[Path]:
     """Write each chart as PNG and SVG into ``folder``; return the files."""
-    files = []
+    return [
+        *save_chart(folder / "accuracy", lambda: draw_steps(steps, title)),
+        *save_chart(folder / "road", lambda: draw_road(steps, title)),
+    ]
+
+
+def save_chart(file: Path, draw: Callable[[], Figure]) -> list[Path]:
+    """Draw in our style and write as PNG and SVG beside each other; return the files."""
+    files = [file.with_name(f"{file.name}.{suffix}") for suffix in ("png", "svg")]
     with mpl.rc_context(STYLE):
-        for name, draw in (("accuracy", draw_steps), ("road", draw_road)):
-            figure = draw(steps, title)
-            for suffix in ("png", "svg"):
-                files.append(folder / f"{name}.{suffix}")
-                figure.savefig(files[-1], metadata={"Date": None} if suffix == "svg" else None)
+        figure = draw()
+        figure.savefig(files[0])
+        figure.savefig(files[1], metadata={"Date": None})
     return files
 
 
@@ -121,9 +127,13 @@ def draw_road(steps: Sequence[Step], title: str) -> Figure:
     axes.set_xlabel("multiply-accumulates an image (convolutions and classifier)")
     axes.set_ylabel("top-1 accuracy (%)")
     axes.set_title(f"{title}: the road", parse_math=False)
-    hint = "hollow: tried, not adopted"
     if road:
-        figure.legend(
-            loc="outside right upper", frameon=False, handlelength=0, handletextpad=0, markerscale=0, title=hint
-        )
+        add_legend(figure, axes, "hollow: tried, not adopted")
     return figure
+
+
+def add_legend(figure: Figure, axes: Axes, title: str) -> None:
+    """List beside the charts what the numbers in the points of ``axes`` stand for."""
+    handles, labels = axes.get_legend_handles_labels()
+    bare = {"frameon": False, "handlelength": 0, "handletextpad": 0, "markerscale": 0}
+    figure.legend(handles, labels, loc="outside right upper", title=title, **bare)

@@ -1,4 +1,5 @@
 import mmap
+import resource
 import shutil
 import sys
 from pathlib import Path
@@ -10,11 +11,13 @@ from ablations.machine import (
     code_digest,
     environment,
     git_commit,
+    limited_memory,
     origin,
     peak_memory,
     processor_name,
     reset_peak_memory,
     strip,
+    used_memory,
 )
 from convnext_path import depthwise
 
@@ -81,3 +84,21 @@ def test_the_code_digest_follows_the_code_that_trains(tmp_path: Path, name: str)
         file.write("\nx = 1\n")
     code_digest.cache_clear()
     assert (code_digest(tmp_path) != before) == (name in TRAINS)
+
+
+@pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="Linux alone lends memory that it may not have")
+def test_more_memory_than_is_free_is_refused_at_once() -> None:
+    with limited_memory(CPU):
+        free = 1024 * int(Path("/proc/meminfo").read_text().split("MemAvailable:")[1].split()[0])
+        with pytest.raises(RuntimeError, match="DefaultCPUAllocator"):
+            torch.empty(2 * free, dtype=torch.uint8)
+        torch.empty(free // 4, dtype=torch.uint8)
+    assert resource.getrlimit(resource.RLIMIT_DATA)[0] == resource.RLIM_INFINITY
+
+
+def test_memory_in_use_goes_up_and_down() -> None:
+    before = used_memory(CPU)
+    there = torch.ones(25_000_000)
+    assert used_memory(CPU) - before > 95e6
+    del there
+    assert used_memory(CPU) - before < 20e6

@@ -1,0 +1,154 @@
+"""A benchmark's rows: for files, for the screen, as a chart."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+from importlib.metadata import version
+from importlib.util import find_spec
+from itertools import groupby
+from pathlib import Path
+
+import pandas as pd
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from ablations.bench.networks import PHASES, Row, Setting, measure
+from ablations.bench.overhead import PLAN, Pair, measure_overhead
+from ablations.bench.peers import PEERS
+from ablations.bench.timing import find_quartiles
+from ablations.machine import environment, limited_memory, origin
+from ablations.plot import INK, PALE, ROAD, add_legend, save_chart
+from ablations.tables import show_count
+from convnext_path.files import write_whole
+
+
+def write(folder: Path, terms: Mapping[str, object], device: str, frame: pd.DataFrame) -> None:
+    """``results.csv``, and ``bench.json``: what was measured, where, with which versions. Raises an OSError."""
+    here = {**origin(torch.device(device), "random"), **environment(), "threads": torch.get_num_threads()}
+    here |= {peer: version(peer) for peer in PEERS if find_spec(peer)}
+    write_whole(folder / "bench.json", (json.dumps({"terms": terms, "here": here}, indent=1) + "\n").encode())
+    write_whole(folder / "results.csv", frame.to_csv(index=False, float_format="%.6g").encode())
+
+
+def report_networks(setting: Setting, folder: Path, console: Console) -> None:
+    """Measure; write what there is after each case, and draw and show it whether or not there is more to come.
+
+    Raises:
+        DoesNotFitError: a step does not fit into memory.
+        OSError: a file cannot be written.
+    """
+    say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
+    terms = setting.to_dict() | {"rungs": [rung.name for rung in setting.rungs]}
+    rows: list[Row] = []
+    try:
+        with limited_memory(torch.device(setting.device)):
+            for case in measure(setting, say):
+                rows += case
+                write(folder, terms, setting.device, to_frame(rows))
+                say(f"{case[0].rung}, {case[0].precision}, {case[0].task}: {show_rate(case[0])} images/s")
+    finally:
+        if rows:
+            title = f"{setting.ladder}, {setting.image_size} px, batches of {setting.batch_size}"
+            save_chart(folder / "times", lambda: draw_times(rows, title))
+            console.print(show_rows(rows))
+
+
+def report_overhead(setting: Setting, folder: Path, console: Console) -> None:
+    """Train in pairs, as ``run`` does and bare; write each pair as it is done, and say what they come to.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    pairs: list[Pair] = []
+    for pair in measure_overhead(PLAN, setting.repeats):
+        pairs.append(pair)
+        frame = pd.DataFrame({**p.to_dict(), "overhead": p.overhead} for p in pairs)
+        write(folder, PLAN.to_dict(), setting.device, frame)
+        console.print(f"trial {pair.trial:.2f} s, bare loop {pair.bare:.2f} s: {pair.overhead:+.1%}")
+    low, median, high = find_quartiles([pair.overhead for pair in pairs])
+    console.print(f"overhead of a trial: {median:+.1%}, quartiles {low:+.1%} and {high:+.1%}")
+
+
+def to_frame(rows: Sequence[Row]) -> pd.DataFrame:
+    """Rates in images/s and FLOP/s, memory in bytes, milliseconds of an image, shares between 0 and 1."""
+    return pd.DataFrame(
+        {name: value for name, value in row.to_dict().items() if name != "shares"}
+        | {"milliseconds": row.milliseconds, "fraction": row.fraction}
+        | {f"{phase}_share": share for phase, share in zip(PHASES, row.shares or [None] * 4, strict=True)}
+        for row in rows
+    )
+
+
+def choose_best(rows: Sequence[Row]) -> dict[str, Row]:
+    """Of rows of one case, the fastest way of each source."""
+    return {row.source: row for row in sorted(rows, key=lambda row: row.images_per_second)}
+
+
+def show_rows(rows: Sequence[Row]) -> Table:
+    """A line a rung, precision and task: our best way, and how many times as fast it is as the best of each peer."""
+    peers = list(dict.fromkeys(row.source for row in rows if row.source != "ours"))
+    caption = "images/s: median ± half the distance of the quartiles; of peak: of a matrix product's FLOP/s"
+    table = Table(caption=f"{caption}; da/fo/ba/op: {', '.join(PHASES)}", box=box.SIMPLE, show_edge=False, padding=0)
+    table.add_column("rung", overflow="fold")
+    table.add_column("task")
+    for column in ("images/s", "memory", "of peak", "da/fo/ba/op %", *(f"to {peer}" for peer in peers)):
+        table.add_column(column, justify="right", overflow="fold")
+    for (rung, precision, task), group in groupby(rows, lambda row: (row.rung, row.precision, row.task)):
+        best = choose_best(list(group))
+        ours = best["ours"]
+        measures = [
+            show_rate(ours),
+            show_count(ours.peak_memory) + "B",
+            f"{ours.fraction:.0%}",
+            "/".join(f"{100 * share:.0f}" for share in ours.shares or ()),
+            *(show_ratio(ours, best[peer]) if peer in best else "" for peer in peers),
+        ]
+        table.add_row(rung, f"{precision} {task}", *measures)
+    return table
+
+
+def show_rate(row: Row) -> str:
+    return f"{row.images_per_second:.4g} ±{(row.high - row.low) / 2 / row.images_per_second:.0%}"
+
+
+def show_ratio(ours: Row, peer: Row) -> str:
+    return f"×{ours.images_per_second / peer.images_per_second:.2f} {peer.way}"
+
+
+def draw_times(rows: Sequence[Row], title: str) -> Figure:
+    """Measured time against MACs: a panel a precision and task, a point a rung. The line is the first rung's rate."""
+    ours = [row for row in rows if (row.source, row.way) == ("ours", "channels_last")]
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(row.rung for row in ours), 1)}
+    cases = list(dict.fromkeys((row.precision, row.task) for row in ours))
+    columns = min(len(cases), 2)  # training and inference
+    lines = math.ceil(len(cases) / columns)
+    figure = Figure(figsize=(4 * columns + 2, 3.4 * lines + 0.6), layout="constrained")
+    for place, case in enumerate(cases, 1):
+        axes = figure.add_subplot(lines, columns, place)
+        draw_points(axes, [row for row in ours if (row.precision, row.task) == case], numbers)
+        axes.set_title(f"{case[1]}, {case[0]}")
+    figure.suptitle(title, parse_math=False)
+    figure.supxlabel("multiply-accumulates an image (convolutions and classifier)")
+    figure.supylabel("milliseconds an image")
+    add_legend(figure, figure.axes[0], "line: as fast a MAC as\nthe first of them")
+    return figure
+
+
+def draw_points(axes: Axes, rows: Sequence[Row], numbers: Mapping[str, int]) -> None:
+    """A numbered point a rung, with its quartiles, and the line of equal rate through origin and first point."""
+    axes.axline((0, 0), (rows[0].macs, rows[0].milliseconds), color=PALE, lw=1, ls="--", zorder=1)
+    for row in rows:
+        label = f"{numbers[row.rung]:\u2007>2}  {row.rung}"  # a space as wide as a digit
+        axes.plot([row.macs] * 2, [1000 / row.low, 1000 / row.high], "-", color=INK, lw=1, zorder=2)
+        axes.plot(row.macs, row.milliseconds, "o", ms=13, mfc=ROAD, mec=INK, zorder=3, label=label)
+        number, middle = str(numbers[row.rung]), (row.macs, row.milliseconds)
+        axes.text(*middle, number, ha="center", va="center_baseline", size=8, color="white", zorder=4)
+    axes.set_xlim(0, 1.1 * max(row.macs for row in rows))
+    axes.set_ylim(0, 1.15 * max(row.milliseconds for row in rows))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))

@@ -1,0 +1,69 @@
+"""Seconds, bytes and FLOP/s of steps, whatever they do, on a machine that has moods."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from ablations.machine import peak_memory, reset_peak_memory, used_memory
+
+T = TypeVar("T")
+Step = Callable[[], object]
+
+
+def make_block(step: Step, seconds: float, device: torch.device) -> Callable[[], float]:
+    """A function that takes as many steps as fill ``seconds`` and returns the seconds of one."""
+    return partial(time_steps, step, math.ceil(seconds / time_steps(step, 1, device)) or 1, device)
+
+
+def time_steps(step: Step, count: int, device: torch.device) -> float:
+    """Seconds of one of ``count`` steps."""
+    synchronize(device)
+    start = time.perf_counter()
+    for _ in range(count):
+        step()
+    synchronize(device)
+    return (time.perf_counter() - start) / count
+
+
+def synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def interleave(blocks: Sequence[Callable[[], T]], repeats: int) -> list[list[T]]:
+    """What each block returned, in ``repeats`` rounds of one call each: the machine's moods fall on all alike."""
+    rounds = [[block() for block in blocks] for _ in range(repeats)]
+    return [list(returned) for returned in zip(*rounds, strict=True)]
+
+
+def find_quartiles(values: Sequence[float]) -> tuple[float, float, float]:
+    low, median, high = np.quantile(values, (0.25, 0.5, 0.75))
+    return float(low), float(median), float(high)
+
+
+def measure_memory(step: Step, device: torch.device) -> int:
+    """Bytes that a step adds at its peak to what there was before; libraries' working memory is part of it on a CPU."""
+    before = used_memory(device)
+    reset_peak_memory(device)
+    step()
+    synchronize(device)
+    return peak_memory(device) - before
+
+
+def measure_matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """FLOP/s of a large square matrix product, the best of ten.
+
+    On a GPU, fp32 may use TF32 here, as torch's convolutions do unless told otherwise.
+    """
+    side = 8192 if device.type == "cuda" else 2048
+    a, b = torch.randn(2, side, side, device=device, dtype=dtype)
+    usual = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if device.type == "cuda" else usual)
+    seconds = min(time_steps(lambda: a @ b, 1, device) for _ in range(10))
+    torch.set_float32_matmul_precision(usual)
+    return float(2 * side**3 / seconds)
