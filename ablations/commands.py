@@ -246,11 +246,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Exit codes: 0; 1 a trial failed; 2 bad input; 130 Ctrl-C; 143 SIGTERM."""
     args = make_parser().parse_args(argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else a training goes on, or ends as if it were done
-    command = {"run": run, "cost": print_costs, "status": status, "verify": verify, "plot": plot, "bench": bench}[
-        args.subcommand
-    ]
+    words = {"run": run, "cost": print_costs, "status": status, "verify": verify, "plot": plot, "bench": bench}
     try:
-        return command(args[args.subcommand])
+        return words[args.subcommand](args[args.subcommand])
     except OSError as error:
         print(f"error: {error}; what is done is kept", file=sys.stderr)
         return 1

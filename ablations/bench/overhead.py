@@ -53,8 +53,7 @@ def measure_overhead(plan: Plan, pairs: int, wandb: Mode = "offline") -> Iterato
         start = time.perf_counter()
         train_whole(plan, wandb)
         middle = time.perf_counter()
-        with torch_threads(plan.threads):
-            train_bare(plan.trials()[0])
+        train_bare(plan.trials()[0])
         if number:
             yield Pair(middle - start, time.perf_counter() - middle)
 
@@ -86,16 +85,17 @@ def train_bare(trial: Trial) -> str:
     train, val = data.train_dataloader(), data.val_dataloader()
     optimizer = torch.optim.AdamW(weight_decay_groups(module.net, recipe), recipe.peak_lr, fused=True)
     schedule = LambdaLR(optimizer, lambda step: recipe.lr_at(step / len(train)) / recipe.peak_lr)
-    for epoch in range(recipe.epochs):
-        cast(EpochSampler, train.sampler).set_epoch(epoch)
-        for number, (images, labels) in enumerate(train):
-            torch.manual_seed(mix_seed(Draw.STEP, trial.seed, epoch * len(train) + number))
-            torch.autograd.backward(module.training_step((images.to(device), labels.to(device)), number))
-            optimizer.step()
-            optimizer.zero_grad()
-            schedule.step()
-        validate(module.eval(), val, device)
-        module.train()
+    with torch_threads(trial.threads):
+        for epoch in range(recipe.epochs):
+            cast(EpochSampler, train.sampler).set_epoch(epoch)
+            for number, (images, labels) in enumerate(train):
+                torch.manual_seed(mix_seed(Draw.STEP, trial.seed, epoch * len(train) + number))
+                torch.autograd.backward(module.training_step((images.to(device), labels.to(device)), number))
+                optimizer.step()
+                optimizer.zero_grad()
+                schedule.step()
+            validate(module.eval(), val, device)
+            module.train()
     return hash_weights(module.net)
 
 
