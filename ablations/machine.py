@@ -82,6 +82,7 @@ def origin(device: torch.device, data: str) -> dict[str, object]:
         "data": data,
         "depthwise": depthwise.describe() if device.type == "cpu" else "stock",
         "device": device_name(device),
+        "python": ".".join(platform.python_version_tuple()[:2]),  # augmentation draws by its random module
         **{name: version(name) for name in PACKAGES},
     }
 

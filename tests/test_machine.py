@@ -37,7 +37,7 @@ def test_peak_memory_is_of_this_trial() -> None:
 
 def test_the_origin_tells_what_decides_a_training() -> None:
     told = origin(CPU, "digest")
-    assert {"code", "data", "torch", "torchvision", "pytorch-lightning", "numpy", "device"} <= set(told)
+    assert {"code", "data", "torch", "torchvision", "pytorch-lightning", "numpy", "device", "python"} <= set(told)
     assert told["data"] == "digest"
     assert told["depthwise"] == depthwise.describe()
     assert str(told["device"]).startswith("cpu ")
