@@ -53,8 +53,11 @@ def is_held(file: Path) -> bool:
 def _lock(file: Path) -> IO[str] | None:
     """The locked file, open; None where another process has it."""
     while True:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        stream = file.open("a")
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            stream = file.open("a")
+        except FileNotFoundError:
+            continue  # another process removed the folder between our two steps
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(stream.fileno()).st_ino == file.stat().st_ino:

@@ -79,8 +79,7 @@ class Study:
                 raise ValueError(describe_driver(self.folder))
             remove_drafts(self.folder)
             yield
-        with suppress(OSError):
-            self.running.rmdir()
+        self._tidy(self.running)
 
     @contextmanager
     def claim(self, trial: Trial, origin: Mapping[str, object]) -> Iterator[Path | None]:
@@ -94,8 +93,13 @@ class Study:
             if mine:
                 self._clear(work, place, trial)
             yield place if mine else None
-        with suppress(OSError):  # something is left in it, or it is gone
-            work.rmdir()
+        self._tidy(work)
+
+    def _tidy(self, folder: Path) -> None:
+        """Remove a folder of locks, and the one above, where nothing is left: any driver may be the last to leave."""
+        for empty in (folder, self.running):
+            with suppress(OSError):
+                empty.rmdir()
 
     def _clear(self, work: Path, place: Path, trial: Trial) -> None:
         """Remove what other origins and unfinished writes have left of a trial."""

@@ -2,6 +2,8 @@ import multiprocessing as mp
 import os
 from pathlib import Path
 
+import pytest
+
 from ablations.locks import hold, is_held
 
 SPAWN = mp.get_context("spawn")
@@ -30,3 +32,19 @@ def test_a_lock_ends_with_its_holder(tmp_path: Path) -> None:
         assert again
         assert f"process {os.getpid()} on" in file.read_text()
     assert not file.exists()
+
+
+def test_a_folder_that_goes_between_two_steps_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where its last holder removes it just then."""
+    file, make, made = tmp_path / "work" / "lock", Path.mkdir, []
+
+    def mkdir(folder: Path, **options: bool) -> None:
+        make(folder, **options)
+        made.append(folder)
+        if len(made) == 1:
+            folder.rmdir()
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    with hold(file) as mine:
+        assert mine
+    assert len(made) == 2

@@ -211,3 +211,14 @@ def test_a_trial_is_claimed_once_and_forgets_other_origins(tmp_path: Path, plan:
     with study.claim(trial, {"torch": "2"}) as again:
         assert again != place
         assert study.checkpoints(trial.id) == []
+
+
+def test_the_last_to_leave_removes_the_folder_of_locks(tmp_path: Path, plan: Plan, trial: Trial) -> None:
+    study = Study(tmp_path)
+    study.begin(plan)
+    with study.claim(trial, {"torch": "1"}):  # a helper, who outlasts the driver
+        with study.lead():
+            pass
+        assert study.running.exists()
+        study.save(fake_result(trial))
+    assert not study.running.exists()
