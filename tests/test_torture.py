@@ -110,14 +110,15 @@ def test_two_drivers_twenty_times(tmp_path: Path, whole: Path) -> None:
     helpers = 0
     for turn in range(10):
         study = tmp_path / f"study{turn}"
-        with start(study, "--epochs", "1") as first:
+        with start(study, "--epochs", "3", "--workers", "1") as first:
             assert wait_until(lambda: (study / "study.json").exists())  # noqa: B023
-            code, helped = finish(study, "--epochs", "1", "--join")
+            code, helped = finish(study, "--epochs", "3", "--workers", "1", "--join")
             led, _ = first.communicate()
         assert (code, first.returncode) == (0, 0), helped + led
         lines = [line.split("  ")[1].split(": ")[0] for line in (helped + led).splitlines() if ": top-1 " in line]
         assert len(lines) == len(set(lines)) == TRIALS, helped + led
         helpers += ": top-1 " in helped
+    assert helpers
     assert not (study / "running").exists()
     print(f"\nsent away {len(times)} times in {max(times):.2f} s at most; helped in {helpers} of 10 studies")
 
