@@ -1,6 +1,5 @@
 """Where trials run: some at a time on this machine, each in a process of its own."""
 
-import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -13,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from torch.nn import functional as F
 
+from ablations.bench.timing import time_steps
 from ablations.checkpoint import epochs_done, find_checkpoint
 from ablations.process import Failure, Job, Message, TrialProcess, Work, train
 from ablations.run import make_trainer, torch_threads, trial_cost
@@ -213,12 +213,10 @@ def time_step(trial: Trial) -> float:
     module = PathModule(trial.flags, trial.scale, trial.recipe, splits.num_classes, splits.in_channels).to(device)
     images = torch.zeros(batch, splits.in_channels, splits.image_size, splits.image_size, device=device)
     labels = torch.zeros(batch, dtype=torch.long, device=device)
-    seconds = 0.0
+
+    def step() -> None:
+        torch.autograd.backward(F.cross_entropy(module(images), labels))
+
     with torch_threads(trial.threads):
-        for _ in range(2):
-            start = time.perf_counter()
-            torch.autograd.backward(F.cross_entropy(module(images), labels))
-            if device.type != "cpu":
-                torch.accelerator.synchronize(device)
-            seconds = time.perf_counter() - start
-    return seconds / batch
+        time_steps(step, 1, device)
+        return time_steps(step, 1, device) / batch

@@ -168,7 +168,9 @@ def list_contestants(case: Case) -> list[Contestant]:
     layer_scale = None if rung.recipe == "original" else 1e-6
     ours = partial(PathNet, rung.flags, rung.scale, CLASSES, layer_scale=layer_scale)
     contestants = [Contestant("ours", way, ours) for way in WAYS[1 : 3 if setting.compiled else 2]]
-    if case.task == "training" and any(is_fused(layer) for layer in ours().modules()):
+    with torch.device("meta"):  # only its shape is asked for
+        fused = any(map(is_fused, ours().modules()))
+    if case.task == "training" and fused:
         contestants.append(Contestant("stock", "channels_last", lambda: without_fused(ours())))
     if twin := find_twin(rung):
         for peer in setting.against:

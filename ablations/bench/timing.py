@@ -31,8 +31,8 @@ def time_steps(step: Step, count: int, device: torch.device) -> float:
 
 
 def synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
 
 
 def interleave(blocks: Sequence[Callable[[], T]], repeats: int) -> list[list[T]]:
