@@ -65,6 +65,7 @@ def make_plan(args: Any) -> Plan:
         tuple((name, adapt_recipe(family, name, args)) for name in names),
         parse_trainer(args.trainer, args.precision),
         args.threads,
+        args.compile,
     )
 
 

@@ -122,6 +122,7 @@ def make_run_parser() -> Parser:
     add("--wandb", type=str, default="offline", help=f"one of {', '.join(MODES)}")
     add("--workers", type=int | Literal["auto"], default="auto", help="trials at a time (auto: by cores; 1 on a GPU)")
     add("--threads", type=int, default=1, help="of a trial on the CPU; another number gives other bits")
+    add("--compile", action="store_true", help="each network, for a minute or more: pays in long trials; other bits")
     add("--loader-workers", type=int | None, default=None, help="processes that read images (default: by cores)")
     add("--join", action="store_true", help="take trials of a study that another driver trains")
     add("--keep-stale", action="store_true", help="records of other code, versions or data count as done")

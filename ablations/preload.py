@@ -9,9 +9,10 @@ with warnings.catch_warnings():
     import sklearn.model_selection  # noqa: F401
 
 import ablations.process  # noqa: F401
-from ablations.machine import code_digest, environment
-from convnext_path import depthwise
+from ablations.machine import code_digest, environment, keep_freed_memory
+from convnext_path.kernels import build
 
 code_digest()
 environment()
-depthwise.load()
+build.load()
+keep_freed_memory()

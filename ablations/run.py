@@ -86,6 +86,8 @@ def run_trial(
     data = PathData(trial.data, trial.recipe, trial.seed, loader_workers, first_epoch)
     splits = data.splits
     module = PathModule(trial.flags, trial.scale, trial.recipe, splits.num_classes, splits.in_channels, trial.seed)
+    if trial.compile:
+        module.net.compile()
     curve = Curve(report)
     trainer = make_trainer(trial, [curve, *([KeepEpochs(folder)] if folder else [])], logger)
     device = trainer.strategy.root_device

@@ -29,6 +29,7 @@ class Trial(Frozen):
     seed: int
     trainer: Options = ()
     threads: int = 1  # of torch on the CPU
+    compile: bool = False  # the network, by torch.compile
 
     @property
     def id(self) -> str:
@@ -88,12 +89,13 @@ class Plan(Frozen):
     recipes: tuple[tuple[str, Recipe], ...]
     trainer: Options = ()
     threads: int = 1  # of each trial
+    compile: bool = False  # each trial's network
 
     def trials(self) -> list[Trial]:
         """Seed by seed, so that the first whole ladder is there early."""
-        recipes = dict(self.recipes)
+        recipes, how = dict(self.recipes), (self.trainer, self.threads, self.compile)
         return [
-            Trial(self.ladder, r.name, r.flags, r.scale, recipes[r.recipe], self.data, seed, self.trainer, self.threads)
+            Trial(self.ladder, r.name, r.flags, r.scale, recipes[r.recipe], self.data, seed, *how)
             for seed in self.seeds
             for r in self.rungs
         ]
@@ -126,6 +128,7 @@ def _terms(plan: Plan) -> dict[str, Any]:
         "data": plan.data.to_dict(),
         "trainer": dict(plan.trainer),
         "threads": plan.threads,
+        "compile": plan.compile,
         "recipe": {name: recipe.to_dict() for name, recipe in plan.recipes},
         "rung": {rung.name: rung.to_dict() for rung in plan.rungs},
     }

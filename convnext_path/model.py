@@ -15,17 +15,17 @@ from torchvision.ops import StochasticDepth
 
 from convnext_path.flags import RESNET50, Flags, Scale
 from convnext_path.frozen import above, at_least, choose, within
-from convnext_path.layers import DepthwiseConv2d, LayerNorm2d, LayerScale
+from convnext_path.layers import GELU, BatchNorm2d, DepthwiseConv2d, LayerNorm2d, LayerScale, PointwiseConv2d
 
 INITS = ("trunc_normal", "kaiming_normal")
 
 
 def make_norm(flags: Flags, channels: int) -> nn.Module:
-    return LayerNorm2d(channels, eps=1e-6) if flags.layer_norm else nn.BatchNorm2d(channels)
+    return LayerNorm2d(channels, eps=1e-6) if flags.layer_norm else BatchNorm2d(channels)
 
 
 def make_act(flags: Flags) -> nn.Module:
-    return nn.GELU() if flags.gelu else nn.ReLU(inplace=True)
+    return GELU() if flags.gelu else nn.ReLU(inplace=True)
 
 
 def make_conv(
@@ -33,7 +33,7 @@ def make_conv(
 ) -> nn.Conv2d:
     """A convolution; odd kernels are padded to keep the side. ``normed``: a norm follows it directly."""
     bias = flags.layer_norm or not normed
-    layer = nn.Conv2d if groups == 1 else DepthwiseConv2d
+    layer = DepthwiseConv2d if groups > 1 else PointwiseConv2d if kernel == stride == 1 else nn.Conv2d
     return layer(inputs, outputs, kernel, stride, kernel // 2 * (kernel % 2), groups=groups, bias=bias)
 
 

@@ -21,8 +21,9 @@ from ablations.__main__ import main
 from ablations.status import find_pending, survey
 from ablations.study import Study
 from ablations.trial import Epoch, Plan, Result, Trial
-from convnext_path import LADDERS, RECIPES, Cost, Data, Scale, depthwise
+from convnext_path import LADDERS, RECIPES, Cost, Data, Scale
 from convnext_path.files import cache_file
+from convnext_path.kernels import build
 
 TINY = Scale((1, 1, 2, 1), (1, 1, 1, 2), width=16, ratio_width=16, wide_width=20)
 #: A run of two trials in seconds.
@@ -44,8 +45,8 @@ def pending(study: Study, plan: Plan) -> list[Trial]:
 @pytest.fixture(scope="session")
 def kernels() -> list[Path]:
     """Compiled kernels from the user's own cache: each takes seconds to make."""
-    depthwise.load()
-    return list(cache_file("x").parent.glob("depthwise-*.so"))
+    build.load()
+    return list(cache_file("x").parent.glob("kernels-*.so"))
 
 
 @pytest.fixture(autouse=True)

@@ -1,8 +1,13 @@
 import pytest
 import torch
+from torch import nn
+from torch.nn import functional as F
 from torch.testing import assert_close
 
-from convnext_path.layers import LayerNorm2d, LayerScale
+from convnext_path import cost
+from convnext_path.kernels.build import use_kernels
+from convnext_path.layers import FEW, LayerNorm2d, LayerScale, PointwiseConv2d
+from tests.kernels.conftest import distance, draw, gradients, needs_kernels
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
@@ -27,3 +32,34 @@ def test_layer_scale() -> None:
     assert_close(scale(x), x / 2)
     scale.gamma.data = torch.tensor([0.0, 1.0, 2.0])
     assert_close(scale(x)[:, 2], 2 * x[:, 2])
+
+
+@needs_kernels
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+def test_pointwise_convolutions_are_matrix_products_where_positions_are_few(
+    autocast: bool, channels_last: bool, bias: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    products, linear = [], F.linear
+    monkeypatch.setattr(F, "linear", lambda *terms: products.append(1) or linear(*terms))
+    few = FEW["cpu", torch.bfloat16 if autocast else torch.float32]
+    conv = PointwiseConv2d(12, 20, 1, bias=bias)
+    for width, expected in ((few, 1), (few + 1, 0)):
+        x = draw(1, 12, 1, width, channels_last=channels_last)
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            y, found = conv(x), gradients(conv, x)
+            assert len(products) == 2 * expected
+            with use_kernels("stock"):
+                wanted, right = conv(x), gradients(conv, x)
+        assert len(products) == 2 * expected
+        assert (y.dtype, y.shape) == (wanted.dtype, wanted.shape)
+        for ours, theirs in zip([y, *found], [wanted, *right], strict=True):
+            assert distance(ours.detach(), theirs.detach()) < (1e-2 if autocast else 1e-6)
+        products.clear()
+
+
+def test_a_pointwise_convolution_counts_as_one() -> None:
+    ours, stock = PointwiseConv2d(3, 8, 1), nn.Conv2d(3, 8, 1)
+    assert ours.state_dict().keys() == stock.state_dict().keys()
+    assert cost(nn.Sequential(ours), 4) == cost(nn.Sequential(stock), 4)

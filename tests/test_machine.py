@@ -1,6 +1,8 @@
 import mmap
+import platform
 import resource
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from ablations.machine import (
     strip,
     used_memory,
 )
-from convnext_path import depthwise
+from convnext_path.kernels import build
 
 CPU = torch.device("cpu")
 
@@ -39,7 +41,7 @@ def test_the_origin_tells_what_decides_a_training() -> None:
     told = origin(CPU, "digest")
     assert {"code", "data", "torch", "torchvision", "pytorch-lightning", "numpy", "device", "python"} <= set(told)
     assert told["data"] == "digest"
-    assert told["depthwise"] == depthwise.describe()
+    assert told["kernels"] == build.describe(torch.device("cpu"))
     assert str(told["device"]).startswith("cpu ")
 
 
@@ -57,7 +59,9 @@ def test_comments_docstrings_and_layout_are_not_code() -> None:
 
 
 TRAINS = [
-    "convnext_path/depthwise.cpp",
+    "convnext_path/kernels/depthwise.cpp",
+    "convnext_path/kernels/vectors.h",
+    "convnext_path/kernels/build.py",
     "convnext_path/model.py",
     "convnext_path/data.py",
     "convnext_path/frozen.py",
@@ -102,3 +106,19 @@ def test_memory_in_use_goes_up_and_down() -> None:
     assert used_memory(CPU) - before > 95e6
     del there
     assert used_memory(CPU) - before < 20e6
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone is asked")
+def test_what_is_freed_is_kept_for_the_next_step() -> None:
+    code = """
+import resource, torch
+from ablations.machine import keep_freed_memory
+keep_freed_memory()
+for _ in range(4):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(2**26).sum()
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    command = [sys.executable, "-c", code]
+    first, *_, last = map(int, subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+    assert last < 100 < first

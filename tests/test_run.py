@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from ablations import checkpoint
 from ablations.checkpoint import epochs_done
 from ablations.run import DivergenceError, run_trial, trial_cost
 from ablations.trial import Epoch, Trial
-from convnext_path import CONVNEXT, Flags, PathModule
+from convnext_path import CONVNEXT, Flags, PathModule, PathNet
 
 
 def test_a_trial_gives_a_result(trial: Trial) -> None:
@@ -32,6 +33,16 @@ def test_the_same_trial_gives_the_same_result_whatever_ran_before(trial: Trial) 
     for workers in (0, 1, 2):
         assert run_trial(trial, loader_workers=workers).outcome == first.outcome
     assert run_trial(replace(trial, seed=9)).curve != first.curve
+
+
+def test_the_network_is_compiled_where_that_is_asked_for(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[nn.Module] = []
+    monkeypatch.setattr(nn.Module, "compile", lambda net: compiled.append(net))
+    run_trial(trial)
+    assert not compiled
+    result = run_trial(replace(trial, compile=True))
+    assert [type(net) for net in compiled] == [PathNet]
+    assert result.trial.id != trial.id
 
 
 def test_the_last_epoch_is_validated_whatever_the_interval(trial: Trial) -> None:

@@ -29,10 +29,9 @@ from ablations.tables import count_costs
 from convnext_path import LADDERS, RECIPES, PathNet, Rung
 from convnext_path.data import View
 from convnext_path.datasets import IMAGENET_STATISTICS, MemoryImages, Splits
-from convnext_path.depthwise import has_kernel
 from convnext_path.frozen import Frozen, choose, within
+from convnext_path.kernels.build import is_ready, use_kernels
 from convnext_path.ladder import select_rungs
-from convnext_path.layers import DepthwiseConv2d
 
 WAYS = ("eager", "channels_last", "compiled")  # compiled: in channels-last too
 PHASES = ("data", "forward", "backward", "optimizer")
@@ -73,7 +72,7 @@ class Row(Frozen):
     rung: str
     precision: Precision
     task: str  # a key of STEPS
-    source: str  # "ours", ours with "stock" convolutions, or a peer
+    source: str  # "ours", "stock" (ours by torch's own operations alone), or a peer
     way: str  # one of WAYS
     macs: int  # of an image, forward
     images_per_second: float  # median over blocks
@@ -159,36 +158,24 @@ class Contestant:
             net.compile()
         side = case.setting.image_size
         images = torch.randn(case.setting.batch_size, 3, side, side, device=case.device)
-        return STEPS[case.task](net, images.contiguous(memory_format=layout), case.precision)
+        images = images.contiguous(memory_format=layout)
+        return STEPS[case.task](net, images, case.precision, "stock" if self.source == "stock" else "triton")
 
 
 def list_contestants(case: Case) -> list[Contestant]:
-    """Our network in the layout that it is trained in, and each peer's in each way."""
+    """Our network in the layout that it is trained in, with and without our kernels, and each peer's in each way."""
     rung, setting = case.rung, case.setting
     layer_scale = None if rung.recipe == "original" else 1e-6
     ours = partial(PathNet, rung.flags, rung.scale, CLASSES, layer_scale=layer_scale)
     contestants = [Contestant("ours", way, ours) for way in WAYS[1 : 3 if setting.compiled else 2]]
-    with torch.device("meta"):  # only its shape is asked for
-        fused = any(map(is_fused, ours().modules()))
-    if case.task == "training" and fused:
-        contestants.append(Contestant("stock", "channels_last", lambda: without_fused(ours())))
+    with use_kernels("triton"):
+        kernels = is_ready(case.device)
+    if kernels:
+        contestants.append(Contestant("stock", "channels_last", ours))
     if twin := find_twin(rung):
         for peer in setting.against:
             contestants += [Contestant(peer, way, partial(make_peer, peer, twin)) for way in WAYS]
     return contestants
-
-
-def is_fused(layer: nn.Module) -> bool:
-    """Whether a convolution would train by our kernel on a CPU."""
-    return isinstance(layer, DepthwiseConv2d) and has_kernel(layer)
-
-
-def without_fused(net: nn.Module) -> nn.Module:
-    """The same network with torch's own convolutions alone."""
-    for layer in net.modules():
-        if is_fused(layer):
-            layer.__class__ = nn.Conv2d
-    return net
 
 
 def measure(setting: Setting, say: Callable[[str], None]) -> Iterator[list[Row]]:

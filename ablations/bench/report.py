@@ -22,7 +22,7 @@ from ablations.bench.networks import PHASES, Row, Setting, measure
 from ablations.bench.overhead import PLAN, Pair, measure_overhead
 from ablations.bench.peers import PEERS
 from ablations.bench.timing import find_quartiles
-from ablations.machine import environment, limited_memory, origin
+from ablations.machine import environment, keep_freed_memory, limited_memory, origin
 from ablations.plot import INK, PALE, ROAD, add_legend, save_chart
 from ablations.tables import show_count
 from convnext_path.files import write_whole
@@ -46,6 +46,7 @@ def report_networks(setting: Setting, folder: Path, console: Console) -> None:
     say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
     terms = setting.to_dict() | {"rungs": [rung.name for rung in setting.rungs]}
     rows: list[Row] = []
+    keep_freed_memory()  # as in trials
     try:
         with limited_memory(torch.device(setting.device)):
             for case in measure(setting, say):

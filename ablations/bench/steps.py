@@ -1,11 +1,14 @@
 """What is timed: a step of training or of inference, on one random batch that waits on its device."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from convnext_path.kernels.build import Choice, use_kernels
 
 Precision = Literal["fp32", "bf16"]
 CLASSES = 1000
@@ -15,11 +18,17 @@ DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfl
 
 
 class Step:
-    """A network and a batch to put through it again and again."""
+    """A network and a batch to put through it again and again, by the kernels that are chosen."""
 
-    def __init__(self, net: nn.Module, images: Tensor, precision: Precision) -> None:
-        self.net, self.images = net, images
-        self.autocast = torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16")
+    def __init__(self, net: nn.Module, images: Tensor, precision: Precision, kernels: Choice = "auto") -> None:
+        self.net, self.images, self.precision, self.kernels = net, images, precision, kernels
+
+    @contextmanager
+    def terms(self) -> Iterator[None]:
+        """What the forward pass is under, which decides for the backward pass as well."""
+        bf16 = torch.autocast(self.images.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+        with bf16, use_kernels(self.kernels):
+            yield
 
     def __call__(self) -> None:
         raise NotImplementedError
@@ -33,20 +42,20 @@ class Step:
 
 
 class InferenceStep(Step):
-    def __init__(self, net: nn.Module, images: Tensor, precision: Precision) -> None:
-        super().__init__(net.eval(), images, precision)
+    def __init__(self, net: nn.Module, images: Tensor, precision: Precision, kernels: Choice = "auto") -> None:
+        super().__init__(net.eval(), images, precision, kernels)
 
     @torch.inference_mode()
     def __call__(self) -> None:
-        with self.autocast:
+        with self.terms():
             self.net(self.images)
 
 
 class TrainingStep(Step):
     """The same optimizer for every rung, so that networks are compared."""
 
-    def __init__(self, net: nn.Module, images: Tensor, precision: Precision) -> None:
-        super().__init__(net.train(), images, precision)
+    def __init__(self, net: nn.Module, images: Tensor, precision: Precision, kernels: Choice = "auto") -> None:
+        super().__init__(net.train(), images, precision, kernels)
         self.labels = torch.arange(len(images), device=images.device) % CLASSES
         self.optimizer = torch.optim.AdamW(net.parameters(), lr=1e-4, fused=True)
         self.loss = torch.zeros(())
@@ -57,7 +66,7 @@ class TrainingStep(Step):
         self.optimize()
 
     def forward(self) -> None:
-        with self.autocast:
+        with self.terms():
             self.loss = F.cross_entropy(self.net(self.images), self.labels)
 
     def backward(self) -> None:

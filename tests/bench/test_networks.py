@@ -8,7 +8,7 @@ from torch import nn
 from ablations.bench import networks
 from ablations.bench.networks import Case, Row, Setting, make_loader, measure_shares
 from ablations.bench.steps import TrainingStep
-from convnext_path import LADDERS, PathNet
+from convnext_path.kernels import build, depthwise, pointwise
 from tests.bench.conftest import make_row, run_bench
 
 
@@ -97,11 +97,13 @@ def test_shares_are_of_the_whole_step(setting: Setting) -> None:
     assert sum(measure_shares(case, step)) == pytest.approx(1)
 
 
-def test_stock_convolutions_are_the_same_network_by_torchs_own() -> None:
-    rung = LADDERS["tiny"][-1]
-    net = PathNet(rung.flags, rung.scale)
-    fused, count = sum(map(networks.is_fused, net.modules())), len(list(net.modules()))
-    stock = networks.without_fused(net)
-    assert fused == 5
-    assert not any(map(networks.is_fused, stock.modules()))
-    assert len(list(stock.modules())) == count
+def test_a_stock_step_is_the_same_by_torchs_own_operations(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, call = [], build.call
+    for kernels in (depthwise, pointwise):
+        monkeypatch.setattr(kernels, "call", lambda name, *rest: calls.append(name) or call(name, *rest))
+    counts = {}
+    for contestant in networks.list_contestants(Case(setting, setting.rungs[0], "fp32", "training")):
+        contestant.make_step(Case(setting, setting.rungs[0], "fp32", "training"))()
+        counts[contestant.source] = len(calls)
+        calls.clear()
+    assert counts["ours"] > counts["stock"] == 0

@@ -1,4 +1,4 @@
-// The gradients of a depthwise convolution by its weight and its bias, on a CPU. depthwise.py builds and calls this.
+// The gradients of a depthwise convolution by its weight and its bias, on a CPU. depthwise.py calls this.
 //
 // Tensors are dense and channels-last, (N, H, W, C); float, or bfloat16 as its 16 bits; sums are float. A block of
 // channels of some images is copied to a buffer of its own, as float and between zeros, so that the innermost loop
@@ -6,29 +6,21 @@
 // added in which order follows from the shape alone, never from the number of threads.
 
 #include <algorithm>
-#include <cstdint>
-#include <cstring>
 #include <omp.h>
+
+#include "vectors.h"
 
 namespace {
 
-#if defined(__AVX512F__)
-constexpr int LANES = 16, VECTORS = 2;  // 32 registers
-#elif defined(__AVX__)
-constexpr int LANES = 8, VECTORS = 1;  // 16 registers
+#if defined(__AVX__) && !defined(__AVX512F__)
+constexpr int VECTORS = 1;  // 16 registers
 #else
-constexpr int LANES = 4, VECTORS = 2;
+constexpr int VECTORS = 2;
 #endif
 constexpr int BLOCK = LANES * VECTORS;  // channels that are computed together
 constexpr int TILE = 4;                 // neighbouring pixels of the output gradient, held in registers
 constexpr int BUFFER = 1 << 15;         // floats that should stay in the cache of a core
 constexpr int PIECES = 64;              // into which work is split at the least, if there are so many images
-
-using Int = std::int64_t;
-using Bfloat = std::uint16_t;
-typedef float Floats __attribute__((vector_size(4 * LANES)));
-typedef std::uint32_t Words __attribute__((vector_size(4 * LANES)));
-typedef std::uint16_t Halves __attribute__((vector_size(2 * LANES)));
 
 #define UNROLL _Pragma("GCC unroll 32")
 
@@ -53,29 +45,6 @@ struct Shape {
     }
 };
 
-inline Floats load(const float* from) {
-    Floats floats;
-    std::memcpy(&floats, from, sizeof floats);
-    return floats;
-}
-
-inline Floats load(const Bfloat* from) {
-    Halves halves;
-    std::memcpy(&halves, from, sizeof halves);
-    return (Floats)(__builtin_convertvector(halves, Words) << 16);
-}
-
-inline void store(float* to, Floats floats) { std::memcpy(to, &floats, sizeof floats); }
-
-inline float widen(float number) { return number; }
-
-inline float widen(Bfloat number) {
-    const std::uint32_t word = std::uint32_t(number) << 16;
-    float wide;
-    std::memcpy(&wide, &word, sizeof wide);
-    return wide;
-}
-
 // Copy ``count`` channels, at most a block, of each pixel of a row.
 template <class Number>
 void pack(float* to, const Number* from, Int pixels, Int channels, Int count) {
@@ -83,7 +52,7 @@ void pack(float* to, const Number* from, Int pixels, Int channels, Int count) {
         if (count == BLOCK)
             for (int v = 0; v < BLOCK; v += LANES) store(to + v, load(from + v));
         else
-            for (Int c = 0; c < count; ++c) to[c] = widen(from[c]);
+            for (Int c = 0; c < count; c += LANES) store(to + c, load(from + c, count - c));
 }
 
 void add_pixels(float* sums, const float* grad, Int pixels) {
@@ -199,17 +168,17 @@ void compute(const Shape& s, const Number* input, const Number* grad, float* wei
 extern "C" {
 
 // How many floats of scratch the two functions below need.
-Int scratch_size(const Shape* shape, int threads) {
+Int depthwise_scratch(const Shape* shape, int threads) {
     return shape->blocks() * shape->chunks() * shape->sums() + threads * shape->buffer_size(shape->band());
 }
 
-void gradients_float32(const Shape* shape, const float* input, const float* grad, float* weight, float* bias,
-                       float* scratch, int threads) {
+void depthwise_gradients_float32(const Shape* shape, const float* input, const float* grad, float* weight, float* bias,
+                                 float* scratch, int threads) {
     compute(*shape, input, grad, weight, bias, scratch, threads);
 }
 
-void gradients_bfloat16(const Shape* shape, const Bfloat* input, const Bfloat* grad, float* weight, float* bias,
-                        float* scratch, int threads) {
+void depthwise_gradients_bfloat16(const Shape* shape, const Bfloat* input, const Bfloat* grad, float* weight,
+                                  float* bias, float* scratch, int threads) {
     compute(*shape, input, grad, weight, bias, scratch, threads);
 }
 }

@@ -1,11 +1,6 @@
 import copy
-import logging
-import os
 import pickle
-import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,21 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from convnext_path import CONVNEXT, PathNet, cost, depthwise
+from convnext_path import CONVNEXT, PathNet, cost
+from convnext_path.kernels import depthwise
+from convnext_path.kernels.build import use_kernels
 from convnext_path.layers import DepthwiseConv2d
 from tests.conftest import TINY
-
-HERE = Path(__file__).parent
-needs_kernel = pytest.mark.skipif(depthwise.load().functions is None, reason=depthwise.describe())
-
-
-@pytest.fixture
-def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty cache, and a process that has not looked for the kernel yet; gives where the kernel will be."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    depthwise.load.cache_clear()
-    yield tmp_path / "convnext-path"
-    depthwise.load.cache_clear()
+from tests.kernels.conftest import TARGETS, distance, draw, gradients, needs_kernels, run_sanitized
 
 
 @pytest.fixture
@@ -45,23 +31,7 @@ def make(channels: int = 24, kernel: int = 7, stride: int = 1, **options: object
     return DepthwiseConv2d(channels, channels, kernel, stride, **options)  # type: ignore[arg-type]
 
 
-def draw(*shape: int, dtype: torch.dtype = torch.float32, channels_last: bool = True) -> Tensor:
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    return torch.randn(shape, dtype=dtype).contiguous(memory_format=layout).requires_grad_()
-
-
-def gradients(conv: nn.Conv2d, x: Tensor, by: Tensor | None = None) -> list[Tensor]:
-    """By x and by the parameters, of the sum of the output times ``by``."""
-    y = conv(x)
-    return list(torch.autograd.grad(y, [x, *conv.parameters()], torch.ones_like(y) if by is None else by.to(y.dtype)))
-
-
-def distance(found: Tensor, right: Tensor) -> float:
-    """The largest error, in shares of what adds up to the largest element."""
-    return float((found.double() - right.double()).abs().max() / right.double().abs().max().clamp(min=1))
-
-
-@needs_kernel
+@needs_kernels
 @settings(deadline=None, max_examples=150)
 @given(
     kernel=st.sampled_from(depthwise.KERNELS),
@@ -98,20 +68,20 @@ def test_gradients_are_those_of_double_precision(
         assert distance(found, wanted) < (1e-5 if dtype == torch.float32 else 1e-2)
 
 
-@needs_kernel
+@needs_kernels
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_number_of_threads_changes_no_bit(dtype: torch.dtype) -> None:
     conv, x, found, before = make(40).to(dtype), draw(9, 40, 9, 13, dtype=dtype), [], torch.get_num_threads()
     try:
         for threads in (1, 2, 3, 8):
             torch.set_num_threads(threads)
-            found.append(depthwise.depthwise_gradients(x.detach(), conv(x).detach(), 7, 1, 3))
+            found.append(depthwise.compute_gradients(x.detach(), conv(x).detach(), 7, 1, 3))
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(a, b) for pair in found for a, b in zip(pair, found[0], strict=True))
 
 
-@needs_kernel
+@needs_kernels
 @pytest.mark.parametrize("autocast", [False, True])
 def test_outputs_and_types_are_torchs_own(autocast: bool, calls: list[Tensor]) -> None:
     conv, x = make(), draw(3, 24, 8, 8)
@@ -132,7 +102,7 @@ def test_outputs_and_types_are_torchs_own(autocast: bool, calls: list[Tensor]) -
         assert distance(a.grad, b.grad) < (1e-2 if autocast else 1e-5)
 
 
-@needs_kernel
+@needs_kernels
 def test_who_needs_no_gradient_gets_none() -> None:
     conv, x, y = make(), draw(2, 24, 5, 5).detach(), []
     for part, frozen in ((x, conv.bias), (conv.weight, x), (conv.bias, None)):
@@ -179,15 +149,14 @@ def test_what_the_kernel_is_not_for_is_torchs_own(
         y.sum().backward()
 
 
-@needs_kernel
+@needs_kernels
 def test_evaluation_and_half_precision_are_torchs_own(calls: list[Tensor]) -> None:
     conv, x = make(), draw(2, 24, 9, 9)
     with torch.no_grad():
         conv(x)
     with torch.inference_mode():
         conv(x.detach())
-    with depthwise.stock_convolutions():
-        assert depthwise.describe() == "stock (asked for)"
+    with use_kernels("stock"):
         conv(x)
     with torch.autocast("cpu", torch.float16):
         conv(x)
@@ -196,12 +165,12 @@ def test_evaluation_and_half_precision_are_torchs_own(calls: list[Tensor]) -> No
     assert len(calls) == 1
 
 
-@needs_kernel
+@needs_kernels
 def test_a_second_derivative_is_refused() -> None:
     conv, x = make(), draw(2, 24, 9, 9)
-    with pytest.raises(RuntimeError, match=r"no second derivative: use stock_convolutions\(\)"):
+    with pytest.raises(RuntimeError, match="no second derivative"):
         torch.autograd.grad(conv(x).square().sum(), x, create_graph=True)
-    with depthwise.stock_convolutions():
+    with use_kernels("stock"):
         (by_x,) = torch.autograd.grad(conv(x).square().sum(), x, create_graph=True)
     by_x.square().sum().backward()
 
@@ -218,7 +187,7 @@ def test_it_counts_loads_copies_and_pickles_as_a_convolution() -> None:
     assert "aten::_convolution" in str(traced.graph)
 
 
-@needs_kernel
+@needs_kernels
 def test_the_network_trains_fused(calls: list[Tensor]) -> None:
     net = PathNet(CONVNEXT, TINY, num_classes=10).to(memory_format=torch.channels_last)
     net(draw(2, 3, 64, 64).detach()).sum().backward()
@@ -226,7 +195,7 @@ def test_the_network_trains_fused(calls: list[Tensor]) -> None:
     assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
 
 
-@needs_kernel
+@needs_kernels
 @pytest.mark.parametrize("stride", [1, 2])
 def test_compiled_it_gives_the_same(stride: int) -> None:
     conv, x = make(stride=stride), draw(2, 24, 9, 9)
@@ -235,90 +204,7 @@ def test_compiled_it_gives_the_same(stride: int) -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
             found, right = gradients(compiled, x), gradients(conv, x)
         assert all(map(torch.equal, found, right))
-    torch.library.opcheck(depthwise.depthwise_gradients, (x.detach(), conv(x).detach(), 7, stride, 3))
-
-
-def test_without_a_compiler_it_is_torchs_own_and_says_so_once(
-    fresh: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setenv("PATH", "")
-    monkeypatch.delenv("CXX", raising=False)
-    with caplog.at_level(logging.WARNING):
-        for _ in range(2):
-            gradients(make(), draw(2, 24, 9, 9))
-    assert [record.getMessage() for record in caplog.records] == [
-        "depthwise convolutions train at torch's own speed: no C++ compiler"
-    ]
-    assert depthwise.describe() == "stock (no C++ compiler)"
-    assert not fresh.exists()
-
-
-@pytest.mark.parametrize("cxx", ["false", "no-such-compiler", "c++ -no-such-flag", "true", "'"])
-def test_a_compiler_that_fails_is_no_compiler(cxx: str, fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CXX", cxx)
-    assert depthwise.describe() == "stock (kernel not built)"
-    assert not list(fresh.glob("*"))
-
-
-def test_a_cache_that_cannot_be_written_means_torchs_own(
-    fresh: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert depthwise.describe() == "stock (kernel not built)"
-
-
-@needs_kernel
-@pytest.mark.parametrize("damage", [lambda b: b"", lambda b: b[:1000], lambda b: b[:999] + b"x" + b[1000:], None])
-def test_a_damaged_kernel_is_made_again(
-    damage: Callable[[bytes], bytes] | None, kernels: list[Path], fresh: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    built: list[object] = []
-    whole = kernels[0].read_bytes()
-    monkeypatch.setattr(depthwise, "compile_library", lambda compiler: built.append(compiler) or whole)
-    title = depthwise.describe()
-    assert title.startswith("fused (")
-    (file,) = fresh.iterdir()
-    file.unlink()  # this process runs it: it must not be written to
-    if damage is not None:
-        file.write_bytes(damage(whole))
-    depthwise.load.cache_clear()
-    assert depthwise.describe() == title
-    assert len(built) == 2
-    assert depthwise.is_whole(file)
-    depthwise.load.cache_clear()
-    assert depthwise.describe() == title
-    assert len(built) == 2
-
-
-@needs_kernel
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_loading_starts_no_thread_and_brings_no_second_openmp() -> None:
-    code = """
-import os, torch
-from convnext_path import depthwise
-from convnext_path.layers import DepthwiseConv2d
-before = os.listdir("/proc/self/task")  # NumPy's linear algebra has threads of its own
-assert depthwise.describe().startswith("fused"), depthwise.describe()
-assert os.listdir("/proc/self/task") == before
-torch.set_num_threads(1)
-conv = DepthwiseConv2d(64, 64, 7, padding=3, groups=64)
-conv(torch.randn(8, 64, 8, 8)).sum().backward()
-assert os.listdir("/proc/self/task") == before
-with open("/proc/self/maps") as maps:
-    print(len({line.split()[-1] for line in maps if "libgomp" in line or "libomp" in line or "libiomp" in line}))
-"""
-    command = [sys.executable, "-c", code]
-    out = subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True, check=True).stdout
-    assert out.strip() == "1"
-
-
-def test_the_switch_is_read_from_the_environment() -> None:
-    code = "from convnext_path import depthwise; print(depthwise.describe())"
-    environment = os.environ | {"CONVNEXT_PATH_DEPTHWISE": "stock"}
-    command = [sys.executable, "-c", code]
-    out = subprocess.run(command, cwd=HERE.parent, env=environment, capture_output=True, text=True, check=True).stdout
-    assert out.strip() == "stock (asked for)"
+    torch.library.opcheck(depthwise.compiled_gradients, (x.detach(), conv(x).detach(), 7, stride, 3))
 
 
 BOUNDS = """
@@ -330,7 +216,7 @@ void check(Shape s, int threads) {
     std::vector<Number> input(s.images * s.channels * s.height * s.width);
     std::vector<Number> grad(s.images * s.channels * s.out_height * s.out_width);
     std::vector<float> weight(s.channels * s.kernel * s.kernel), bias(s.channels);
-    std::vector<float> scratch(scratch_size(&s, threads));
+    std::vector<float> scratch(depthwise_scratch(&s, threads));
     compute(s, input.data(), grad.data(), weight.data(), bias.data(), scratch.data(), threads);
 }
 
@@ -352,15 +238,6 @@ int main() {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", ["-march=native", "-mtune=generic"])
+@pytest.mark.parametrize("target", TARGETS)
 def test_no_byte_outside_is_touched(target: str, tmp_path: Path) -> None:
-    """Buffers of exactly the sizes that they should have, under the address and undefined behaviour sanitizers."""
-    if not (compiler := shutil.which("c++")):
-        pytest.skip("no C++ compiler")
-    (tmp_path / "bounds.cpp").write_text(BOUNDS)
-    flags = ["-O1", "-g", "-std=c++17", "-fopenmp", target, "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    include = f"-I{depthwise.SOURCE.parent}"
-    build = [compiler, *flags, include, str(tmp_path / "bounds.cpp"), "-o", str(tmp_path / "bounds")]
-    if subprocess.run(build, capture_output=True, check=False).returncode:
-        pytest.skip("no sanitizers")
-    subprocess.run([tmp_path / "bounds"], check=True, env={"ASAN_OPTIONS": "detect_leaks=0"})
+    run_sanitized(BOUNDS, target, tmp_path)
