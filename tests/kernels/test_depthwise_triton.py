@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
+from convnext_path.kernels import depthwise
+from convnext_path.layers import DepthwiseConv2d
 from tests.kernels.conftest import distance
 
 triton = pytest.importorskip("triton")
@@ -106,7 +108,7 @@ def check(
         assert distance(ours, wanted) < (1e-5 if dtype == torch.float32 else 1e-2)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=8)
 @given(
     images=st.integers(1, 3),
     channels=st.integers(1, 70),
@@ -173,3 +175,20 @@ def test_the_interpreter_leaves_triton_as_it_was(quick: Backend) -> None:
     assert tl.load is load_before
     assert "TRITON_INTERPRET" not in os.environ
     assert isinstance(triton.jit(right), triton.JITFunction)
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_a_layer_trains_by_them(quick: Backend, autocast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, device = quick
+    kernels = depthwise.Operations(module.convolve, module.input_gradient, module.weight_gradient)
+    monkeypatch.setattr(depthwise, "operations", lambda device: kernels)
+    conv, x = DepthwiseConv2d(12, 12, 7, padding=3, groups=12).to(device), quick.draw(2, 12, 6, 9).requires_grad_()
+    by = quick.draw(2, 12, 6, 9)
+    with torch.autocast(device, torch.bfloat16, enabled=autocast):
+        assert depthwise.has_kernel(conv)
+        y = depthwise.convolve(conv, x)
+    parameters = (conv.weight, conv.bias)
+    found = [y, *torch.autograd.grad(y, [x, *parameters], by.to(y.dtype))]
+    assert [t.dtype for t in found] == [torch.bfloat16 if autocast else torch.float32, *[torch.float32] * 3]
+    for ours, wanted in zip(found, right(x.detach(), *(p.detach() for p in parameters), by, 1, 3), strict=True):
+        assert distance(ours, wanted) < (1e-2 if autocast else 1e-5)
