@@ -16,6 +16,7 @@ import torch
 from rich.console import Console
 
 from ablations.bench.networks import DoesNotFitError, make_setting
+from ablations.bench.overhead import TrialFailedError
 from ablations.bench.report import report_networks, report_overhead
 from ablations.checkpoint import is_damaged
 from ablations.engine import (
@@ -236,6 +237,9 @@ def bench(args: Any) -> int:
         (report_overhead if args.overhead else report_networks)(setting, folder, console)
     except DoesNotFitError as error:
         fail(f"{error}; what was measured is in {folder}")
+    except TrialFailedError as error:
+        print(f"error: the trial failed: {error}; what was measured is in {folder}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         say(f"stopped; what was measured is in {folder}")
         return 130

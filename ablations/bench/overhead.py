@@ -29,6 +29,10 @@ PLAN = Plan(
 )
 
 
+class TrialFailedError(Exception):
+    """There is nothing to measure."""
+
+
 @dataclass(frozen=True)
 class Pair(Frozen):
     """Seconds of the same training, one after the other."""
@@ -46,7 +50,7 @@ def measure_overhead(plan: Plan, pairs: int, wandb: Mode = "offline") -> Iterato
     """Train the plan's one trial both ways in turns, after one pair that warms up and is not counted.
 
     Raises:
-        RuntimeError: the trial failed.
+        TrialFailedError: in a line.
     """
     warm_up()
     for number in range(pairs + 1):
@@ -65,7 +69,7 @@ def train_whole(plan: Plan, wandb: Mode) -> None:
         study.begin(plan)
         missing = run_trials(study, plan.trials(), Console(quiet=True), Terms(check_plan(plan), wandb))
     if missing:
-        raise RuntimeError(missing[0][1])
+        raise TrialFailedError(missing[0][1].partition("; see ")[0])  # that folder is no more
 
 
 class BareModule(PathModule):

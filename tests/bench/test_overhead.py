@@ -30,6 +30,14 @@ def test_overhead(
     assert list(pd.read_csv(tmp_path / "results.csv")["overhead"]) == [0.5, 0.0]
 
 
+def test_a_trial_that_fails_ends_it_with_one_line(
+    trial: Trial, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overhead, "run_trials", lambda *args: [(trial, "out of luck; see failed/x.txt")])
+    assert main(["bench", "--overhead", "--out", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == f"error: the trial failed: out of luck; what was measured is in {tmp_path}\n"
+
+
 def test_the_plan_of_the_overhead_is_the_small_ladders_last_rung() -> None:
     (trial,) = overhead.PLAN.trials()
     assert (trial.rung, trial.scale, trial.data.name) == (
