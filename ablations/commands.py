@@ -40,6 +40,7 @@ from ablations.trial import Plan, Result, Trial
 from convnext_path import LADDERS, Recipe
 from convnext_path.datasets import open_data
 from convnext_path.frozen import choose, within
+from convnext_path.kernels.build import chosen
 
 console = Console()
 
@@ -249,6 +250,10 @@ def bench(args: Any) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Exit codes: 0; 1 a trial failed; 2 bad input; 130 Ctrl-C; 143 SIGTERM."""
     args = make_parser().parse_args(argv)
+    try:
+        chosen()
+    except ValueError as error:
+        fail(error)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else a training goes on, or ends as if it were done
     words = {"run": run, "cost": print_costs, "status": status, "verify": verify, "plot": plot, "bench": bench}
     try:

@@ -69,7 +69,7 @@ def compute_type(x: Tensor) -> tuple[str, torch.dtype]:
 class DepthwiseConv2d(nn.Conv2d):
     """nn.Conv2d with as many groups as channels, (N, C, H, W) to (N, C, H', W').
 
-    To the bit nn.Conv2d's own output; gradients are rounded otherwise, and have no gradients of their own.
+    On a CPU to the bit nn.Conv2d's own output; gradients are rounded otherwise, and have no gradients of their own.
     """
 
     def forward(self, x: Tensor) -> Tensor:

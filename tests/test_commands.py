@@ -14,6 +14,7 @@ from ablations.__main__ import main
 from ablations.engine import Terms
 from ablations.process import Job, Message, train
 from ablations.study import Study
+from convnext_path.kernels import build
 from tests.conftest import run_small
 
 
@@ -159,6 +160,17 @@ def test_damaged_and_stale_records_are_told_and_trained_again(
     assert "several origins" not in out
     assert [result.outcome for result in study.results()] == [first.outcome, second.outcome]
     assert len(list(study.aside.iterdir())) == 3  # one of them moved there by this test
+
+
+@pytest.mark.parametrize("command", ["run", "cost", "bench"])
+def test_kernels_that_there_are_not(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "_choice", "stok")
+    with pytest.raises(SystemExit, match="2"):
+        main([command])
+    message = "unknown CONVNEXT_PATH_KERNELS 'stok' (did you mean stock?); allowed: auto, stock, triton"
+    assert capsys.readouterr().err == f"error: {message}\n"
 
 
 def test_bad_folders(tmp_path: Path, make_images: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,7 +30,7 @@ from convnext_path import LADDERS, RECIPES, PathNet, Rung
 from convnext_path.data import View
 from convnext_path.datasets import IMAGENET_STATISTICS, MemoryImages, Splits
 from convnext_path.frozen import Frozen, choose, within
-from convnext_path.kernels.build import is_ready, use_kernels
+from convnext_path.kernels.build import Choice, is_ready, use_kernels
 from convnext_path.ladder import select_rungs
 
 WAYS = ("eager", "channels_last", "compiled")  # compiled: in channels-last too
@@ -159,7 +159,8 @@ class Contestant:
         side = case.setting.image_size
         images = torch.randn(case.setting.batch_size, 3, side, side, device=case.device)
         images = images.contiguous(memory_format=layout)
-        return STEPS[case.task](net, images, case.precision, "stock" if self.source == "stock" else "triton")
+        kernels: Choice = "stock" if self.source == "stock" else "triton"  # all of ours, on whatever device
+        return STEPS[case.task](net, images, case.precision, kernels)
 
 
 def list_contestants(case: Case) -> list[Contestant]:

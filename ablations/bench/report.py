@@ -26,11 +26,13 @@ from ablations.machine import environment, keep_freed_memory, limited_memory, or
 from ablations.plot import INK, PALE, ROAD, add_legend, save_chart
 from ablations.tables import show_count
 from convnext_path.files import write_whole
+from convnext_path.kernels.build import use_kernels
 
 
 def write(folder: Path, terms: Mapping[str, object], device: str, frame: pd.DataFrame) -> None:
     """``results.csv``, and ``bench.json``: what was measured, where, with which versions. Raises an OSError."""
-    here = {**origin(torch.device(device), "random"), **environment(), "threads": torch.get_num_threads()}
+    with use_kernels("triton"):  # as in the steps that are ours
+        here = {**origin(torch.device(device), "random"), **environment(), "threads": torch.get_num_threads()}
     here |= {peer: version(peer) for peer in PEERS if find_spec(peer)}
     write_whole(folder / "bench.json", (json.dumps({"terms": terms, "here": here}, indent=1) + "\n").encode())
     write_whole(folder / "results.csv", frame.to_csv(index=False, float_format="%.6g").encode())

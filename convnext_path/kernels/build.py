@@ -33,20 +33,26 @@ SEAL = len(digest(b""))
 TYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 
 Choice = Literal["auto", "stock", "triton"]
-CHOICES = get_args(Choice)
 
-_choice = choose("CONVNEXT_PATH_KERNELS", os.environ.get("CONVNEXT_PATH_KERNELS") or "auto", CHOICES)
+_choice = os.environ.get("CONVNEXT_PATH_KERNELS") or "auto"
+
+
+def chosen() -> str:
+    """A :data:`Choice`: ours on a CPU and torch's on a GPU; torch's; ours on both.
+
+    On a GPU ours are tested by Triton's interpreter alone, and their speed is not measured.
+
+    Raises:
+        ValueError: the variable ``CONVNEXT_PATH_KERNELS`` holds another word.
+    """
+    return choose("CONVNEXT_PATH_KERNELS", _choice, get_args(Choice))
 
 
 @contextmanager
 def use_kernels(choice: Choice) -> Iterator[None]:
-    """Within, what the variable ``CONVNEXT_PATH_KERNELS`` chooses otherwise.
-
-    auto: ours on a CPU, torch's on a GPU. stock: torch's. triton: ours on a GPU too, where they are tested by Triton's
-    interpreter alone and their speed is not measured.
-    """
+    """Within, choose as the variable ``CONVNEXT_PATH_KERNELS`` does otherwise."""
     global _choice
-    before, _choice = _choice, choose("kernels", choice, CHOICES)
+    before, _choice = _choice, choice
     try:
         yield
     finally:
@@ -56,10 +62,10 @@ def use_kernels(choice: Choice) -> Iterator[None]:
 def is_ready(device: torch.device) -> bool:
     """Whether there are kernels for a device and they are asked for, in what is no trace for others to run."""
     traced = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-    if traced or _choice == "stock":
+    if traced or chosen() == "stock":
         return False
     if device.type == "cuda":
-        return _choice == "triton" and not torch.compiler.is_compiling() and find_spec("triton") is not None
+        return chosen() == "triton" and not torch.compiler.is_compiling() and has_triton()
     return device.type == "cpu" and is_loaded()
 
 
@@ -68,9 +74,18 @@ def is_loaded() -> bool:
     return load().functions is not None
 
 
+@cache
+def has_triton() -> bool:
+    return find_spec("triton") is not None
+
+
 def describe(device: torch.device) -> str:
-    """What trains there: "ours (g++ 12.2.0)", since rounding hangs on the compiler, or "stock (no C++ compiler)"."""
-    if _choice == "stock":
+    """What trains there: "ours (g++ 12.2.0)", since rounding hangs on the compiler, or "stock (no C++ compiler)".
+
+    Raises:
+        ValueError: as :func:`chosen`.
+    """
+    if chosen() == "stock":
         return "stock (asked for)"
     if device.type == "cpu":
         return load().title
