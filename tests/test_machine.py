@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from statistics import median
 
 import pytest
 import torch
@@ -114,11 +115,11 @@ def test_what_is_freed_is_kept_for_the_next_step() -> None:
 import resource, torch
 from ablations.machine import keep_freed_memory
 keep_freed_memory()
-for _ in range(4):
+for _ in range(9):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     torch.ones(2**26).sum()
     print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
     command = [sys.executable, "-c", code]
-    first, *_, last = map(int, subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
-    assert last < 100 < first
+    first, *rest = map(int, subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+    assert median(rest) < 100 < first  # some: a small block may settle in the large one's place
