@@ -94,34 +94,37 @@ def choose_best(rows: Sequence[Row]) -> dict[str, Row]:
 
 
 def show_rows(rows: Sequence[Row]) -> Table:
-    """A line a rung, precision and task: our best way, and how many times as fast it is as the best of each peer."""
+    """A line a case under its rung: our best way, and how many times as fast it is as the best of each peer."""
     peers = list(dict.fromkeys(row.source for row in rows if row.source != "ours"))
-    caption = "images/s: median ± half the distance of the quartiles; of peak: of a matrix product's FLOP/s"
-    table = Table(caption=f"{caption}; da/fo/ba/op: {', '.join(PHASES)}", box=box.SIMPLE, show_edge=False, padding=0)
-    table.add_column("rung", overflow="fold")
-    table.add_column("task")
-    for column in ("images/s", "memory", "of peak", "da/fo/ba/op %", *(f"to {peer}" for peer in peers)):
-        table.add_column(column, justify="right", overflow="fold")
-    for (rung, precision, task), group in groupby(rows, lambda row: (row.rung, row.precision, row.task)):
-        best = choose_best(list(group))
-        ours = best["ours"]
-        measures = [
-            show_rate(ours),
-            show_count(ours.peak_memory) + "B",
-            f"{ours.fraction:.0%}",
-            "/".join(f"{100 * share:.0f}" for share in ours.shares or ()),
-            *(show_ratio(ours, best[peer]) if peer in best else "" for peer in peers),
-        ]
-        table.add_row(rung, f"{precision} {task}", *measures)
+    caption = (
+        "images/s: median ± half the distance of the quartiles; peak: the share of a matrix product's FLOP/s; "
+        f"parts: {', '.join(PHASES)}; ×: times as fast as the best way of a peer"
+    )
+    table = Table(caption=caption, box=box.SIMPLE, show_edge=False, padding=0)
+    table.add_column("rung")
+    for column in ("images/s", "memory", "peak", "parts %", *peers):
+        table.add_column(column, justify="right", no_wrap=True)
+    for rung, cases in groupby(rows, lambda row: row.rung):
+        table.add_row(rung, style="bold")
+        for (precision, task), entrants in groupby(cases, lambda row: (row.precision, row.task)):
+            table.add_row(f"  {precision} {task}", *list_measures(choose_best(list(entrants)), peers))
     return table
+
+
+def list_measures(best: Mapping[str, Row], peers: Sequence[str]) -> list[str]:
+    """The columns of a case, from the best row of each source."""
+    ours = best["ours"]
+    return [
+        show_rate(ours),
+        show_count(ours.peak_memory) + "B",
+        f"{ours.fraction:.0%}",
+        "/".join(f"{100 * share:.0f}" for share in ours.shares or ()),
+        *(f"×{ours.images_per_second / best[peer].images_per_second:.2f}" if peer in best else "" for peer in peers),
+    ]
 
 
 def show_rate(row: Row) -> str:
     return f"{row.images_per_second:.4g} ±{(row.high - row.low) / 2 / row.images_per_second:.0%}"
-
-
-def show_ratio(ours: Row, peer: Row) -> str:
-    return f"×{ours.images_per_second / peer.images_per_second:.2f} {peer.way}"
 
 
 def draw_times(rows: Sequence[Row], title: str) -> Figure:
