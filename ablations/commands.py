@@ -68,7 +68,7 @@ def run(args: Any) -> int:
         states, damaged = survey(study, plan, terms.origin)
         pending = find_pending(states, args.keep_stale)
         if pending and not args.dry_run:
-            warm_up()
+            warm_up(args.wandb)
         show_plan(plan, study, states, pending, terms)
         if args.dry_run:
             return 0

@@ -52,8 +52,10 @@ Message = Epoch | Result | Failure
 Work = Callable[[Job, Callable[[Message], None]], None]
 
 
-def warm_up() -> None:
+def warm_up(wandb: Mode = "disabled") -> None:
     """Start the server, which imports while the driver goes on."""
+    if wandb != "disabled":
+        CONTEXT.set_forkserver_preload(["wandb.apis.public", "ablations.preload"])  # which a run looks into
     forkserver.ensure_running()
 
 

@@ -52,7 +52,7 @@ def measure_overhead(plan: Plan, pairs: int, wandb: Mode = "offline") -> Iterato
     Raises:
         TrialFailedError: in a line.
     """
-    warm_up()
+    warm_up(wandb)
     for number in range(pairs + 1):
         start = time.perf_counter()
         train_whole(plan, wandb)

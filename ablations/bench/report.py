@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -134,7 +134,7 @@ def draw_times(rows: Sequence[Row], title: str) -> Figure:
     cases = list(dict.fromkeys((row.precision, row.task) for row in ours))
     columns = min(len(cases), 2)  # training and inference
     lines = math.ceil(len(cases) / columns)
-    figure = Figure(figsize=(4 * columns + 2, 3.4 * lines + 0.6), layout="constrained")
+    figure = Figure(figsize=(4.4 * columns + 2, 4 * lines + 0.6), layout="constrained")
     for place, case in enumerate(cases, 1):
         axes = figure.add_subplot(lines, columns, place)
         draw_points(axes, [row for row in ours if (row.precision, row.task) == case], numbers)
@@ -152,9 +152,16 @@ def draw_points(axes: Axes, rows: Sequence[Row], numbers: Mapping[str, int]) -> 
     for row in rows:
         label = f"{numbers[row.rung]:\u2007>2}  {row.rung}"  # a space as wide as a digit
         axes.plot([row.macs] * 2, [1000 / row.low, 1000 / row.high], "-", color=INK, lw=1, zorder=2)
-        axes.plot(row.macs, row.milliseconds, "o", ms=13, mfc=ROAD, mec=INK, zorder=3, label=label)
+        axes.plot(row.macs, row.milliseconds, "o", ms=11, mfc=ROAD, mec=INK, zorder=3, label=label)
         number, middle = str(numbers[row.rung]), (row.macs, row.milliseconds)
-        axes.text(*middle, number, ha="center", va="center_baseline", size=8, color="white", zorder=4)
-    axes.set_xlim(0, 1.1 * max(row.macs for row in rows))
-    axes.set_ylim(0, 1.15 * max(row.milliseconds for row in rows))
+        axes.text(*middle, number, ha="center", va="center_baseline", size=7, color="white", zorder=4)
+    axes.set_xlim(*spread(row.macs for row in rows))
+    axes.set_ylim(*spread(row.milliseconds for row in rows))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+
+
+def spread(values: Iterable[float]) -> tuple[float, float]:
+    """Limits of an axis around all values; not from zero on, for most rungs cost about as much."""
+    low, high = min(values := list(values)), max(values)
+    margin = 0.08 * (high - low) or 0.1 * high
+    return low - margin, high + margin
