@@ -58,9 +58,9 @@ def speed_table(rates: pd.DataFrame) -> str:
     trained = rates[rates["task"] == "training"]
     for (rung, precision), group in trained.groupby(["rung", "precision"], sort=False):
         best = group.sort_values("images_per_second").groupby("source").last()
-        ours = best.loc["ours"]
-        ratios = [f"{ours['images_per_second'] / best.loc[peer, 'images_per_second']:.2f}" for peer in peers]
-        rate = f"{ours['images_per_second']:.1f} ({ours['low']:.1f} to {ours['high']:.1f})"
+        ours, rates = best.loc["ours"], best["images_per_second"].astype(float)
+        rate = f"{rates['ours']:.1f} ({ours['low']:.1f} to {ours['high']:.1f})"
+        ratios = [f"{rates['ours'] / rates[peer]:.2f}" for peer in peers]
         lines.append(f"| `{rung}` | {precision} | {rate} | {' | '.join(ratios)} | {ours['fraction']:.0%} |")
     return "\n".join(lines) + "\n"
 
