@@ -50,12 +50,12 @@ def _compare(row: dict[str, Any]) -> tuple[str, str]:
     return f"{row['gmacs']:.2f}", paper if agrees(row) else f"**{paper}**"
 
 
-def speed_table(rates: pd.DataFrame) -> str:
+def speed_table(bench: pd.DataFrame) -> str:
     """A benchmark's training rates as a Markdown table: the fastest way of ours, and how many times as fast it is."""
     peers = ("torchvision", "timm", "stock")
     lines = [f"| rung | precision | images/s | {' | '.join(f'to {peer}' for peer in peers)} | of peak |"]
     lines.append("| --- | --- | ---: |" + " ---: |" * (len(peers) + 1))
-    trained = rates[rates["task"] == "training"]
+    trained = bench[bench["task"] == "training"]
     for (rung, precision), group in trained.groupby(["rung", "precision"], sort=False):
         best = group.sort_values("images_per_second").groupby("source").last()
         ours, rates = best.loc["ours"], best["images_per_second"].astype(float)
