@@ -24,7 +24,8 @@ from convnext_path import Cost
 PATIENCE = 4.0  # seconds that a process has to say good-bye (to W&B) once its result is here
 
 CONTEXT = mp.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["ablations.preload"])
+PRELOAD = ["ablations.preload"]
+CONTEXT.set_forkserver_preload(PRELOAD)
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ Work = Callable[[Job, Callable[[Message], None]], None]
 def warm_up(wandb: Mode = "disabled") -> None:
     """Start the server, which imports while the driver goes on."""
     if wandb != "disabled":
-        CONTEXT.set_forkserver_preload(["wandb.apis.public", "ablations.preload"])  # which a run looks into
+        CONTEXT.set_forkserver_preload(["wandb.apis.public", *PRELOAD])  # takes each run a second otherwise
     forkserver.ensure_running()
 
 

@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.data import default_collate
 
 from ablations.bench.peers import check_peer, find_twin, make_peer
-from ablations.bench.steps import CLASSES, DTYPES, STEPS, Precision, Step, TrainingStep
+from ablations.bench.steps import CLASSES, DTYPES, OURS, STEPS, Precision, Step, TrainingStep
 from ablations.bench.timing import (
     find_quartiles,
     interleave,
@@ -159,7 +159,7 @@ class Contestant:
         side = case.setting.image_size
         images = torch.randn(case.setting.batch_size, 3, side, side, device=case.device)
         images = images.contiguous(memory_format=layout)
-        kernels: Choice = "stock" if self.source == "stock" else "triton"  # all of ours, on whatever device
+        kernels: Choice = "stock" if self.source == "stock" else OURS
         return STEPS[case.task](net, images, case.precision, kernels)
 
 
@@ -169,7 +169,7 @@ def list_contestants(case: Case) -> list[Contestant]:
     layer_scale = None if rung.recipe == "original" else 1e-6
     ours = partial(PathNet, rung.flags, rung.scale, CLASSES, layer_scale=layer_scale)
     contestants = [Contestant("ours", way, ours) for way in WAYS[1 : 3 if setting.compiled else 2]]
-    with use_kernels("triton"):
+    with use_kernels(OURS):
         kernels = is_ready(case.device)
     if kernels:
         contestants.append(Contestant("stock", "channels_last", ours))

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -21,6 +21,7 @@ from rich.table import Table
 from ablations.bench.networks import PHASES, Row, Setting, measure
 from ablations.bench.overhead import PLAN, Pair, measure_overhead
 from ablations.bench.peers import PEERS
+from ablations.bench.steps import OURS
 from ablations.bench.timing import find_quartiles
 from ablations.machine import environment, keep_freed_memory, limited_memory, origin
 from ablations.plot import INK, PALE, ROAD, add_legend, save_chart
@@ -31,7 +32,7 @@ from convnext_path.kernels.build import use_kernels
 
 def write(folder: Path, terms: Mapping[str, object], device: str, frame: pd.DataFrame) -> None:
     """``results.csv``, and ``bench.json``: what was measured, where, with which versions. Raises an OSError."""
-    with use_kernels("triton"):  # as in the steps that are ours
+    with use_kernels(OURS):
         here = {**origin(torch.device(device), "random"), **environment(), "threads": torch.get_num_threads()}
     here |= {peer: version(peer) for peer in PEERS if find_spec(peer)}
     write_whole(folder / "bench.json", (json.dumps({"terms": terms, "here": here}, indent=1) + "\n").encode())
@@ -155,13 +156,13 @@ def draw_points(axes: Axes, rows: Sequence[Row], numbers: Mapping[str, int]) -> 
         axes.plot(row.macs, row.milliseconds, "o", ms=11, mfc=ROAD, mec=INK, zorder=3, label=label)
         number, middle = str(numbers[row.rung]), (row.macs, row.milliseconds)
         axes.text(*middle, number, ha="center", va="center_baseline", size=7, color="white", zorder=4)
-    axes.set_xlim(*spread(row.macs for row in rows))
-    axes.set_ylim(*spread(row.milliseconds for row in rows))
+    axes.set_xlim(*spread([row.macs for row in rows]))
+    axes.set_ylim(*spread([row.milliseconds for row in rows]))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
 
 
-def spread(values: Iterable[float]) -> tuple[float, float]:
+def spread(values: Sequence[float]) -> tuple[float, float]:
     """Limits of an axis around all values; not from zero on, for most rungs cost about as much."""
-    low, high = min(values := list(values)), max(values)
+    low, high = min(values), max(values)
     margin = 0.08 * (high - low) or 0.1 * high
     return low - margin, high + margin

@@ -12,6 +12,7 @@ from convnext_path.kernels.build import Choice, use_kernels
 
 Precision = Literal["fp32", "bf16"]
 CLASSES = 1000
+OURS: Choice = "triton"  # all of our kernels, on whatever device
 
 #: What the matrix products of a precision multiply; weights are fp32 in both.
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}

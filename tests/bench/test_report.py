@@ -21,6 +21,7 @@ def test_a_benchmark_from_nothing_to_chart(tmp_path: Path, capsys: pytest.Captur
     assert run_bench(tmp_path / "new" / "bench", "--compile") == 0
     out = capsys.readouterr().out
     assert "layer_norm, bf16, inference: " in out
+    assert all(f" {peer}" in out for peer in PEERS)
     assert "…" not in out
     folder = tmp_path / "new" / "bench"
     assert sorted(p.name for p in folder.iterdir()) == ["bench.json", "results.csv", "times.png", "times.svg"]

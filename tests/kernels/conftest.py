@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from convnext_path.kernels import build
+from convnext_path.kernels.build import use_kernels
 
 TARGETS = ["-march=native", "-mtune=generic"]
 needs_kernels = pytest.mark.skipif(build.load().functions is None, reason=build.load().title)
@@ -27,6 +28,15 @@ def distance(found: Tensor, right: Tensor) -> float:
     """The largest error, in shares of what adds up to the largest element."""
     found, right = found.detach().double(), right.detach().double()
     return float((found - right).abs().max() / right.abs().max().clamp(min=1))
+
+
+def check_refusal(layer: nn.Module, x: Tensor) -> None:
+    """A second derivative is refused, and given by torch's own operations."""
+    with pytest.raises(RuntimeError, match="no second derivative"):
+        torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
+    with use_kernels("stock"):
+        (by_x,) = torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
+    by_x.square().sum().backward()
 
 
 def run_sanitized(program: str, target: str, folder: Path) -> None:
