@@ -22,7 +22,7 @@ from ablations.machine import environment, origin, peak_memory, reset_peak_memor
 from ablations.trial import Epoch, Result, Trial
 from convnext_path import Cost, Data, Flags, PathModule, PathNet, Scale, cost
 from convnext_path.data import PathData
-from convnext_path.datasets import open_data
+from convnext_path.datasets import Splits, open_data
 
 #: Lightning's options that differ here, unless a trial says otherwise.
 TRAINER: dict[str, Any] = {"devices": 1, "num_sanity_val_steps": 0}
@@ -85,9 +85,7 @@ def run_trial(
     first_epoch = epochs_done(checkpoint) if checkpoint else 0
     data = PathData(trial.data, trial.recipe, trial.seed, loader_workers, first_epoch)
     splits = data.splits
-    module = PathModule(trial.flags, trial.scale, trial.recipe, splits.num_classes, splits.in_channels, trial.seed)
-    if trial.compile:
-        module.net.compile()
+    module = make_module(trial, splits)
     curve = Curve(report)
     trainer = make_trainer(trial, [curve, *([KeepEpochs(folder)] if folder else [])], logger)
     device = trainer.strategy.root_device
@@ -113,6 +111,13 @@ def run_trial(
         environment=tuple(sorted(environment().items())),
         weights=hash_weights(module.net),
     )
+
+
+def make_module(trial: Trial, splits: Splits) -> PathModule:
+    module = PathModule(trial.flags, trial.scale, trial.recipe, splits.num_classes, splits.in_channels, trial.seed)
+    if trial.compile:
+        module.net.compile()
+    return module
 
 
 def hash_weights(net: torch.nn.Module) -> str:

@@ -4,18 +4,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convnext_path.kernels import build, depthwise, pointwise
+from convnext_path.kernels import build, channels, depthwise, gelu
 
-#: Positions (images, rows, columns) up to which a matrix product is the faster 1x1 convolution. For 24 to 3,072
-#: channels, 1 and 2 threads, forward and backward pass, it takes 0.1 to 0.9 of the time for up to 1,568 positions in
-#: bfloat16, and for 64 in float32; from 4,096, or 256, on it takes as long or twice as long (EPYC with AVX-512).
+#: Patches up to which a matrix product is their faster convolution. For 24 to 3,072 channels, sides 1, 2 and 4, 1 and 2
+#: threads, forward and backward pass, it takes 0.1 to 0.9 of the time for up to 2,048 patches in bfloat16, and for 64
+#: in float32; from 4,096, or 256, on it takes as long or twice as long (EPYC with AVX-512).
 FEW = {("cpu", torch.bfloat16): 2048, ("cpu", torch.float32): 64}
 
 
 class LayerNorm2d(nn.LayerNorm):
-    """LayerNorm over the channels of (N, C, H, W), at each position on its own; no copy in channels-last."""
+    """LayerNorm over the channels of (N, C, H, W), at each position on its own; no copy in channels-last.
+
+    In bfloat16 on a CPU, gradients have no gradients of their own.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
+        if channels.layer_normalizes(self, x):
+            y: Tensor = channels.LayerNorm.apply(x, self.weight, self.bias, self.eps)
+            return y
         x = x.permute(0, 2, 3, 1)  # N, H, W, C: a view
         x = F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
         return x.permute(0, 3, 1, 2)  # N, C, H, W
@@ -25,39 +31,59 @@ class BatchNorm2d(nn.BatchNorm2d):
     """nn.BatchNorm2d, to the bit; gradients are rounded otherwise, and have no gradients of their own."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return pointwise.normalize(self, x) if pointwise.normalizes(self, x) else super().forward(x)
+        if not channels.batch_normalizes(self, x):
+            return super().forward(x)
+        assert self.num_batches_tracked is not None
+        self.num_batches_tracked.add_(1)
+        y: Tensor = channels.BatchNorm.apply(x, self, self.weight, self.bias)
+        return y
 
 
 class GELU(nn.GELU):
     """nn.GELU, but for rounding; gradients have no gradients of their own."""
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = pointwise.Gelu.apply(x) if pointwise.computes(x) else super().forward(x)
+        y: Tensor = gelu.Gelu.apply(x) if build.computes(x) else super().forward(x)
         return y
 
 
 class LayerScale(nn.Module):
-    """A learned factor for each channel of (N, C, H, W), all ``init`` at first (Touvron et al., CaiT)."""
+    """A learned factor for each channel of (N, C, H, W), all ``init`` at first (Touvron et al., CaiT).
+
+    On a CPU, gradients have no gradients of their own.
+    """
 
     def __init__(self, channels: int, init: float) -> None:
         super().__init__()
         self.gamma = nn.Parameter(torch.full((channels,), init))
 
     def forward(self, x: Tensor) -> Tensor:
+        if channels.scales(self.gamma, x):
+            y: Tensor = channels.ScaleChannels.apply(x, self.gamma)
+            return y
         return x * self.gamma.view(-1, 1, 1)
 
 
-class PointwiseConv2d(nn.Conv2d):
-    """nn.Conv2d of side and stride 1, but for rounding: a matrix product for few positions, where that is faster.
+class PatchConv2d(nn.Conv2d):
+    """nn.Conv2d of a side that is its stride, but for rounding: a matrix product for few patches, where that is faster.
 
-    Torch packs the weights for each convolution, which takes longer than the work on few positions.
+    Torch packs the weights for each convolution, which takes longer than the work on few patches.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if not build.is_ready(x.device) or x.ndim != 4 or x[:, 0].numel() > FEW.get(compute_type(x), 0):
+        side = self.stride[0]
+        if not build.is_ready(x.device) or x.ndim != 4 or x[:, 0].numel() > FEW.get(compute_type(x), 0) * side**2:
             return super().forward(x)
-        x = F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias)
-        return x.permute(0, 3, 1, 2)  # N, C, H, W
+        x = F.linear(cut(x, side), self.weight.permute(0, 2, 3, 1).flatten(1), self.bias)
+        return x.permute(0, 3, 1, 2)  # N, O, H / side, W / side
+
+
+def cut(x: Tensor, side: int) -> Tensor:
+    """The patches of (N, C, H, W): (N, H / side, W / side, side * side * C). What is left at the ends is left out."""
+    height, width = (length // side * side for length in x.shape[2:])
+    x = x[:, :, :height, :width].permute(0, 2, 3, 1)
+    x = x.reshape(len(x), height // side, side, width // side, side, x.shape[-1])
+    return x.transpose(2, 3).flatten(3)
 
 
 def compute_type(x: Tensor) -> tuple[str, torch.dtype]:

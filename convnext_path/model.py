@@ -15,7 +15,7 @@ from torchvision.ops import StochasticDepth
 
 from convnext_path.flags import RESNET50, Flags, Scale
 from convnext_path.frozen import above, at_least, choose, within
-from convnext_path.layers import GELU, BatchNorm2d, DepthwiseConv2d, LayerNorm2d, LayerScale, PointwiseConv2d
+from convnext_path.layers import GELU, BatchNorm2d, DepthwiseConv2d, LayerNorm2d, LayerScale, PatchConv2d
 
 INITS = ("trunc_normal", "kaiming_normal")
 
@@ -33,7 +33,7 @@ def make_conv(
 ) -> nn.Conv2d:
     """A convolution; odd kernels are padded to keep the side. ``normed``: a norm follows it directly."""
     bias = flags.layer_norm or not normed
-    layer = DepthwiseConv2d if groups > 1 else PointwiseConv2d if kernel == stride == 1 else nn.Conv2d
+    layer = DepthwiseConv2d if groups > 1 else PatchConv2d if kernel == stride else nn.Conv2d
     return layer(inputs, outputs, kernel, stride, kernel // 2 * (kernel % 2), groups=groups, bias=bias)
 
 

@@ -6,7 +6,7 @@ from torch.testing import assert_close
 
 from convnext_path import cost
 from convnext_path.kernels.build import use_kernels
-from convnext_path.layers import FEW, LayerNorm2d, LayerScale, PointwiseConv2d
+from convnext_path.layers import FEW, LayerNorm2d, LayerScale, PatchConv2d
 from tests.kernels.conftest import distance, draw, gradients, needs_kernels
 
 
@@ -38,15 +38,16 @@ def test_layer_scale() -> None:
 @pytest.mark.parametrize("autocast", [False, True])
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize("bias", [False, True])
-def test_pointwise_convolutions_are_matrix_products_where_positions_are_few(
-    autocast: bool, channels_last: bool, bias: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("side", [1, 2, 4])
+def test_convolutions_of_patches_are_matrix_products_where_these_are_few(
+    autocast: bool, channels_last: bool, bias: bool, side: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     products, linear = [], F.linear
     monkeypatch.setattr(F, "linear", lambda *terms: products.append(1) or linear(*terms))
     few = FEW["cpu", torch.bfloat16 if autocast else torch.float32]
-    conv = PointwiseConv2d(12, 20, 1, bias=bias)
-    for width, expected in ((few, 1), (few + 1, 0)):
-        x = draw(1, 12, 1, width, channels_last=channels_last)
+    conv = PatchConv2d(12, 20, side, side, bias=bias)
+    for columns, expected in ((few, 1), (few + 1, 0)):
+        x = draw(1, 12, side, columns * side, channels_last=channels_last)
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
             y, found = conv(x), gradients(conv, x)
             assert len(products) == 2 * expected
@@ -59,7 +60,16 @@ def test_pointwise_convolutions_are_matrix_products_where_positions_are_few(
         products.clear()
 
 
-def test_a_pointwise_convolution_counts_as_one() -> None:
-    ours, stock = PointwiseConv2d(3, 8, 1), nn.Conv2d(3, 8, 1)
+@needs_kernels
+def test_a_patch_that_is_cut_off_is_left_out() -> None:
+    conv, x = PatchConv2d(3, 5, 2, 2), draw(2, 3, 5, 7)
+    with use_kernels("stock"):
+        wanted = conv(x)
+    assert_close(conv(x), wanted, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("side", [1, 2])
+def test_a_convolution_of_patches_counts_as_one(side: int) -> None:
+    ours, stock = PatchConv2d(3, 8, side, side), nn.Conv2d(3, 8, side, side)
     assert ours.state_dict().keys() == stock.state_dict().keys()
     assert cost(nn.Sequential(ours), 4) == cost(nn.Sequential(stock), 4)

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from convnext_path import CONVNEXT, RESNET50, Flags, PathNet, Scale
-from convnext_path.layers import BatchNorm2d
+from convnext_path.layers import BatchNorm2d, PatchConv2d
 from convnext_path.model import Block
 from tests.conftest import TINY
 
@@ -123,7 +123,7 @@ def test_separate_downsampling_adds_its_norms() -> None:
     assert not hasattr(before.stem, "norm")
     assert isinstance(before.norm, nn.Identity)
     assert [isinstance(m, nn.BatchNorm2d) for m in (after.stem.norm, after.norm)] == [True, True]
-    assert [type(m) for m in after.stages[1].downsampling] == [BatchNorm2d, nn.Conv2d]
+    assert [type(m) for m in after.stages[1].downsampling] == [BatchNorm2d, PatchConv2d]
     assert not any(hasattr(before.stages[i], "downsampling") for i in range(4))
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from ablations.run import quiet_lightning
 from convnext_path import CONVNEXT, RECIPES, Flags, PathData, PathModule, Recipe
-from convnext_path.layers import DepthwiseConv2d, LayerScale, PointwiseConv2d
+from convnext_path.layers import DepthwiseConv2d, LayerScale, PatchConv2d
 from convnext_path.module import weight_decay_groups
 from tests.conftest import DIGITS, TINY
 
@@ -63,7 +63,7 @@ def test_weight_decay_spares_norms_biases_and_layer_scale() -> None:
     net = PathModule(CONVNEXT, TINY, RECIPE, 10).net
     decayed, spared = (group["params"] for group in weight_decay_groups(net, RECIPE))
     kinds = {id(p): type(m) for m in net.modules() for p in m.parameters(recurse=False)}
-    assert {kinds[id(p)] for p in decayed} == {nn.Conv2d, PointwiseConv2d, DepthwiseConv2d, nn.Linear}
+    assert {kinds[id(p)] for p in decayed} == {PatchConv2d, DepthwiseConv2d, nn.Linear}
     assert LayerScale in {kinds[id(p)] for p in spared}
     assert all(p.ndim == 1 for p in spared)
     assert len(decayed) + len(spared) == len(list(net.parameters()))

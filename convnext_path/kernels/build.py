@@ -11,7 +11,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import version
@@ -26,7 +26,7 @@ from convnext_path.files import cache_file, digest, keep
 from convnext_path.frozen import choose
 
 FOLDER = Path(__file__).parent
-SOURCES = (FOLDER / "depthwise.cpp", FOLDER / "pointwise.cpp", FOLDER / "vectors.h")
+SOURCES = tuple(FOLDER / name for name in ("channels.cpp", "depthwise.cpp", "gelu.cpp", "vectors.h"))
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-fopenmp")  # torch's own OpenMP is there already
 SEAL = len(digest(b""))
 #: What the functions compute in, and how that ends their names.
@@ -167,21 +167,35 @@ def declare(library: ctypes.CDLL) -> ctypes.CDLL:
     """Tell ctypes what the functions take and return."""
     pointer, number = ctypes.c_void_p, ctypes.c_int64
     library.depthwise_scratch.argtypes, library.depthwise_scratch.restype = [pointer, ctypes.c_int], number
-    library.batch_norm_scratch.argtypes, library.batch_norm_scratch.restype = [number] * 2, number
-    takes: dict[str, list[type]] = {
+    library.channels_scratch.argtypes, library.channels_scratch.restype = [number] * 2, number
+    takes: dict[str, Sequence[type]] = {
         "depthwise_gradients": [pointer] * 6,
-        "gelu": [pointer, pointer, number],
-        "gelu_gradient": [pointer, pointer, pointer, number],
+        "gelu": [pointer] * 3 + [number],
+        "scale_channels": [number] * 2 + [pointer] * 3,
+        "scale_channels_gradients": [number] * 2 + [pointer] * 6,
+        "layer_norm": [number, number, pointer, pointer, pointer, ctypes.c_float, pointer, pointer],
+        "layer_norm_gradients": [number] * 2 + [pointer] * 8,
         "batch_norm_gradients": [number] * 2 + [pointer] * 9,
     }
     for name, types in takes.items():
         for dtype in TYPES.values():
-            function = getattr(library, f"{name}_{dtype}")
-            function.argtypes, function.restype = [*types, ctypes.c_int], None
+            if function := getattr(library, f"{name}_{dtype}", None):  # LayerNorm is for bfloat16 alone
+                function.argtypes, function.restype = [*types, ctypes.c_int], None
     return library
 
 
-def call(name: str, dtype: torch.dtype, *arguments: Tensor | int) -> None:
+def computes(x: Tensor) -> bool:
+    """Whether the kernels are for such a tensor: dense, float32 or bfloat16, on a CPU; torch.compile has its own."""
+    if torch.compiler.is_compiling() or not is_ready(x.device):
+        return False
+    return x.device.type == "cpu" and x.dtype in TYPES and (x.is_contiguous() or is_channels_last(x))
+
+
+def is_channels_last(x: Tensor) -> bool:
+    return x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last)
+
+
+def call(name: str, dtype: torch.dtype, *arguments: Tensor | float | None) -> None:
     """Call a function of a type of :data:`TYPES`, by so many threads as torch has, with tensors as pointers."""
     values = [value.data_ptr() if isinstance(value, Tensor) else value for value in arguments]
     getattr(load().functions, f"{name}_{TYPES[dtype]}")(*values, torch.get_num_threads())

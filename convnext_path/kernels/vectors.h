@@ -4,6 +4,9 @@
 
 #include <cstdint>
 #include <cstring>
+#if defined(__AVX512BF16__)
+#include <immintrin.h>
+#endif
 
 namespace {
 
@@ -37,8 +40,12 @@ inline void store(float* to, Floats floats) { std::memcpy(to, &floats, sizeof fl
 
 // To the nearest, ties to even; a number that is none stays none.
 inline void store(Bfloat* to, Floats floats) {
+#if defined(__AVX512BF16__)
+    const auto halves = _mm512_cvtneps_pbh((__m512)floats);  // denormals become 0
+#else
     const Words bits = (Words)floats, rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
     const Halves halves = __builtin_convertvector(floats == floats ? rounded : (bits >> 16) | 0x40, Halves);
+#endif
     std::memcpy(to, &halves, sizeof halves);
 }
 
@@ -57,6 +64,18 @@ void store(Number* to, Floats floats, Int count) {
     Number some[LANES];
     store(some, floats);
     std::memcpy(to, some, count * sizeof(Number));
+}
+
+// The first ``count`` lanes; the others are 0.
+inline Floats first_lanes(Floats floats, Int count) {
+    for (Int i = count; i < LANES; ++i) floats[i] = 0.0f;
+    return floats;
+}
+
+inline float add_lanes(Floats floats) {
+    float total = 0.0f;
+    for (int i = 0; i < LANES; ++i) total += floats[i];
+    return total;
 }
 
 }  // namespace

@@ -8,7 +8,7 @@ from torch import nn
 from ablations.bench import networks
 from ablations.bench.networks import Case, Row, Setting, make_loader, measure_shares
 from ablations.bench.steps import TrainingStep
-from convnext_path.kernels import build, depthwise, pointwise
+from convnext_path.kernels import build, channels, depthwise, gelu
 from tests.bench.conftest import make_row, run_bench
 
 
@@ -99,7 +99,7 @@ def test_shares_are_of_the_whole_step(setting: Setting) -> None:
 
 def test_a_stock_step_is_the_same_by_torchs_own_operations(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
     calls, call = [], build.call
-    for kernels in (depthwise, pointwise):
+    for kernels in (channels, depthwise, gelu):
         monkeypatch.setattr(kernels, "call", lambda name, *rest: calls.append(name) or call(name, *rest))
     counts = {}
     for contestant in networks.list_contestants(Case(setting, setting.rungs[0], "fp32", "training")):
