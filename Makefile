@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11 python; do \
 	"$$p" -c '$(SUPPORTED)' 2>/dev/null && echo "$$p" && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ladder cost plot test torture lint format readme clean
+.PHONY: help setup ladder cost plot test torture lint format readme notebook report clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -31,6 +31,9 @@ cost: $(READY)  ## count every rung's costs beside the published figures
 plot: $(READY)  ## draw a study again: make plot STUDY=results/digits
 	"$(PY)" -m ablations plot $(STUDY)
 
+report: $(READY)  ## a page of a study: make report STUDY=results/digits
+	"$(PY)" -m ablations report $(STUDY)
+
 test: lint  ## lint, then run every test
 	"$(PY)" -m pytest
 
@@ -48,6 +51,9 @@ format: $(READY)  ## let ruff put the code in order
 
 readme: $(READY)  ## write the generated tables into README.md and results/costs.json
 	"$(PY)" -m ablations.readme
+
+notebook: $(READY)  ## run the notebook and keep its outputs (2 minutes)
+	cd notebooks && "$(PY)" -m jupyter execute --inplace path.ipynb
 
 clean:  ## remove .venv and caches (results stay)
 	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,4 +1,4 @@
-"""python -m ablations run | cost | status | verify | plot | bench: train a ladder, count and measure its costs."""
+"""python -m ablations WORD: train a ladder, count and measure its costs, draw, report and send what came of it."""
 
 import argparse
 import sys

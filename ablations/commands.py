@@ -1,15 +1,16 @@
-"""What the command line's words do: run, cost, status, verify, plot, bench."""
+"""What the command line's words do: run, cost, status, verify, plot, report, wandb, bench."""
 
 import contextlib
 import json
+import shlex
 import signal
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 import torch
@@ -31,11 +32,13 @@ from ablations.options import MAX_IMAGE_SIZE, check_plan, make_plan
 from ablations.parser import FORMATS, fail, make_parser
 from ablations.plot import plot_study
 from ablations.process import Failure, Job, run_process, warm_up
+from ablations.report import write_report
 from ablations.run import make_trainer, trial_cost
+from ablations.stats import summarize
 from ablations.status import State, count_states, describe_mixture, find_pending, show_states, survey
 from ablations.study import Study
-from ablations.tables import cost_rows, count_costs, show_costs, show_results, summarize, to_frame
-from ablations.tracking import MODES, Mode, choose_mode, log_summary
+from ablations.tables import cost_rows, count_costs, show_costs, show_results, to_frame
+from ablations.tracking import MODES, Mode, choose_mode, send_result, send_summary
 from ablations.trial import Plan, Result, Trial
 from convnext_path import LADDERS, Recipe
 from convnext_path.datasets import open_data
@@ -75,7 +78,9 @@ def run(args: Any) -> int:
         for file, why in damaged.items():
             say(f"damaged: {file} {why}; kept as {study.put_aside(file)}")
         terms = replace(terms, wandb=choose_mode(args.wandb) if pending else "disabled")
-        return train_and_draw(study, merged, pending, terms, args.join)
+        if not args.join:
+            study.begin(merged, args.command)
+        return train_and_draw(study, pending, terms, args.join)
 
 
 def choose_terms(plan: Plan, origin: Mapping[str, object], args: Any) -> Terms:
@@ -87,10 +92,8 @@ def choose_terms(plan: Plan, origin: Mapping[str, object], args: Any) -> Terms:
     return Terms(origin, workers=workers, loader_workers=readers)
 
 
-def train_and_draw(study: Study, plan: Plan, pending: Sequence[Trial], terms: Terms, join: bool) -> int:
+def train_and_draw(study: Study, pending: Sequence[Trial], terms: Terms, join: bool) -> int:
     """Train what is pending; draw what there is. A driver that joined another leaves the drawing to it."""
-    if not join:
-        study.begin(plan)
     missing = run_trials(study, pending, console, terms, wait=not join)
     if not join:
         draw(study, terms.wandb)
@@ -126,20 +129,32 @@ def describe_recipe(name: str, recipe: Recipe, images: int) -> str:
     return f"{name}: {recipe.epochs} epochs of {images // recipe.batch_size} steps of {recipe.batch_size} images"
 
 
-def draw(study: Study, wandb: Mode = "disabled") -> None:
-    """Draw a study's table and charts from its records, for the folder, the screen and W&B."""
+def draw(study: Study, wandb: Mode = "disabled", page: bool = True) -> None:
+    """Draw a study's table, charts and page from its records, for the folder, the screen and W&B."""
     plan, results = study.plan(), study.results()
-    steps, mixture = summarize(plan, results), describe_mixture(results)
-    title = f"{plan.ladder} on {plan.data.title}{' (mixed origins)' if mixture else ''}"
+    steps, notes = summarize(plan, results), list(note_flaws(study, plan, results))
+    title = f"{plan.ladder} on {plan.data.title}{' (mixed origins)' if describe_mixture(results) else ''}"
     table = study.folder / "results.csv"
     to_frame(steps).to_csv(table, index=False, float_format="%.6g")
     charts = plot_study(study.folder, title, steps)
-    log_summary(study, to_frame(steps), charts, wandb)
+    pages = [write_report(study, steps, charts, title, notes)] if page and results else []
+    files = [table, *charts, *pages]
+    send_summary(study, to_frame(steps), files, wandb)
     console.print(show_results(steps))
-    for file in (table, *charts):
+    for file in files:
         say(f"wrote {file}")
-    if mixture:
-        say(f"warning: records of several origins stand side by side: {mixture}")
+    for note in notes:
+        say(f"warning: {note}")
+
+
+def note_flaws(study: Study, plan: Plan, results: Sequence[Result]) -> Iterator[str]:
+    """What keeps a study from being whole and of one piece."""
+    if mixture := describe_mixture(results):
+        yield f"records of several origins stand side by side: {mixture}"
+    for file, why in study.faults().items():
+        yield f"left out: {file.name} {why}"
+    if missing := len(plan.trials()) - len(results):
+        yield f"{missing} of {len(plan.trials())} trials have no result"
 
 
 def print_costs(args: Any) -> int:
@@ -162,16 +177,47 @@ def print_costs(args: Any) -> int:
 
 
 def plot(args: Any) -> int:
-    """Draw a study again."""
-    study = Study(args.study)
+    """Draw a study's table and charts again."""
+    draw(open_study(args), page=False)
+    return 0
+
+
+def report(args: Any) -> int:
+    """Draw a study again, with its page."""
+    draw(open_study(args))
+    return 0
+
+
+def send(args: Any) -> int:
+    """Send a study to W&B from its records: what was sent before is replaced."""
+    study = open_study(args)
     try:
-        study.plan()
+        mode = choose_mode(cast(Mode, choose("--mode", args.mode, MODES[1:])))
     except ValueError as error:
         fail(error)
-    for file, why in study.read()[1].items():
-        say(f"damaged, left out: {file} {why}")
-    draw(study)
+    draw(study, mode)
+    for number, result in enumerate(results := study.results(), 1):
+        send_result(study, result, mode)
+        say(f"{number}/{len(results)}  {describe(result.trial)}")
+    if mode == "offline":
+        say(f"written; send with: wandb sync {study.folder / 'wandb'}/offline-run-*")
     return 0
+
+
+def open_study(args: Any) -> Study:
+    """A study to draw: with results, and with no faults unless they are to be left out."""
+    study = Study(args.study)
+    try:
+        results, faults = study.results(), study.faults()
+    except (ValueError, OSError) as error:
+        fail(error)
+    if faults and not args.partial:
+        (file, why), *more = faults.items()
+        others = f" (and {len(more)} more)" if more else ""
+        fail(f"{file} {why}{others}; --partial draws the others, run trains what is lost again")
+    if not results:
+        fail(f"{study.folder} holds no finished trial")
+    return study
 
 
 def status(args: Any) -> int:
@@ -247,17 +293,30 @@ def bench(args: Any) -> int:
     return 0
 
 
+WORDS: dict[str, Callable[[Any], int]] = {
+    "run": run,
+    "cost": print_costs,
+    "status": status,
+    "verify": verify,
+    "plot": plot,
+    "report": report,
+    "wandb": send,
+    "bench": bench,
+}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Exit codes: 0; 1 a trial failed; 2 bad input; 130 Ctrl-C; 143 SIGTERM."""
+    argv = sys.argv[1:] if argv is None else argv
     args = make_parser().parse_args(argv)
+    args[args.subcommand].command = shlex.join(("python", "-m", "ablations", *argv))
     try:
         chosen()
     except ValueError as error:
         fail(error)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else a training goes on, or ends as if it were done
-    words = {"run": run, "cost": print_costs, "status": status, "verify": verify, "plot": plot, "bench": bench}
     try:
-        return words[args.subcommand](args[args.subcommand])
+        return WORDS[args.subcommand](args[args.subcommand])
     except OSError as error:
         print(f"error: {error}; what is done is kept", file=sys.stderr)
         return 1

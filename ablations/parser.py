@@ -87,7 +87,11 @@ def make_parser() -> Parser:
     commands.add_subcommand("cost", make_cost_parser(), help="count each rung's costs; trains nothing")
     commands.add_subcommand("status", make_study_parser(), help="what of a study is done, and what a run would do")
     commands.add_subcommand("verify", make_verify_parser(), help="check a study's digests; train a trial again")
-    commands.add_subcommand("plot", make_study_parser(), help="draw a study's table and charts from its records")
+    commands.add_subcommand("plot", make_drawing_parser(), help="draw a study's table and charts from its records")
+    commands.add_subcommand("report", make_drawing_parser(), help="the same, and a page of it all: report.html")
+    commands.add_subcommand(
+        "wandb", make_sending_parser(), help="send a study to W&B from its records, or send it again"
+    )
     commands.add_subcommand("bench", make_bench_parser(), help="measure speed and memory, beside torchvision and timm")
     return parser
 
@@ -146,6 +150,18 @@ def make_cost_parser() -> Parser:
 def make_study_parser() -> Parser:
     parser = Parser()
     parser.add_argument("study", type=str, help="a study's folder")
+    return parser
+
+
+def make_drawing_parser() -> Parser:
+    parser = make_study_parser()
+    parser.add_argument("--partial", action="store_true", help="leave out records that are damaged or do not belong")
+    return parser
+
+
+def make_sending_parser() -> Parser:
+    parser = make_drawing_parser()
+    parser.add_argument("--mode", type=str, default="online", help=f"one of {', '.join(MODES[1:])}")
     return parser
 
 

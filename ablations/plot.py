@@ -1,12 +1,15 @@
-"""A study's charts: accuracy by step in the form of the paper's Figure 2, and accuracy against MACs as a road.
+"""A study's charts, drawn from steps alone, in one visual language.
 
-Drawn from steps alone. Nothing is told by colour only: steps are labelled, tried ones are hatched or hollow.
+Blue bars and lines are accuracies, red points are steps of the road, pale marks are what they are compared with: the
+paper, or the step before. Nothing is told by colour only: steps are labelled, tried ones are hatched or hollow.
 """
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from statistics import fmean
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -14,31 +17,43 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from ablations.tables import Step, show_count
+from ablations.stats import Step
+from ablations.tables import show_count, show_estimate
+from ablations.trial import Result
+
+INK, PALE, BAR, ROAD = "#222222", "#666666", "#4477aa", "#cc6677"  # after Tol; they differ in grey too
+GRID, PAPER = "#dddddd", "#ffffff"
 
 STYLE: dict[Any, object] = {
     "font.size": 10,
+    **{f"{part}.color": INK for part in ("text", "xtick", "ytick")},
+    **{f"axes.{part}color": INK for part in ("edge", "label", "title")},
+    **{f"{part}.facecolor": PAPER for part in ("figure", "axes", "savefig")},
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
     "axes.grid": True,
     "axes.titlelocation": "left",
     "axes.titleweight": "bold",
-    "grid.color": "#dddddd",
+    "grid.color": GRID,
     "hatch.linewidth": 0.8,
     "svg.fonttype": "none",
     "svg.hashsalt": "convnext-path",
     "savefig.dpi": 150,
 }
-INK, PALE, BAR, ROAD = "#222222", "#666666", "#4477aa", "#cc6677"  # after Tol; they differ in grey too
 
 
 def plot_study(folder: Path, title: str, steps: Sequence[Step]) -> list[Path]:
     """Write each chart as PNG and SVG into ``folder``; return the files."""
-    return [
-        *save_chart(folder / "accuracy", lambda: draw_steps(steps, title)),
-        *save_chart(folder / "road", lambda: draw_road(steps, title)),
-    ]
+    charts: dict[str, Callable[[], Figure]] = {
+        "accuracy": lambda: draw_steps(steps, title),
+        "changes": lambda: draw_changes(steps, title),
+        "road": lambda: draw_road(steps, title, MACS),
+        "road-seconds": lambda: draw_road(steps, title, SECONDS),
+        "curves": lambda: draw_curves(steps, title),
+        "times": lambda: draw_times(steps, title),
+    }
+    return [file for name, draw in charts.items() for file in save_chart(folder / name, draw)]
 
 
 def save_chart(file: Path, draw: Callable[[], Figure]) -> list[Path]:
@@ -83,11 +98,14 @@ def draw_bar(axes: Axes, step: Step, place: float, low: float) -> None:
     if not step.results:
         axes.text(low, place, f"  {step.gap}", va="center", color=PALE, style="italic")
         return
-    face, hatch = (BAR, "") if step.rung.adopted else ("white", "////")
-    axes.barh(place, step.top1 - low, left=low, height=0.75, color=face, edgecolor=BAR, hatch=hatch)
-    axes.plot(step.accuracies, [place] * len(step.results), "o", ms=3.5, mfc="white", mec=INK, mew=0.8)
-    end = (max(step.accuracies), place)
-    label = f"{step.top1:.1f}{f'  ({step.gap})' if step.gap else ''}"
+    face, hatch = (BAR, "") if step.rung.adopted else (PAPER, "////")
+    axes.barh(place, step.top1.mean - low, left=low, height=0.75, color=face, edgecolor=BAR, hatch=hatch)
+    axes.plot(step.accuracies, [place] * len(step.results), "o", ms=3.5, mfc=PAPER, mec=INK, mew=0.8)
+    published = step.rung.paper_top1
+    if published is not None:
+        axes.plot([published] * 2, [place - 0.45, place + 0.45], "-", color=PALE, lw=2.5, zorder=3)
+    end = (max(*step.accuracies, published or 0), place)
+    label = f"{step.top1.mean:.1f}{f'  ({step.gap})' if step.gap else ''}"
     axes.annotate(label, end, (7, 0), textcoords="offset points", va="center", color=INK)
 
 
@@ -99,6 +117,7 @@ def write_beside(axes: Axes, x: float, y: float, text: str, **style: str) -> Non
 def axis_limits(steps: Sequence[Step]) -> tuple[float, float]:
     """Round limits below the lowest and above the highest accuracy, so that differences show."""
     values = [value for step in steps for value in step.accuracies]
+    values += [step.rung.paper_top1 for step in steps if step.results and step.rung.paper_top1 is not None]
     if not values:
         return 0.0, 100.0
     spread = max(values) - min(values)
@@ -107,24 +126,74 @@ def axis_limits(steps: Sequence[Step]) -> tuple[float, float]:
     return max(unit * math.floor(min(values) / unit - 0.5), 0), min(unit * math.ceil(max(values) / unit), 100)
 
 
-def draw_road(steps: Sequence[Step], title: str) -> Figure:
-    """Accuracy against MACs: a line through the adopted steps from start to end, side roads to those tried."""
+def draw_changes(steps: Sequence[Step], title: str) -> Figure:
+    """A change a line: its mean and 95 % interval, and the paper's."""
+    changed = [step for step in steps if step.base]
+    figure = Figure(figsize=(8, 1.5 + 0.3 * max(len(changed), 1)), layout="constrained")
+    axes = figure.add_subplot()
+    reach = change_limit(changed)
+    axes.axvline(0, color=INK, lw=1)
+    for place, step in enumerate(changed):
+        draw_change(axes, step, place, reach)
+    axes.set_yticks(range(len(changed)), [step.rung.title for step in changed])
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(len(changed) - 0.4, -0.6)
+    axes.set_xlim(-reach, reach)
+    axes.set_xlabel("change of top-1 accuracy, points; line: 95 % interval; ◇: the paper's, on ImageNet")
+    axes.set_title(f"{title}: what each step buys", parse_math=False)
+    return figure
+
+
+def change_limit(steps: Sequence[Step]) -> float:
+    """How far the axis goes to both sides: over all designs' changes; one of another recipe may lie beyond."""
+    changes = [c for s in steps if s.rung.change[0] != "recipe" for c in (s.change.mean, s.paper_change)]
+    return 1.6 * max((abs(change) for change in changes if not math.isnan(change)), default=1) or 1.0
+
+
+def draw_change(axes: Axes, step: Step, place: float, reach: float) -> None:
+    """One change, its interval cut at the axis' ends, and in words beside."""
+    change, published = step.change, step.paper_change
+    if not math.isnan(published):
+        axes.plot(np.clip(published, -reach, reach), place, "D", ms=6, mfc=PAPER, mec=PALE, zorder=2)
+    if not change.n:
+        write_beside(axes, 1.02, place, step.gap or "no pair", color=PALE, style="italic")
+        return
+    ends = np.clip([change.low, change.high], -reach, reach)
+    face = ROAD if step.rung.adopted else PAPER
+    axes.plot(ends, [place] * 2, "-", color=ROAD, lw=1.8, zorder=3)
+    axes.plot(np.clip(change.mean, -reach, reach), place, "o", ms=7, mfc=face, mec=INK, zorder=4, clip_on=False)
+    doubt = "  cannot tell" if step.verdict == "cannot tell" else ""
+    write_beside(axes, 1.02, place, f"{show_estimate(change, '{:+.2f}')}{doubt}", color=PALE if doubt else INK)
+
+
+@dataclass(frozen=True)
+class Price:
+    """What a step costs, for an axis."""
+
+    label: str
+    of: Callable[[Step], float]
+
+
+MACS = Price("multiply-accumulates an image (convolutions and classifier)", lambda step: step.macs)
+SECONDS = Price("seconds a training", lambda step: step.mean(lambda result: result.seconds))
+
+
+def draw_road(steps: Sequence[Step], title: str, price: Price) -> Figure:
+    """Accuracy against a price: a line through the adopted steps from start to end, side roads to those tried."""
     figure = Figure(figsize=(8, 4.8), layout="constrained")
     axes = figure.add_subplot()
-    road = [step for step in steps if step.results and step.rung.adopted]
-    axes.plot([step.macs for step in road], [step.top1 for step in road], "-", color=ROAD, lw=2, zorder=1)
+    places = {step.rung.name: (price.of(step), step.top1.mean) for step in steps if step.results}
+    road = [places[step.rung.name] for step in steps if step.results and step.rung.adopted]
+    axes.plot(*zip(*road, strict=True), "-", color=ROAD, lw=2, zorder=1)
     for number, step in enumerate(steps, 1):
         if not step.results:
             continue
-        face, ink = (ROAD, "white") if step.rung.adopted else ("white", INK)
-        label = f"{number:\u2007>2}  {step.rung.title}"  # a space as wide as a digit
-        axes.plot(step.macs, step.top1, "o", ms=13, mfc=face, mec=INK, zorder=2, label=label)
-        axes.text(step.macs, step.top1, f"{number}", ha="center", va="center_baseline", size=8, color=ink, zorder=3)
-        if step.base and not step.rung.adopted:
-            ends = [step.base.macs, step.macs], [step.base.top1, step.top1]
-            axes.plot(*ends, ":", color=INK, lw=1, zorder=1)
+        place = places[step.rung.name]
+        draw_number(axes, place, number, step.rung.title, hollow=not step.rung.adopted)
+        if step.base and not step.rung.adopted and step.base.results:
+            axes.plot(*zip(places[step.base.rung.name], place, strict=True), ":", color=INK, lw=1, zorder=1)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axes.set_xlabel("multiply-accumulates an image (convolutions and classifier)")
+    axes.set_xlabel(price.label)
     axes.set_ylabel("top-1 accuracy (%)")
     axes.set_title(f"{title}: the road", parse_math=False)
     if road:
@@ -132,8 +201,99 @@ def draw_road(steps: Sequence[Step], title: str) -> Figure:
     return figure
 
 
+def draw_number(axes: Axes, place: tuple[float, float], number: int, label: str, hollow: bool = False) -> None:
+    """A point with a number in it, which the legend explains."""
+    face, ink = (PAPER, INK) if hollow else (ROAD, PAPER)
+    label = f"{number:\u2007>2}  {label}"  # a space as wide as a digit
+    axes.plot(*place, "o", ms=13, mfc=face, mec=INK, zorder=3, label=label)
+    axes.text(*place, f"{number}", ha="center", va="center_baseline", size=8, color=ink, zorder=4)
+
+
 def add_legend(figure: Figure, axes: Axes, title: str) -> None:
     """List beside the charts what the numbers in the points of ``axes`` stand for."""
     handles, labels = axes.get_legend_handles_labels()
     bare = {"frameon": False, "handlelength": 0, "handletextpad": 0, "markerscale": 0}
     figure.legend(handles, labels, loc="outside right upper", title=title, **bare)
+
+
+def draw_curves(steps: Sequence[Step], title: str) -> Figure:
+    """A panel a step: validation accuracy by epoch, a line a seed; dashed, the mean of the step that it changes."""
+    columns, lines = 4, math.ceil(len(steps) / 4)
+    figure = Figure(figsize=(2.4 * columns, 1.7 * lines + 0.7), layout="constrained")
+    panels = [*figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).flat]
+    for axes, step in zip(panels, steps, strict=False):
+        if step.base:
+            axes.plot(*average_curve(step.base), "--", color=PALE, lw=1)
+        for result in step.results:
+            axes.plot(*zip(*read_curve(result), strict=True), "-", color=BAR, lw=1.2)
+        axes.set_title(step.rung.title, size=8, weight="normal")
+        if step.gap:
+            axes.text(0.96, 0.06, step.gap, transform=axes.transAxes, ha="right", color=PALE, style="italic", size=8)
+    for axes in panels[len(steps) :]:
+        axes.set_axis_off()
+    figure.suptitle(f"{title}: learning curves", x=0, ha="left", weight="bold", parse_math=False)
+    figure.supxlabel("epoch; dashed: the step before, mean of its seeds")
+    figure.supylabel("validation top-1 (%)")
+    return figure
+
+
+def read_curve(result: Result) -> list[tuple[int, float]]:
+    """Epochs that were validated, and their accuracies."""
+    return [(epoch.epoch, epoch.top1) for epoch in result.curve if epoch.top1 is not None]
+
+
+def average_curve(step: Step) -> tuple[list[int], list[float]]:
+    """The epochs that all seeds were validated at, and the mean of their accuracies."""
+    curves = [dict(read_curve(result)) for result in step.results]
+    epochs = sorted(set.intersection(*map(set, curves))) if curves else []
+    return epochs, [fmean(curve[epoch] for curve in curves) for epoch in epochs]
+
+
+def draw_times(steps: Sequence[Step], title: str) -> Figure:
+    """Measured training time against MACs, a point a step, with the range over seeds."""
+    figure = Figure(figsize=(8, 4.8), layout="constrained")
+    axes = figure.add_subplot()
+    points = []
+    for number, step in enumerate(steps, 1):
+        times = [1000 / result.images_per_second for result in step.results]
+        if times:
+            points.append(Timed(number, step.rung.title, step.macs, min(times), fmean(times), max(times)))
+    axes.set_xlabel(MACS.label)
+    axes.set_ylabel("milliseconds of training an image")
+    axes.set_title(f"{title}: cost against time", parse_math=False)
+    if points:
+        draw_points(axes, points)
+        add_legend(figure, axes, PACE)
+    return figure
+
+
+class Timed(NamedTuple):
+    """A network's time, milliseconds an image, beside its multiply-accumulates."""
+
+    number: int
+    label: str
+    macs: float
+    low: float
+    middle: float
+    high: float
+
+
+PACE = "dashed: as fast a MAC\nas the first of them"
+
+
+def draw_points(axes: Axes, points: Sequence[Timed]) -> None:
+    """A numbered point a network, with its range, and the line of equal rate through origin and first point."""
+    axes.axline((0, 0), (points[0].macs, points[0].middle), color=PALE, lw=1, ls="--", zorder=1)
+    for point in points:
+        axes.plot([point.macs] * 2, [point.low, point.high], "-", color=INK, lw=1, zorder=2)
+        draw_number(axes, (point.macs, point.middle), point.number, point.label)
+    axes.set_xlim(*spread([point.macs for point in points]))
+    axes.set_ylim(*spread([end for point in points for end in (point.low, point.high)]))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+
+
+def spread(values: Sequence[float]) -> tuple[float, float]:
+    """Limits of an axis around all values; not from zero on, for most networks cost about as much."""
+    low, high = min(values), max(values)
+    margin = 0.08 * (high - low) or 0.1 * high
+    return low - margin, high + margin

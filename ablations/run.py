@@ -15,7 +15,6 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, Checkpoint
-from pytorch_lightning.loggers import Logger
 
 from ablations.checkpoint import KeepEpochs, SafeCheckpoints, epochs_done
 from ablations.machine import environment, origin, peak_memory, reset_peak_memory
@@ -60,7 +59,6 @@ def quiet_lightning() -> Iterator[None]:
 def run_trial(
     trial: Trial,
     loader_workers: int = 0,
-    logger: Logger | None = None,
     report: Report | None = None,
     folder: Path | None = None,
     checkpoint: Path | None = None,
@@ -71,7 +69,6 @@ def run_trial(
     Args:
         trial: what to train.
         loader_workers: processes that read images; the result does not depend on them.
-        logger: Lightning's.
         report: called with each epoch.
         folder: where to keep a checkpoint an epoch; None keeps none.
         checkpoint: one of the same trial to go on from; the result is that of a training without a break.
@@ -87,7 +84,7 @@ def run_trial(
     splits = data.splits
     module = make_module(trial, splits)
     curve = Curve(report)
-    trainer = make_trainer(trial, [curve, *([KeepEpochs(folder)] if folder else [])], logger)
+    trainer = make_trainer(trial, [curve, *([KeepEpochs(folder)] if folder else [])])
     device = trainer.strategy.root_device
     decided = origin(device, splits.digest)  # before training: the code is that which runs
     reset_peak_memory(device)
@@ -152,12 +149,12 @@ def ctrl_c_raises(trainer: pl.Trainer) -> Iterator[None]:
 
 
 @quiet_lightning()
-def make_trainer(trial: Trial, callbacks: Sequence[Callback] = (), logger: Logger | None = None) -> pl.Trainer:
+def make_trainer(trial: Trial, callbacks: Sequence[Callback] = ()) -> pl.Trainer:
     """Lightning's trainer with the trial's options, and none of its own output."""
     return pl.Trainer(
         max_epochs=trial.recipe.epochs,
         callbacks=[*callbacks],
-        logger=logger or False,
+        logger=False,
         enable_checkpointing=any(isinstance(c, Checkpoint) for c in callbacks),
         plugins=[SafeCheckpoints()],
         enable_progress_bar=False,
@@ -225,7 +222,7 @@ class Curve(Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         loss, lr = float(trainer.callback_metrics["train/loss"]), trainer.optimizers[0].param_groups[0]["lr"]
-        self.epochs.append(Epoch(trainer.current_epoch + 1, lr, loss))
+        self.epochs.append(Epoch(trainer.current_epoch + 1, lr, loss, images=self.images))
         if self.validated:
             self.complete_last()
         self.validated = False

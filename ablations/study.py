@@ -1,6 +1,6 @@
 """A study's folder, which keeps what is to be done and what was done.
 
-- ``study.json``: the terms and the rungs;
+- ``study.json``: the terms and the rungs; ``commands.txt``: the commands that trained them;
 - ``trials/ID.json``: a record for each finished trial, with its digest: the truth from which all else is drawn;
 - ``failed/ID.txt``: why a trial has no record;
 - ``running/ID``: the lock and the checkpoints of a trial that has begun; ``running/driver`` is the driver's lock;
@@ -30,6 +30,7 @@ class Study:
         self.running = self.folder / "running"
         self.aside = self.folder / "aside"
         self.plan_file = self.folder / "study.json"
+        self.commands_file = self.folder / "commands.txt"
 
     @property
     def name(self) -> str:
@@ -66,10 +67,16 @@ class Study:
             for file in self.folder.iterdir()
         )
 
-    def begin(self, plan: Plan) -> None:
-        """Make the folder and write the plan. Raises an OSError where that cannot be."""
+    def begin(self, plan: Plan, command: str = "") -> None:
+        """Make the folder and write the plan and the command. Raises an OSError where that cannot be."""
         self.trials.mkdir(parents=True, exist_ok=True)
         write_whole(self.plan_file, dump(plan.to_dict()))
+        if command not in ("", *self.commands()):
+            write_whole(self.commands_file, "".join(f"{line}\n" for line in (*self.commands(), command)).encode())
+
+    def commands(self) -> list[str]:
+        """Each command that trained here, once, in order."""
+        return self.commands_file.read_text().splitlines() if self.commands_file.exists() else []
 
     @contextmanager
     def lead(self) -> Iterator[None]:
@@ -159,6 +166,12 @@ class Study:
         found = {file: _try_unseal(file) for file in sorted(self.trials.glob("[!.]*.json"))}
         records = {file.stem: result for file, result in found.items() if isinstance(result, Result)}
         return records, {file: fault for file, fault in found.items() if isinstance(fault, str)}
+
+    def faults(self) -> dict[Path, str]:
+        """What is wrong with files in the records' place: damaged, or of trials that the plan has not."""
+        records, damaged = self.read()
+        foreign = records.keys() - {trial.id for trial in self.plan().trials()}
+        return damaged | {self.trials / f"{name}.json": "is of another configuration" for name in sorted(foreign)}
 
     def _record(self, trial: Trial) -> Path:
         return self.trials / f"{trial.id}.json"

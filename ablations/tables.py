@@ -2,8 +2,6 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from statistics import fmean, stdev
 from typing import Any
 
 import pandas as pd
@@ -11,79 +9,30 @@ import torch
 from rich import box
 from rich.table import Table
 
-from ablations.trial import Plan, Result
+from ablations.stats import LEVEL, Agreement, Estimate, Step, agree
 from convnext_path import Cost, PathNet, Rung, cost
 
 
-@dataclass(frozen=True)
-class Step:
-    """A rung, its results over seeds, and the step that it changes: the last adopted one, or a flip's own."""
-
-    rung: Rung
-    results: tuple[Result, ...]
-    seeds: int  # that were planned
-    base: "Step | None" = None
-
-    @property
-    def accuracies(self) -> list[float]:
-        """Top-1 in percent, one a seed."""
-        return [result.top1 for result in self.results]
-
-    @property
-    def top1(self) -> float:
-        """Mean over seeds; not a number without results."""
-        return self.mean(lambda result: result.top1)
-
-    @property
-    def std(self) -> float:
-        """Standard deviation over seeds (n - 1); not a number for fewer than two."""
-        return stdev(self.accuracies) if len(self.results) > 1 else math.nan
-
-    @property
-    def delta(self) -> float:
-        """The change from the base, in points; not a number where there is none."""
-        return self.top1 - self.base.top1 if self.base else math.nan
-
-    @property
-    def gap(self) -> str:
-        """What is missing of it, in words: "2 of 3 seeds"; empty where nothing is."""
-        n = len(self.results)
-        return "" if n == self.seeds else f"{n} of {self.seeds} seeds" if n else "no result"
-
-    @property
-    def macs(self) -> float:
-        """Multiply-accumulates as the paper counts."""
-        return self.mean(lambda result: result.cost.paper_macs)
-
-    def mean(self, measure: Any) -> float:
-        """The mean of a measure over the results."""
-        return fmean(map(measure, self.results)) if self.results else math.nan
-
-
-def summarize(plan: Plan, results: Sequence[Result]) -> list[Step]:
-    """A step for each rung of the plan, in order."""
-    steps: dict[str, Step] = {}
-    last: Step | None = None
-    for rung in plan.rungs:
-        base = steps.get(rung.base) if rung.base else last
-        step = Step(rung, tuple(r for r in results if r.trial.rung == rung.name), len(plan.seeds), base)
-        steps[rung.name] = step
-        last = step if rung.adopted and step.results else last
-    return list(steps.values())
-
-
 def to_frame(steps: Iterable[Step]) -> pd.DataFrame:
-    """The content of ``results.csv``: accuracies in percent, seconds a trial, memory in MB."""
+    """The content of ``results.csv``: accuracies in percent, changes in points, seconds a trial, memory in MB."""
     return pd.DataFrame(
         {
             "rung": step.rung.name,
             "title": step.rung.title,
             "section": step.rung.section,
             "adopted": step.rung.adopted,
-            "n": len(step.results),
-            "top1": step.top1,
-            "std": step.std,
-            "delta": step.delta,
+            "n": step.top1.n,
+            "top1": step.top1.mean,
+            "std": step.top1.std,
+            "low": step.top1.low,
+            "high": step.top1.high,
+            "base": step.base.rung.name if step.base else None,
+            "change_n": step.change.n,
+            "change": step.change.mean,
+            "change_low": step.change.low,
+            "change_high": step.change.high,
+            "p": step.p,
+            "verdict": step.verdict,
             "top5": step.mean(lambda r: r.top5),
             "macs": step.macs,
             "params": step.mean(lambda r: r.cost.params),
@@ -93,6 +42,7 @@ def to_frame(steps: Iterable[Step]) -> pd.DataFrame:
             "peak_memory_mb": step.mean(lambda r: r.peak_memory / 1e6),
             "paper_top1": step.rung.paper_top1,
             "paper_std": step.rung.paper_std,
+            "paper_change": step.paper_change,
             "paper_gmacs": step.rung.paper_gmacs,
         }
         for step in steps
@@ -101,25 +51,57 @@ def to_frame(steps: Iterable[Step]) -> pd.DataFrame:
 
 def show_results(steps: Sequence[Step]) -> Table:
     """The steps for the screen."""
-    n = steps[0].seeds
-    published = any(step.rung.paper_top1 for step in steps)
-    caption = f"{n} seed{'s' * (n != 1)}; change: from the last adopted step; ×: not adopted"
+    caption = " ".join((*explain(steps), "?: cannot tell, the interval holds zero. ×: not adopted."))
     table = Table(caption=caption, box=box.SIMPLE, show_edge=False, padding=0)
-    table.add_column("step")
-    for column in ("top-1 %", "change", "MACs", "params", "s", *["paper %"] * published):
+    table.add_column("step", overflow="fold")
+    for column in ("top-1 %", "change", "p", "paper", "MACs", "s"):
         table.add_column(column, justify="right", no_wrap=True)
     for step in steps:
         title = f"{'' if step.rung.adopted else '× '}{step.rung.title}{f' ({step.gap})' if step.gap else ''}"
         measures = [
-            show_number(step.top1) + show_number(step.std, " ±{:.2f}"),
-            show_number(step.delta, "{:+.2f}"),
+            show_estimate(step.top1),
+            show_estimate(step.change, "{:+.2f}") + " ?" * (step.verdict == "cannot tell"),
+            show_number(step.p, "{:.3f}"),
+            show_number(step.paper_change, "{:+.2f}"),
             show_count(step.macs),
-            show_count(step.mean(lambda r: r.cost.params)),
             show_number(step.mean(lambda r: r.seconds), "{:.1f}"),
-            *[show_number(step.rung.paper_top1)] * published,
         ]
         table.add_row(title, *(measures if step.results else []), style="" if step.rung.adopted else "dim")
     return table
+
+
+def explain(steps: Sequence[Step]) -> list[str]:
+    """Sentences about the columns that a table of steps has."""
+    n = steps[0].seeds
+    one = "One seed: no intervals, and no telling a change from chance."
+    told = [one if n == 1 else f"{n} seeds; ±: half the 95 % interval."]
+    told.append("Change: from the last adopted step, seed by seed.")
+    told.append(describe_correction(steps))
+    if any(not math.isnan(step.paper_change) for step in steps):
+        told.append(f"paper: its change of top-1 on ImageNet. {describe_agreement(agree(steps))}")
+    return [sentence for sentence in told if sentence]
+
+
+def describe_correction(steps: Sequence[Step]) -> str:
+    """What is left of the changes when chance has had as many tries; empty for fewer than two."""
+    ps = [step.p for step in steps if not math.isnan(step.p)]
+    told = sum(p < 1 - LEVEL for p in ps)
+    return f"p: corrected for {len(ps)} changes (Holm), it is below 0.05 for {told}." if len(ps) > 1 else ""
+
+
+def describe_agreement(agreement: Agreement) -> str:
+    """Our changes beside the paper's, in a sentence; empty where there are none to compare."""
+    if not agreement.signed:
+        return ""
+    interval = f"{show_number(agreement.low, '{:+.2f}')} to {show_number(agreement.high, '{:+.2f}')}"
+    rank = "" if math.isnan(agreement.rank) else f"; rank correlation {agreement.rank:+.2f} (95 %: {interval})"
+    return f"{agreement.signs} of {agreement.signed} changes have the sign of the paper's{rank}."
+
+
+def show_estimate(estimate: Estimate, form: str = "{:.2f}") -> str:
+    """A mean and half its interval, in two digits where that is small: "94.17 ±1.8"."""
+    margin = " ±{:.0f}" if estimate.margin >= 10 else " ±{:.2g}"
+    return show_number(estimate.mean, form) + show_number(estimate.margin, margin)
 
 
 def count_costs(rungs: Sequence[Rung], image_size: int = 224) -> list[Cost]:

@@ -1,12 +1,14 @@
 """Weights & Biases beside our own records: one run a trial, one summary run a study.
 
-The records are the truth: whatever goes wrong here is said and costs no trial. wandb is imported only
-when it is asked for.
+The records are the truth: whatever goes wrong here is said and costs no trial. A run's id follows from what it shows,
+so that sent again it replaces itself. wandb is imported only when it is asked for.
 """
 
 import logging
 import netrc
 import os
+import re
+import shutil
 from collections.abc import Callable, Sequence
 from functools import wraps
 from http.client import HTTPException
@@ -19,10 +21,9 @@ from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import pandas as pd
-from pytorch_lightning.loggers import Logger
 
 from ablations.study import Study
-from ablations.trial import Result, Trial
+from ablations.trial import Epoch, Result, Trial, hash_json
 
 PROJECT = "convnext-path"
 Mode = Literal["disabled", "offline", "online"]
@@ -101,29 +102,41 @@ def ask(url: str) -> bool:
     return True
 
 
-def make_logger(study: Study, trial: Trial, mode: Mode) -> Logger | None:
-    """A logger for one trial: group = study, job type = rung, tags; None where W&B is disabled or fails."""
-    return None if mode == "disabled" else _make_logger(study, trial, mode)
-
-
 @forgiving
-def _make_logger(study: Study, trial: Trial, mode: Mode) -> Logger:
-    from pytorch_lightning.loggers import WandbLogger
+def start_run(study: Study, trial: Trial, mode: Mode) -> Any:
+    """A run for one trial: group = study, job type = rung, each flag a field; None where W&B is disabled or fails."""
+    if mode == "disabled":
+        return None
+    terms = trial.to_dict()
+    config = {"trial": trial.id, **terms.pop("flags"), **terms}
+    tags = [trial.ladder, trial.rung, trial.data.name, f"seed{trial.seed}"]
+    run = _start(study, mode, f"{trial.rung}-seed{trial.seed}", trial.rung, tags, config)
+    run.define_metric("epoch", hidden=True)
+    run.define_metric("images", hidden=True)
+    for name, axis, best in METRICS:
+        run.define_metric(name, step_metric=axis, summary=best)
+    return run
 
-    class ForgivingLogger(WandbLogger):
-        log_metrics = forgiving(WandbLogger.log_metrics)
-        log_hyperparams = forgiving(WandbLogger.log_hyperparams)
-        finalize = forgiving(WandbLogger.finalize)
 
-    return ForgivingLogger(experiment=_start(study, mode, f"{trial.rung}-seed{trial.seed}", trial.rung, trial))
+#: What is logged of an epoch, over what, and the extreme that the summary keeps beside the last value.
+METRICS = (
+    ("train/loss", "images", "min,last"),
+    ("lr", "images", "max,last"),
+    ("val/loss", "epoch", "min,last"),
+    ("val/top1", "epoch", "max,last"),
+    ("val/top5", "epoch", "max,last"),
+)
 
 
-def _start(study: Study, mode: Mode, name: str, job_type: str, trial: Trial | None = None) -> Any:
+def _start(study: Study, mode: Mode, name: str, job_type: str, tags: Sequence[str], config: Any = None) -> Any:
     import wandb
 
-    config = None if trial is None else {"trial": trial.id, **trial.to_dict()}
-    tags = [study.name] if trial is None else [trial.ladder, trial.rung, trial.data.name, f"seed{trial.seed}"]
+    config = {"study": study.name, **(config or {})}
+    identity = hash_json({"name": name, **config})[:16]
+    for before in (study.folder / "wandb").glob(f"offline-run-*-{identity}"):
+        shutil.rmtree(before)
     return wandb.init(
+        id=identity,
         project=PROJECT,
         group=study.name,
         job_type=job_type,
@@ -140,10 +153,25 @@ def _start(study: Study, mode: Mode, name: str, job_type: str, trial: Trial | No
 
 
 @forgiving
-def finish_run(logger: Any, result: Result | None) -> None:
+def log_epoch(run: Any, epoch: Epoch) -> None:
+    """A point of a run's curves."""
+    if run is None:
+        return
+    values = {"val/loss": epoch.val_loss, "val/top1": epoch.top1, "val/top5": epoch.top5}
+    known = {name: value for name, value in values.items() if value is not None}
+    run.log(
+        {"epoch": epoch.epoch, "images": epoch.images, "lr": epoch.lr, "train/loss": epoch.train_loss, **known},
+        step=epoch.epoch,
+    )
+
+
+@forgiving
+def finish_run(run: Any, result: Result | None) -> None:
     """Close a trial's run, with its costs and accuracy in the summary; without a result it counts as failed."""
-    run = logger.experiment
+    if run is None:
+        return
     if result is not None:
+        log_epoch(run, result.curve[-1])  # it may have been validated after its end
         run.summary.update(
             {
                 "top1": result.top1,
@@ -159,14 +187,32 @@ def finish_run(logger: Any, result: Result | None) -> None:
     run.finish(exit_code=0 if result is not None else 1)
 
 
+def send_result(study: Study, result: Result, mode: Mode) -> None:
+    """A trial's run, from its record."""
+    run = start_run(study, result.trial, mode)
+    for epoch in result.curve:
+        log_epoch(run, epoch)
+    finish_run(run, result)
+
+
 @forgiving
-def log_summary(study: Study, summary: pd.DataFrame, charts: Sequence[Path], mode: Mode) -> None:
-    """One more run for the whole study: its table and its charts."""
+def send_summary(study: Study, summary: pd.DataFrame, files: Sequence[Path], mode: Mode) -> None:
+    """One more run for the whole study: its table, its charts, each step's figures, and all files as an artifact."""
     if mode == "disabled":
         return
     import wandb
 
-    run = _start(study, mode, f"{study.name}-summary", "summary")
-    images = {f"charts/{file.stem}": wandb.Image(str(file)) for file in charts if file.suffix == ".png"}
-    run.log({"results": wandb.Table(dataframe=summary), **images})
+    plan = study.plan()
+    config = {"ladder": plan.ladder, "data": plan.data.to_dict(), "seeds": len(plan.seeds)}
+    run = _start(study, mode, f"{study.name}-summary", "summary", [plan.ladder, plan.data.name], config)
+    images = {f"charts/{file.stem}": wandb.Image(str(file)) for file in files if file.suffix == ".png"}
+    table = summary.assign(study=study.name, ladder=plan.ladder, data=plan.data.name)
+    run.log({"results": wandb.Table(dataframe=table), **images})
+    for measure in ("top1", "change"):
+        run.summary.update({f"{measure}/{row.rung}": getattr(row, measure) for row in summary.itertuples()})
+    name = re.sub(r"[^-\w.]", "-", study.name)
+    artifact = wandb.Artifact(f"{name}-results", type="results")
+    for file in (study.plan_file, *files):
+        artifact.add_file(str(file))
+    run.log_artifact(artifact)
     run.finish()

@@ -47,6 +47,7 @@ class Epoch(Frozen):
     val_loss: float | None = None
     top1: float | None = None
     top5: float | None = None
+    images: int = 0  # seen so far
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def _cache(kernels: list[Path], tmp_path_factory: pytest.TempPathFactory, monkey
         shutil.copy(file, cache_file(file.name))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def plan() -> Plan:
     """Two rungs of a tiny ladder, two seeds, 100 digits, one epoch."""
     rungs = tuple(replace(r, scale=TINY) for r in LADDERS["convnext-nano"] if r.name in ("recipe", "layer_norm"))

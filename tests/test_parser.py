@@ -31,6 +31,8 @@ from tests.conftest import SMALL
         ("cost --format xml", "unknown --format 'xml'; allowed: table, csv, json"),
         ("cost --image-size 8", "--image-size must be between 32 and 4096, got 8"),
         ("plot /nowhere", "/nowhere holds no study"),
+        ("report /nowhere", "/nowhere holds no study"),
+        ("wandb /nowhere", "/nowhere holds no study"),
         ("draw", "draw"),
     ],
 )

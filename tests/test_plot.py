@@ -6,8 +6,20 @@ import pytest
 from matplotlib import colors
 from PIL import Image
 
-from ablations.plot import BAR, ROAD, axis_limits, draw_road, draw_steps, plot_study
-from ablations.tables import Step, summarize
+from ablations.plot import (
+    BAR,
+    MACS,
+    ROAD,
+    SECONDS,
+    axis_limits,
+    draw_changes,
+    draw_curves,
+    draw_road,
+    draw_steps,
+    draw_times,
+    plot_study,
+)
+from ablations.stats import Step, summarize
 from ablations.trial import Plan
 from convnext_path import LADDERS
 from tests.conftest import fake_result
@@ -25,7 +37,8 @@ def steps(plan: Plan) -> list[Step]:
 
 def test_writes_whole_files(tmp_path: Path, steps: list[Step]) -> None:
     files = plot_study(tmp_path, "nano on digits", steps)
-    assert sorted(f.name for f in files) == ["accuracy.png", "accuracy.svg", "road.png", "road.svg"]
+    charts = ("accuracy", "changes", "curves", "road", "road-seconds", "times")
+    assert sorted(f.name for f in files) == sorted(f"{chart}.{suffix}" for chart in charts for suffix in ("png", "svg"))
     for file in files:
         if file.suffix == ".png":
             with Image.open(file) as image:
@@ -49,7 +62,7 @@ def test_a_bar_a_step_in_order_tried_ones_hatched(steps: list[Step]) -> None:
     low, _ = axis_limits(steps)
     bars = list(axes.patches)
     shown = [step for step in steps if step.results]
-    assert [bar.get_x() + bar.get_width() for bar in bars] == pytest.approx([step.top1 for step in shown])
+    assert [bar.get_x() + bar.get_width() for bar in bars] == pytest.approx([step.top1.mean for step in shown])
     assert all(bar.get_x() == low for bar in bars)
     assert [bool(bar.get_hatch()) for bar in bars] == [not step.rung.adopted for step in shown]
     assert [label.get_text() for label in axes.get_yticklabels()] == [step.rung.title for step in steps]
@@ -60,9 +73,9 @@ def test_a_bar_a_step_in_order_tried_ones_hatched(steps: list[Step]) -> None:
 
 
 def test_the_road_goes_through_adopted_steps(steps: list[Step]) -> None:
-    axes = draw_road(steps, "title").axes[0]
+    axes = draw_road(steps, "title", MACS).axes[0]
     line = axes.lines[0]
-    adopted = [step.top1 for step in steps if step.rung.adopted and step.results]
+    adopted = [step.top1.mean for step in steps if step.rung.adopted and step.results]
     assert list(line.get_ydata()) == pytest.approx(adopted)
 
 
@@ -71,7 +84,9 @@ def test_one_step_and_none() -> None:
     empty = [Step(rung, (), 3)]
     assert axis_limits(empty) == (0.0, 100.0)
     draw_steps(empty, "title")
-    draw_road(empty, "title")
+    for draw in (draw_changes, draw_curves, draw_times):
+        draw(empty, "title")
+    draw_road(empty, "title", SECONDS)
 
 
 @pytest.mark.parametrize("values", [(95.0, 95.0), (95.1, 97.3), (10.0, 99.0), (0.0, 0.4), (99.9, 100.0)])

@@ -13,7 +13,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from ablations.readme import BEGIN, COSTS, README, ROOT, fill, make_tables
+from ablations.readme import BEGIN, COSTS, README, RESULTS, ROOT, fill, make_tables
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
@@ -94,15 +94,17 @@ def test_importing_the_package_loads_neither_wandb_nor_fvcore() -> None:
 
 def test_the_readmes_tables_are_current() -> None:
     """The oracle itself is checked in test_cost.py."""
-    text, tables = README.read_text(), make_tables(json.loads(COSTS.read_text()))
-    assert all(text.count(BEGIN.format(name)) == 1 for name in tables)
-    assert fill(text, tables) == text
+    for file, tables in make_tables(json.loads(COSTS.read_text())).items():
+        text = file.read_text()
+        assert all(text.count(BEGIN.format(name)) == 1 for name in tables)
+        assert fill(text, tables) == text
 
 
-def test_the_readmes_links_lead_somewhere() -> None:
-    links = re.findall(r"\]\((?!http|#)([^)#]+)\)", README.read_text())
+@pytest.mark.parametrize("file", [README, RESULTS], ids=lambda file: str(file.relative_to(ROOT)))
+def test_the_readmes_links_lead_somewhere(file: Path) -> None:
+    links = re.findall(r"\]\((?!http|#)([^)#]+)", file.read_text())
     assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+    assert [link for link in links if not (file.parent / link).exists()] == []
 
 
 def test_results_hold_no_data_and_stay_small() -> None:
@@ -113,4 +115,4 @@ def test_results_hold_no_data_and_stay_small() -> None:
     files = [ROOT / name for name in listing.stdout.splitlines()]
     assert sum(file.stat().st_size for file in files if file.exists()) < 10e6
     assert not any(b"/site-packages/" in file.read_bytes() for file in files)  # a path of some machine
-    assert {file.suffix for file in files} <= {".csv", ".json", ".md", ".png", ".svg", ".txt"}
+    assert {file.suffix for file in files} <= {".csv", ".html", ".json", ".md", ".png", ".svg", ".txt"}

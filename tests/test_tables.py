@@ -1,9 +1,10 @@
 import math
+import random
 from dataclasses import replace
 
-import pytest
 from rich.console import Console
 
+from ablations.stats import summarize
 from ablations.tables import (
     agrees,
     cost_rows,
@@ -12,45 +13,11 @@ from ablations.tables import (
     show_count,
     show_number,
     show_results,
-    summarize,
     to_frame,
 )
 from ablations.trial import Plan
 from convnext_path import LADDERS
 from tests.conftest import fake_result
-
-
-def results_of(plan: Plan, table: dict[tuple[str, int], float]) -> list:
-    trials = {(t.rung, t.seed): t for t in plan.trials()}
-    return [fake_result(trials[key], top1) for key, top1 in table.items()]
-
-
-def test_summary_by_hand(plan: Plan) -> None:
-    scores = {("recipe", 0): 80.0, ("recipe", 1): 82.0, ("layer_norm", 0): 84.0, ("layer_norm", 1): 88.0}
-    first, second = summarize(plan, results_of(plan, scores))
-    assert (first.top1, first.std, second.top1, second.delta) == (81.0, pytest.approx(2**0.5), 86.0, 5.0)
-    assert math.isnan(first.delta)
-    assert second.macs == 7_000_500
-
-
-def test_the_change_is_from_the_last_adopted_step_that_has_results(plan: Plan) -> None:
-    base, tried = plan.rungs
-    rungs = (base, replace(tried, name="a", adopted=False), replace(tried, name="b"))
-    plan = replace(plan, rungs=rungs, seeds=(0,))
-    steps = summarize(plan, results_of(plan, {("recipe", 0): 80.0, ("a", 0): 90.0, ("b", 0): 85.0}))
-    assert [step.delta for step in steps[1:]] == [10.0, 5.0]
-    steps = summarize(plan, results_of(plan, {("recipe", 0): 80.0, ("b", 0): 85.0}))
-    assert math.isnan(steps[1].top1)
-    assert steps[2].delta == 5.0
-
-
-def test_one_seed_has_no_deviation(plan: Plan) -> None:
-    (step, _) = summarize(plan, results_of(plan, {("recipe", 0): 80.0}))
-    assert math.isnan(step.std)
-    frame = to_frame([step])
-    assert frame.loc[0, "n"] == 1
-    assert step.gap == "1 of 2 seeds"
-    assert math.isnan(frame.loc[0, "std"])
 
 
 def render(table: object) -> str:
@@ -64,11 +31,33 @@ def test_the_screens_table_fits_eighty_columns(plan: Plan) -> None:
     rungs = LADDERS["convnext-nano"]
     recipes = tuple((name, plan.recipes[0][1]) for name in ("original", "enhanced"))
     plan = replace(plan, rungs=rungs, recipes=recipes)
-    text = render(show_results(summarize(plan, [fake_result(trial) for trial in plan.trials()[:20]])))
-    assert "separate downsampling (ConvNeXt-nano)" in text
-    assert "90.00 ±0.00" in text
+    noise = random.Random(0)
+    text = render(show_results(summarize(plan, [fake_result(t, noise.uniform(60, 99)) for t in plan.trials()[:20]])))
+    assert "separate downsampling" in text
     assert "…" not in text
     assert "no result" in render(show_results(summarize(plan, [])))
+
+
+def test_the_screen_says_how_sure_it_is(plan: Plan) -> None:
+    scores = {("recipe", 0): 80.0, ("recipe", 1): 82.0, ("layer_norm", 0): 84.0, ("layer_norm", 1): 88.0}
+    results = [fake_result(trial, scores[trial.rung, trial.seed]) for trial in plan.trials()]
+    text = " ".join(render(show_results(summarize(plan, results))).split())
+    assert "86.00 ±25 +5.00 ±13 ? 0.126 +2.65 7.00M 1.5" in text
+    assert "2 seeds; ±: half the 95 % interval." in text
+    assert "?: cannot tell, the interval holds zero." in text
+    assert "1 of 1 changes have the sign of the paper's." in text
+    alone = render(show_results(summarize(replace(plan, seeds=(0,)), results[:2])))
+    assert "±" not in alone
+    assert "One seed: no intervals" in alone
+
+
+def test_the_files_columns(plan: Plan) -> None:
+    steps = summarize(plan, [fake_result(trial, 80.0 + trial.seed) for trial in plan.trials()])
+    frame = to_frame(steps).set_index("rung")
+    assert list(frame["n"]) == [2, 2]
+    assert list(frame["verdict"]) == ["", "cannot tell"]
+    assert frame.loc["layer_norm", ["base", "change_n", "change"]].to_list() == ["recipe", 2, 0.0]
+    assert frame.loc["recipe", "low"] < 80.0 < 81.0 < frame.loc["recipe", "high"]
 
 
 def test_the_cost_table_marks_what_disagrees() -> None:

@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 
+from ablations.__main__ import main
 from ablations.plot import plot_study
 from ablations.process import Job, Message, train
+from ablations.stats import summarize
 from ablations.study import Study
-from ablations.tables import summarize, to_frame
-from ablations.tracking import Mode, choose_mode, finish_run, log_summary, make_logger
+from ablations.tables import to_frame
+from ablations.tracking import Mode, choose_mode, finish_run, send_summary, start_run
 from ablations.trial import Plan, Result, Trial
 from tests.conftest import COST, fake_result
 
@@ -56,6 +58,8 @@ def read_runs(study: Study) -> list[dict[str, Any]]:
         }
         run["history"] = [r["history"]["item"] for r in records if r["type"] == "history"]
         run["summary"] = {k: v for r in records if r["type"] == "summary" for k, v in r["summary"]["update"].items()}
+        run["metrics"] = {r["metric"]["name"]: r["metric"] for r in records if r["type"] == "metric"}
+        run["artifacts"] = [r["artifact"] for r in records if r["type"] == "artifact"]
         run["exit_code"] = next(r["exit"].get("exit_code", 0) for r in records if r["type"] == "exit")
         runs.append(run)
     return runs
@@ -67,36 +71,67 @@ def test_an_offline_run_holds_the_trial(study: Study, plan: Plan) -> None:
     (run,) = read_runs(study)
     assert (run["run_group"], run["job_type"], run["display_name"]) == ("study", "layer_norm", "layer_norm-seed0")
     assert {"convnext-nano", "layer_norm", "digits", "seed0"} <= set(run["tags"])
-    assert run["config"]["flags"] == trial.flags.to_dict()
+    assert trial.flags.to_dict().items() <= run["config"].items()
     assert run["config"]["recipe"]["lr"] == trial.recipe.lr
     assert (run["config"]["trial"], run["config"]["seed"]) == (trial.id, 0)
     assert run["summary"]["top1"] == pytest.approx(result.top1)
     assert run["summary"]["macs"] == result.cost.paper_macs
-    logged = {name for item in run["history"] for name in item}
-    assert {"train/loss", "val/loss", "val/top1", "val/top5", "lr"} <= logged
+    (item,) = run["history"]
+    assert {"train/loss", "val/loss", "val/top1", "val/top5", "lr"} <= item.keys()
+    assert (item["epoch"], item["images"]) == (1, 100)
+    assert {"train/loss", "val/top1", "epoch", "images"} <= run["metrics"].keys()
     assert run["exit_code"] == 0
 
 
-def test_the_summary_run_holds_table_and_charts(study: Study, plan: Plan) -> None:
-    steps = summarize(plan, [fake_result(trial) for trial in plan.trials()])
+def test_the_summary_run_holds_table_charts_figures_and_files(study: Study, plan: Plan) -> None:
+    steps = summarize(plan, [fake_result(trial, 80 + 5 * (trial.rung == "layer_norm")) for trial in plan.trials()])
     charts = plot_study(study.folder, "title", steps)
-    log_summary(study, to_frame(steps), charts, "offline")
+    send_summary(study, to_frame(steps), charts, "offline")
     (run,) = read_runs(study)
     assert (run["run_group"], run["job_type"]) == ("study", "summary")
     (item,) = run["history"]
     kinds = [item[f"{name}._type"] for name in ("results", "charts/accuracy", "charts/road")]
     assert kinds == ["table-file", "image-file", "image-file"]
     assert item["results.nrows"] == 2
+    assert run["summary"]["top1/layer_norm"] == 85.0
+    assert run["summary"]["change/layer_norm"] == 5.0
+    assert "study-results" in {artifact["name"] for artifact in run["artifacts"]}
+
+
+def test_a_study_sent_again_replaces_itself(
+    study: Study, plan: Plan, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = train_here(study, plan.trials()[0], "offline")
+    (watched,) = read_runs(study)
+    for trial in plan.trials()[1:]:
+        study.save(fake_result(trial))
+    for _ in range(2):
+        assert main(["wandb", str(study.folder), "--mode", "offline"]) == 0
+        assert "send with: wandb sync" in capsys.readouterr().out
+        runs = {run["display_name"]: run for run in read_runs(study)}
+        assert len(runs) == len(read_runs(study)) == 5
+        again = runs["recipe-seed0"]
+        for name in ("run_id", "run_group", "job_type", "tags", "config", "history"):
+            assert strip_times(again[name]) == strip_times(watched[name])
+        assert again["summary"]["top1"] == pytest.approx(live.top1)
+        assert [len(run["history"]) for name, run in sorted(runs.items())] == [2, 2, 1, 2, 1]
+
+
+def strip_times(value: Any) -> Any:
+    """A run's content without what W&B adds of its own: names with an underscore."""
+    if isinstance(value, list):
+        return [strip_times(item) for item in value]
+    return {k: v for k, v in value.items() if not k.startswith("_")} if isinstance(value, dict) else value
 
 
 def test_disabled_leaves_nothing(study: Study, plan: Plan) -> None:
     trial = plan.trials()[0]
     train_here(study, trial, "disabled")
-    log_summary(study, to_frame([]), [], "disabled")
+    send_summary(study, to_frame([]), [], "disabled")
     assert not (study.folder / "wandb").exists()
 
 
-@pytest.mark.parametrize("method", ["_start", "log_metrics", "finish"])
+@pytest.mark.parametrize("method", ["_start", "log", "finish"])
 def test_a_failing_logger_costs_no_trial(
     study: Study, plan: Plan, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, method: str
 ) -> None:
@@ -110,7 +145,7 @@ def test_a_failing_logger_costs_no_trial(
     if method == "_start":
         monkeypatch.setattr(tracking, "_start", fail)
     else:
-        monkeypatch.setattr(wandb.Run, {"log_metrics": "log"}.get(method, method), fail)
+        monkeypatch.setattr(wandb.Run, method, fail)
     trial = replace(plan.trials()[0], seed=4)
     study.begin(replace(plan, seeds=(4,)))
     with caplog.at_level(logging.WARNING):
@@ -122,9 +157,7 @@ def test_a_failing_logger_costs_no_trial(
 
 
 def test_a_failed_trial_is_marked(study: Study, plan: Plan) -> None:
-    logger = make_logger(study, plan.trials()[0], "offline")
-    assert logger is not None
-    finish_run(logger, None)
+    finish_run(start_run(study, plan.trials()[0], "offline"), None)
     (run,) = read_runs(study)
     assert run["exit_code"] == 1
 

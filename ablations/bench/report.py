@@ -11,9 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -24,7 +22,7 @@ from ablations.bench.peers import PEERS
 from ablations.bench.steps import OURS
 from ablations.bench.timing import find_quartiles
 from ablations.machine import environment, keep_freed_memory, limited_memory, origin
-from ablations.plot import INK, PALE, ROAD, add_legend, save_chart
+from ablations.plot import PACE, Timed, add_legend, draw_points, save_chart
 from ablations.tables import show_count
 from convnext_path.files import write_whole
 from convnext_path.kernels.build import use_kernels
@@ -138,31 +136,15 @@ def draw_times(rows: Sequence[Row], title: str) -> Figure:
     figure = Figure(figsize=(4.4 * columns + 2, 4 * lines + 0.6), layout="constrained")
     for place, case in enumerate(cases, 1):
         axes = figure.add_subplot(lines, columns, place)
-        draw_points(axes, [row for row in ours if (row.precision, row.task) == case], numbers)
+        rows_of_case = [row for row in ours if (row.precision, row.task) == case]
+        draw_points(axes, [time_row(row, numbers[row.rung]) for row in rows_of_case])
         axes.set_title(f"{case[1]}, {case[0]}")
     figure.suptitle(title, parse_math=False)
     figure.supxlabel("multiply-accumulates an image (convolutions and classifier)")
     figure.supylabel("milliseconds an image")
-    add_legend(figure, figure.axes[0], "line: as fast a MAC as\nthe first of them")
+    add_legend(figure, figure.axes[0], PACE)
     return figure
 
 
-def draw_points(axes: Axes, rows: Sequence[Row], numbers: Mapping[str, int]) -> None:
-    """A numbered point a rung, with its quartiles, and the line of equal rate through origin and first point."""
-    axes.axline((0, 0), (rows[0].macs, rows[0].milliseconds), color=PALE, lw=1, ls="--", zorder=1)
-    for row in rows:
-        label = f"{numbers[row.rung]:\u2007>2}  {row.rung}"  # a space as wide as a digit
-        axes.plot([row.macs] * 2, [1000 / row.low, 1000 / row.high], "-", color=INK, lw=1, zorder=2)
-        axes.plot(row.macs, row.milliseconds, "o", ms=11, mfc=ROAD, mec=INK, zorder=3, label=label)
-        number, middle = str(numbers[row.rung]), (row.macs, row.milliseconds)
-        axes.text(*middle, number, ha="center", va="center_baseline", size=7, color="white", zorder=4)
-    axes.set_xlim(*spread([row.macs for row in rows]))
-    axes.set_ylim(*spread([row.milliseconds for row in rows]))
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-
-
-def spread(values: Sequence[float]) -> tuple[float, float]:
-    """Limits of an axis around all values; not from zero on, for most rungs cost about as much."""
-    low, high = min(values), max(values)
-    margin = 0.08 * (high - low) or 0.1 * high
-    return low - margin, high + margin
+def time_row(row: Row, number: int) -> Timed:
+    return Timed(number, row.rung, row.macs, 1000 / row.high, row.milliseconds, 1000 / row.low)

@@ -1,0 +1,224 @@
+"""A study as one page of HTML that needs no network: what each step buys, how sure that is, and what it costs."""
+
+import inspect
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from ablations.anatomy import Change, compare
+from ablations.plot import BAR, GRID, INK, PALE, PAPER, ROAD
+from ablations.stats import VERDICTS, Step, agree
+from ablations.study import Study
+from ablations.tables import describe_agreement, describe_correction, explain, show_count, show_estimate, show_number
+from ablations.trial import Plan, Result
+from convnext_path import Flags
+from convnext_path.files import write_whole
+
+#: Colours of the charts that the page has in two shades.
+COLOURS = {INK: "ink", PALE: "pale", BAR: "bar", ROAD: "road", GRID: "grid", PAPER: "paper"}
+
+CAPTIONS = {
+    "accuracy": ("Accuracy by step", "A dot a seed; hatched: tried and not adopted. Grey marks: the paper's."),
+    "changes": ("Changes of accuracy by step, with intervals", "What each step changes, seed by seed."),
+    "road": ("Accuracy against multiply-accumulates", "The road in accuracy and multiply-accumulates."),
+    "road-seconds": ("Accuracy against seconds of training", "The same against measured time."),
+    "times": ("Time against multiply-accumulates", "What counting multiply-accumulates hides."),
+    "curves": ("Learning curves of every step", "Validation accuracy by epoch, a line a seed."),
+}  # fmt: skip
+
+DEVIATIONS = (
+    "The paper trains on ImageNet-1K at 224 x 224 for 300 epochs; its changes stand here as what they are, another "
+    "experiment's.",
+    "Layer scale, stochastic depth and initialization belong to the recipe and are the same over all enhanced rungs.",
+    "The README of the repository lists what the paper leaves open and what was chosen.",
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a table shows, and what it is sorted by; no value sorts last."""
+
+    text: str
+    value: object = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One step on the page."""
+
+    place: int
+    title: str
+    adopted: bool
+    verdict: str
+    cells: tuple[Cell, ...]
+    what: str
+    finding: str
+    changes: Sequence[Change]
+
+
+@dataclass(frozen=True)
+class Chart:
+    name: str
+    label: str
+    caption: str
+    svg: Markup
+
+
+def write_report(study: Study, steps: Sequence[Step], charts: Sequence[Path], title: str, notes: Sequence[str]) -> Path:
+    """Write ``report.html`` into the study's folder; ``notes`` is what its reader must mind."""
+    plan, results = study.plan(), [result for step in steps for result in step.results]
+    rows = make_rows(steps, plan)
+    page = load_template().render(
+        title=title,
+        warnings=notes,
+        answer=answer(steps),
+        charts=[read_chart(file) for file in charts if file.suffix == ".svg"],
+        verdicts=VERDICTS,
+        columns=COLUMNS,
+        rows=rows,
+        widest=max(line.channels or 1 for row in rows for change in row.changes for line, _ in change.after),
+        explanation=" ".join(explain(steps)),
+        commands="\n".join(study.commands()),
+        facts=list(state_facts(plan, results)),
+        failures=list(list_failures(study, plan)),
+        deviations=DEVIATIONS,
+    )
+    file = study.folder / "report.html"
+    write_whole(file, page.encode())
+    return file
+
+
+def load_template() -> Any:
+    """The page's; names in a study are no markup."""
+    where = PackageLoader("ablations")
+    return Environment(loader=where, autoescape=True, undefined=StrictUndefined).get_template("report.html")
+
+
+def answer(steps: Sequence[Step]) -> list[str]:
+    """What the page says first."""
+    done = [step for step in steps if step.results and step.rung.adopted]
+    if len(done) < 2:
+        return [f"One network so far: {done[0].rung.title}, top-1 {show_estimate(done[0].top1)} %."] if done else []
+    first, last = done[0], done[-1]
+    change = show_estimate(Step(last.rung, last.results, last.seeds, first).change, "{:+.2f}")
+    ends = f"{show_estimate(first.top1)} % to {show_estimate(last.top1)} %"
+    whole = f"From {first.rung.title} to {last.rung.title}, top-1 accuracy goes from {ends}: {change} points."
+    doubts = describe_correction(steps), describe_agreement(agree(steps))
+    return [sentence for sentence in (whole, *count_verdicts(steps), *doubts) if sentence]
+
+
+def count_verdicts(steps: Sequence[Step]) -> Iterator[str]:
+    """How many of the changes can be told from chance, and which."""
+    changed = [step for step in steps if step.change.n]
+    if all(step.change.n == 1 for step in changed):
+        yield "One seed tells no change from chance."
+        return
+    for verdict in VERDICTS:
+        names = [f"{s.rung.title} ({show_estimate(s.change, '{:+.2f}')})" for s in changed if s.verdict == verdict]
+        if names:
+            yield f"{verdict.capitalize()}, {len(names)} of {len(changed)} steps: {', '.join(names)}."
+
+
+def read_chart(file: Path) -> Chart:
+    """A chart's SVG for the page: in the page's colours, and with ids of its own."""
+    name = file.stem
+    svg = file.read_text()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r'( id="|href="#|url\(#)', rf"\1{name}-", svg)
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    for colour, role in COLOURS.items():
+        svg = svg.replace(colour, f"var(--{role})")
+    return Chart(name, *CAPTIONS[name], Markup(svg))
+
+
+COLUMNS = ("step", "top-1 %", "change", "p", "paper", "MACs", "params", "seconds", "MB", "seeds", "verdict")
+
+
+def make_rows(steps: Sequence[Step], plan: Plan) -> list[Row]:
+    recipes, explained = dict(plan.recipes), explain_flags()
+    return [
+        Row(
+            place=place,
+            title=step.rung.title,
+            adopted=step.rung.adopted,
+            verdict=step.verdict,
+            cells=tuple(make_cells(step)),
+            what=explained[step.rung.change[0]],
+            finding=describe_finding(step),
+            changes=compare(step.base.rung if step.base else None, step.rung, recipes),
+        )
+        for place, step in enumerate(steps, 1)
+    ]
+
+
+def make_cells(step: Step) -> Iterator[Cell]:
+    """A row of the table, in the order of :data:`COLUMNS`."""
+    tried = "" if step.rung.adopted else " (tried)"
+    yield Cell(step.rung.title + tried)
+    yield number_cell(step.top1.mean, show_estimate(step.top1) or step.gap)
+    yield number_cell(step.change.mean, show_estimate(step.change, "{:+.2f}"))
+    yield number_cell(step.p, show_number(step.p, "{:.3f}"))
+    yield number_cell(step.paper_change, show_number(step.paper_change, "{:+.2f}"))
+    yield number_cell(step.macs, show_count(step.macs))
+    params, seconds = step.mean(lambda r: r.cost.params), step.mean(lambda r: r.seconds)
+    yield number_cell(params, show_count(params))
+    yield number_cell(seconds, show_number(seconds, "{:.1f}"))
+    memory = step.mean(lambda r: r.peak_memory / 1e6)
+    yield number_cell(memory, show_number(memory, "{:.0f}"))
+    yield Cell(f"{len(step.results)}", len(step.results))
+    yield Cell(step.verdict or step.gap, step.verdict)
+
+
+def number_cell(value: float, text: str) -> Cell:
+    return Cell(text, "" if math.isnan(value) else value)
+
+
+def explain_flags() -> dict[str, str]:
+    """What a step does, by the flag that it sets: the sentences of the flags' own documentation."""
+    items = re.findall(r"^ *- ``(\w+)`` \(([\d.]+)\): (.*?)(?=^ *- ``|\n\n)", Flags.__doc__ or "", re.M | re.S)
+    texts = {
+        name: (section, inspect.cleandoc(text).replace("``", "").replace("\n", " ")) for name, section, text in items
+    }
+    recipe = ("2.1", "the training recipe: optimizer, schedule, augmentation, regularization.")
+    return {name: f"Section {section}: {text}" for name, (section, text) in {"recipe": recipe, **texts}.items()}
+
+
+def describe_finding(step: Step) -> str:
+    """What came of it, in a sentence."""
+    if not step.results:
+        return "It has no result."
+    if not step.change.n:
+        return f"Top-1: {show_estimate(step.top1)} %."
+    change, paper = show_estimate(step.change, "{:+.2f}"), show_number(step.paper_change, "; the paper's: {:+.2f}")
+    told = f" ({step.verdict})" if step.change.n > 1 else ""
+    assert step.base is not None
+    return f"Change from {step.base.rung.title}: {change} points{told}{paper}."
+
+
+def state_facts(plan: Plan, results: Sequence[Result]) -> Iterator[tuple[str, str]]:
+    """Terms, then hardware and versions as the records have them."""
+    yield "Ladder", f"{plan.ladder}, {len(plan.rungs)} rungs, seeds {', '.join(map(str, plan.seeds))}"
+    yield "Data", ", ".join(f"{name} {value}" for name, value in plan.data.to_dict().items() if value not in (None, 0))
+    yield "Reported", "top-1 accuracy after the last epoch; nothing was chosen by it"
+    hours = sum(result.seconds for result in results) / 3600
+    yield "Training", f"{len(results)} of {len(plan.trials())} trainings have a result, {hours:.2f} hours in sum"
+    values: dict[str, dict[str, None]] = {}
+    for result in results:
+        for name, value in (*result.environment, *result.origin):
+            values.setdefault(name, {})[str(value)] = None
+    for name, found in sorted(values.items()):
+        yield name.replace("_", " "), ", ".join(found)
+
+
+def list_failures(study: Study, plan: Plan) -> Iterator[str]:
+    """The trials without a record, and why, where that is known."""
+    records, _ = study.read()
+    for trial in plan.trials():
+        if trial.id not in records:
+            yield f"{trial.rung}, seed {trial.seed}: {study.failure(trial) or 'not trained yet'}"
