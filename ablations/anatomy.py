@@ -1,7 +1,7 @@
 """What a step changes, as parts of a network before and after it, read off the networks themselves."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import zip_longest
 
@@ -32,7 +32,7 @@ def list_parts(rung: Rung, recipe: Recipe) -> dict[str, Part]:
         net = PathNet(rung.flags, rung.scale, layer_scale=recipe.layer_scale)
     depths, width = rung.scale.choose_depths(rung.flags), rung.scale.choose_width(rung.flags)
     stages = (Line(f"{depth} blocks of width {width * 2**i}") for i, depth in enumerate(depths))
-    terms = (Line(f"{field.name.replace('_', ' ')} {getattr(recipe, field.name)}") for field in fields(recipe))
+    terms = (Line(f"{name.replace('_', ' ')} {show_term(value)}") for name, value in recipe.to_dict().items())
     return {
         "recipe": tuple(terms),
         "stem": tuple(name_layers(net.stem)),
@@ -40,6 +40,10 @@ def list_parts(rung: Rung, recipe: Recipe) -> dict[str, Part]:
         "between stages": tuple(name_downsampling(net)),
         "block": tuple(name_block(find_block(net))),
     }
+
+
+def show_term(value: object) -> str:
+    return format(value, ".4g") if isinstance(value, float) else str(value)
 
 
 def find_block(net: PathNet) -> Block:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import shlex
 import signal
 import sys
@@ -293,6 +294,13 @@ def bench(args: Any) -> int:
     return 0
 
 
+def write_command(argv: Sequence[str]) -> str:
+    """The command as a shell takes it, with the choice of kernels that the environment makes."""
+    name = "CONVNEXT_PATH_KERNELS"
+    kernels = f"{name}={shlex.quote(os.environ[name])} " if os.environ.get(name) else ""
+    return kernels + shlex.join(("python", "-m", "ablations", *argv))
+
+
 WORDS: dict[str, Callable[[Any], int]] = {
     "run": run,
     "cost": print_costs,
@@ -309,7 +317,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Exit codes: 0; 1 a trial failed; 2 bad input; 130 Ctrl-C; 143 SIGTERM."""
     argv = sys.argv[1:] if argv is None else argv
     args = make_parser().parse_args(argv)
-    args[args.subcommand].command = shlex.join(("python", "-m", "ablations", *argv))
+    args[args.subcommand].command = write_command(argv)
     try:
         chosen()
     except ValueError as error:

@@ -182,16 +182,17 @@ def draw_road(steps: Sequence[Step], title: str, price: Price) -> Figure:
     """Accuracy against a price: a line through the adopted steps from start to end, side roads to those tried."""
     figure = Figure(figsize=(8, 4.8), layout="constrained")
     axes = figure.add_subplot()
-    places = {step.rung.name: (price.of(step), step.top1.mean) for step in steps if step.results}
-    road = [places[step.rung.name] for step in steps if step.results and step.rung.adopted]
+    shown = [(number, step) for number, step in enumerate(steps, 1) if step.results]
+    low, high = road_limits([step for _, step in shown])
+    places = {step.rung.name: (price.of(step), max(step.top1.mean, low)) for _, step in shown}
+    road = [places[step.rung.name] for _, step in shown if step.rung.adopted]
     axes.plot(*zip(*road, strict=True), "-", color=ROAD, lw=2, zorder=1)
-    for number, step in enumerate(steps, 1):
-        if not step.results:
-            continue
-        place = places[step.rung.name]
-        draw_number(axes, place, number, step.rung.title, hollow=not step.rung.adopted)
+    for number, step in shown:
+        place, below = places[step.rung.name], f": {step.top1.mean:.1f} %" if step.top1.mean < low else ""
+        draw_number(axes, place, number, f"{step.rung.title}{below}", hollow=not step.rung.adopted)
         if step.base and not step.rung.adopted and step.base.results:
             axes.plot(*zip(places[step.base.rung.name], place, strict=True), ":", color=INK, lw=1, zorder=1)
+    axes.set_ylim(low, high)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.set_xlabel(price.label)
     axes.set_ylabel("top-1 accuracy (%)")
@@ -201,11 +202,17 @@ def draw_road(steps: Sequence[Step], title: str, price: Price) -> Figure:
     return figure
 
 
+def road_limits(steps: Sequence[Step]) -> tuple[float, float]:
+    """Limits around the designs; one of the original recipe may lie below, and is drawn at the edge."""
+    designs = [step.top1.mean for step in steps if step.rung.recipe != "original"]
+    return spread(designs or [step.top1.mean for step in steps] or [0.0, 100.0])
+
+
 def draw_number(axes: Axes, place: tuple[float, float], number: int, label: str, hollow: bool = False) -> None:
     """A point with a number in it, which the legend explains."""
     face, ink = (PAPER, INK) if hollow else (ROAD, PAPER)
     label = f"{number:\u2007>2}  {label}"  # a space as wide as a digit
-    axes.plot(*place, "o", ms=13, mfc=face, mec=INK, zorder=3, label=label)
+    axes.plot(*place, "o", ms=13, mfc=face, mec=INK, zorder=3, label=label, clip_on=False)
     axes.text(*place, f"{number}", ha="center", va="center_baseline", size=8, color=ink, zorder=4)
 
 

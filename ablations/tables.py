@@ -86,7 +86,9 @@ def describe_correction(steps: Sequence[Step]) -> str:
     """What is left of the changes when chance has had as many tries; empty for fewer than two."""
     ps = [step.p for step in steps if not math.isnan(step.p)]
     told = sum(p < 1 - LEVEL for p in ps)
-    return f"p: corrected for {len(ps)} changes (Holm), it is below 0.05 for {told}." if len(ps) > 1 else ""
+    return (
+        f"Corrected for {len(ps)} changes (Holm), p is below 0.05 for {told or 'none'} of them." if len(ps) > 1 else ""
+    )
 
 
 def describe_agreement(agreement: Agreement) -> str:

@@ -74,9 +74,16 @@ def test_a_bar_a_step_in_order_tried_ones_hatched(steps: list[Step]) -> None:
 
 def test_the_road_goes_through_adopted_steps(steps: list[Step]) -> None:
     axes = draw_road(steps, "title", MACS).axes[0]
-    line = axes.lines[0]
     adopted = [step.top1.mean for step in steps if step.rung.adopted and step.results]
-    assert list(line.get_ydata()) == pytest.approx(adopted)
+    assert list(axes.lines[0].get_ydata()) == pytest.approx(adopted)
+
+
+def test_an_original_recipe_far_below_is_drawn_at_the_roads_edge(steps: list[Step]) -> None:
+    start = replace(steps[0], results=tuple(replace(result, top1=50.0) for result in steps[0].results))
+    axes = draw_road([start, *steps[1:]], "title", MACS).axes[0]
+    low, _ = axes.get_ylim()
+    assert 75 < low == next(iter(axes.lines[0].get_ydata()))
+    assert any("(original recipe): 50.0 %" in str(point.get_label()) for point in axes.lines)
 
 
 def test_one_step_and_none() -> None:
