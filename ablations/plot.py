@@ -62,6 +62,7 @@ def save_chart(file: Path, draw: Callable[[], Figure]) -> list[Path]:
     with mpl.rc_context(STYLE):
         figure = draw()
         figure.savefig(files[0])
+        figure.set_layout_engine("none")  # it is laid out; once more takes as long
         figure.savefig(files[1], metadata={"Date": None})
     return files
 
