@@ -2,6 +2,7 @@ import copy
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -28,6 +29,13 @@ from tests.kernels.conftest import (
     run_sanitized,
 )
 
+#: Of images: so many channels, images, and rows and columns.
+SHAPE: dict[str, Any] = {
+    "width": st.integers(1, 80),
+    "images": st.integers(1, 9),
+    "sides": st.tuples(st.integers(1, 12), st.integers(2, 12)),
+}
+
 kernels_of_ours = pytest.mark.parametrize(
     ("make", "dtype"),
     [
@@ -43,9 +51,7 @@ kernels_of_ours = pytest.mark.parametrize(
 @needs_kernels
 @settings(deadline=None, max_examples=100)
 @given(
-    width=st.integers(1, 80),
-    images=st.integers(1, 9),
-    sides=st.tuples(st.integers(1, 12), st.integers(2, 12)),
+    **SHAPE,
     dtype=st.sampled_from(DTYPES),
     offset=st.sampled_from([0.0, 30.0]),
     channels_last=st.booleans(),
@@ -86,9 +92,7 @@ def test_outputs_and_statistics_of_a_batch_norm_are_torchs_to_the_bit(autocast: 
 @needs_kernels
 @settings(deadline=None, max_examples=100)
 @given(
-    width=st.integers(1, 80),
-    images=st.integers(1, 9),
-    sides=st.tuples(st.integers(1, 12), st.integers(1, 12)),
+    **SHAPE,
     offset=st.sampled_from([0.0, 30.0]),
     channels_last=st.booleans(),
 )
@@ -113,9 +117,7 @@ def test_a_layer_norm_and_its_gradients_are_those_of_double_precision(
 @needs_kernels
 @settings(deadline=None, max_examples=100)
 @given(
-    width=st.integers(1, 80),
-    images=st.integers(1, 9),
-    sides=st.tuples(st.integers(1, 12), st.integers(1, 12)),
+    **SHAPE,
     dtype=st.sampled_from(DTYPES),
     channels_last=st.booleans(),
 )
