@@ -72,7 +72,7 @@ def test_killed_twenty_times(tmp_path: Path, whole: Path, other_disk: str) -> No
         with start(study, env=environment) as driver:
             assert wait_until(lambda: is_training(study) or driver.poll() is not None)
             if kills % 2:
-                in_writes += wait_until(lambda: is_writing(study), 10, 0)
+                in_writes += wait_until(lambda: is_writing(study), 60, 0)
             else:
                 time.sleep(chance.uniform(0.2, 3))
             driver.kill()
@@ -81,6 +81,7 @@ def test_killed_twenty_times(tmp_path: Path, whole: Path, other_disk: str) -> No
                     record.unlink()
                 continue
         kills += 1
+    assert in_writes > 5
     left = len(list((study / "trials").glob("[!.]*.json")))
     code, out = finish(study, env=environment)
     assert code == 0, out
