@@ -53,9 +53,10 @@ def find_block(net: PathNet) -> Block:
 
 def name_downsampling(net: PathNet) -> Iterator[Line]:
     layers = dict(net.stages[1].named_children())
-    yield from (
-        name_layers(layers["downsampling"]) if "downsampling" in layers else [Line("stride 2 in the first block")]
-    )
+    if "downsampling" in layers:
+        yield from name_layers(layers["downsampling"])
+    else:
+        yield Line("stride 2 in the first block")
 
 
 def name_block(block: Block) -> Iterator[Line]:

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from ablations.anatomy import Change, compare
 from ablations.plot import BAR, GRID, INK, PALE, PAPER, ROAD
 from ablations.stats import VERDICTS, Step, agree
+from ablations.status import collect
 from ablations.study import Study
 from ablations.tables import describe_agreement, describe_correction, explain, show_count, show_estimate, show_number
 from ablations.trial import Plan, Result
@@ -86,7 +87,7 @@ def write_report(study: Study, steps: Sequence[Step], charts: Sequence[Path], ti
         explanation=" ".join(explain(steps)),
         commands="\n".join(study.commands()),
         facts=list(state_facts(plan, results)),
-        failures=list(list_failures(study, plan)),
+        failures=list(list_failures(study, plan, results)),
         deviations=DEVIATIONS,
     )
     file = study.folder / "report.html"
@@ -208,17 +209,14 @@ def state_facts(plan: Plan, results: Sequence[Result]) -> Iterator[tuple[str, st
     yield "Reported", "top-1 accuracy after the last epoch; nothing was chosen by it"
     hours = sum(result.seconds for result in results) / 3600
     yield "Training", f"{len(results)} of {len(plan.trials())} trainings have a result, {hours:.2f} hours in sum"
-    values: dict[str, dict[str, None]] = {}
-    for result in results:
-        for name, value in (*result.environment, *result.origin):
-            values.setdefault(name, {})[str(value)] = None
+    values = collect(pair for result in results for pair in (*result.environment, *result.origin))
     for name, found in sorted(values.items()):
         yield name.replace("_", " "), ", ".join(found)
 
 
-def list_failures(study: Study, plan: Plan) -> Iterator[str]:
+def list_failures(study: Study, plan: Plan, results: Sequence[Result]) -> Iterator[str]:
     """The trials without a record, and why, where that is known."""
-    records, _ = study.read()
+    done = {result.trial.id for result in results}
     for trial in plan.trials():
-        if trial.id not in records:
+        if trial.id not in done:
             yield f"{trial.rung}, seed {trial.seed}: {study.failure(trial) or 'not trained yet'}"

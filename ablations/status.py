@@ -1,6 +1,6 @@
 """Where a study stands: what is done, running, failed or stale, and what the next run would do."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -78,8 +78,13 @@ def show_states(states: Sequence[State]) -> Table:
 
 def describe_mixture(results: Sequence[Result]) -> str:
     """In what the origins of results differ: "torch 2.14.0, 2.15.0"; empty where they agree."""
-    values: dict[str, dict[object, None]] = {}
-    for result in results:
-        for name, value in result.origin:
-            values.setdefault(name, {})[value] = None
-    return "; ".join(f"{name} {', '.join(map(str, v))}" for name, v in values.items() if len(v) > 1)
+    values = collect(pair for result in results for pair in result.origin)
+    return "; ".join(f"{name} {', '.join(found)}" for name, found in values.items() if len(found) > 1)
+
+
+def collect(pairs: Iterable[tuple[str, object]]) -> dict[str, list[str]]:
+    """The values of each name, once, in order."""
+    values: dict[str, dict[str, None]] = {}
+    for name, value in pairs:
+        values.setdefault(name, {})[str(value)] = None
+    return {name: list(found) for name, found in values.items()}
