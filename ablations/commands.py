@@ -1,4 +1,4 @@
-"""What the command line's words do: run, cost, status, verify, plot, report, wandb, bench."""
+"""What the command line's words do: run, cost, status, verify, bench; :mod:`publish` has plot, report and wandb."""
 
 import contextlib
 import json
@@ -7,15 +7,14 @@ import shlex
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pandas as pd
 import torch
-from rich.console import Console
 
 from ablations.bench.networks import DoesNotFitError, make_setting
 from ablations.bench.overhead import TrialFailedError
@@ -30,28 +29,20 @@ from ablations.engine import (
     run_trials,
 )
 from ablations.options import MAX_IMAGE_SIZE, check_plan, make_plan
-from ablations.parser import FORMATS, fail, make_parser
-from ablations.plot import plot_study
+from ablations.parser import FORMATS, make_parser
 from ablations.process import Failure, Job, run_process, warm_up
-from ablations.report import write_report
+from ablations.publish import draw, plot, report, send
 from ablations.run import make_trainer, trial_cost
-from ablations.stats import summarize
-from ablations.status import State, count_states, describe_mixture, find_pending, show_states, survey
+from ablations.screen import console, fail, say
+from ablations.status import State, count_states, find_pending, show_states, survey
 from ablations.study import Study
-from ablations.tables import cost_rows, count_costs, show_costs, show_results, to_frame
-from ablations.tracking import MODES, Mode, choose_mode, send_result, send_summary
+from ablations.tables import cost_rows, count_costs, show_costs
+from ablations.tracking import MODES, choose_mode
 from ablations.trial import Plan, Result, Trial
 from convnext_path import LADDERS, Recipe
 from convnext_path.datasets import open_data
 from convnext_path.frozen import choose, within
 from convnext_path.kernels.build import chosen
-
-console = Console()
-
-
-def say(line: str) -> None:
-    """Print a line as it is, however long."""
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def run(args: Any) -> int:
@@ -130,34 +121,6 @@ def describe_recipe(name: str, recipe: Recipe, images: int) -> str:
     return f"{name}: {recipe.epochs} epochs of {images // recipe.batch_size} steps of {recipe.batch_size} images"
 
 
-def draw(study: Study, wandb: Mode = "disabled", page: bool = True) -> None:
-    """Draw a study's table, charts and page from its records, for the folder, the screen and W&B."""
-    plan, results = study.plan(), study.results()
-    steps, notes = summarize(plan, results), list(note_flaws(study, plan, results))
-    title = f"{plan.ladder} on {plan.data.title}{' (mixed origins)' if describe_mixture(results) else ''}"
-    table = study.folder / "results.csv"
-    to_frame(steps).to_csv(table, index=False, float_format="%.6g")
-    charts = plot_study(study.folder, title, steps)
-    pages = [write_report(study, steps, charts, title, notes)] if page and results else []
-    files = [table, *charts, *pages]
-    send_summary(study, to_frame(steps), files, wandb)
-    console.print(show_results(steps))
-    for file in files:
-        say(f"wrote {file}")
-    for note in notes:
-        say(f"warning: {note}")
-
-
-def note_flaws(study: Study, plan: Plan, results: Sequence[Result]) -> Iterator[str]:
-    """What keeps a study from being whole and of one piece."""
-    if mixture := describe_mixture(results):
-        yield f"records of several origins stand side by side: {mixture}"
-    for file, why in study.faults().items():
-        yield f"left out: {file.name} {why}"
-    if missing := len(plan.trials()) - len(results):
-        yield f"{missing} of {len(plan.trials())} trials have no result"
-
-
 def print_costs(args: Any) -> int:
     """Count a ladder's costs, or those of the two that are published."""
     try:
@@ -175,50 +138,6 @@ def print_costs(args: Any) -> int:
     together = [row for rows in tables.values() for row in rows]
     print(json.dumps(together, indent=1) if args.format == "json" else pd.json_normalize(together).to_csv(index=False))
     return 0
-
-
-def plot(args: Any) -> int:
-    """Draw a study's table and charts again."""
-    draw(open_study(args), page=False)
-    return 0
-
-
-def report(args: Any) -> int:
-    """Draw a study again, with its page."""
-    draw(open_study(args))
-    return 0
-
-
-def send(args: Any) -> int:
-    """Send a study to W&B from its records: what was sent before is replaced."""
-    study = open_study(args)
-    try:
-        mode = choose_mode(cast(Mode, choose("--mode", args.mode, MODES[1:])))
-    except ValueError as error:
-        fail(error)
-    draw(study, mode)
-    for number, result in enumerate(results := study.results(), 1):
-        send_result(study, result, mode)
-        say(f"{number}/{len(results)}  {describe(result.trial)}")
-    if mode == "offline":
-        say(f"written; send with: wandb sync {study.folder / 'wandb'}/offline-run-*")
-    return 0
-
-
-def open_study(args: Any) -> Study:
-    """A study to draw: with results, and with no faults unless they are to be left out."""
-    study = Study(args.study)
-    try:
-        results, faults = study.results(), study.faults()
-    except (ValueError, OSError) as error:
-        fail(error)
-    if faults and not args.partial:
-        (file, why), *more = faults.items()
-        others = f" (and {len(more)} more)" if more else ""
-        fail(f"{file} {why}{others}; --partial draws the others, run trains what is lost again")
-    if not results:
-        fail(f"{study.folder} holds no finished trial")
-    return study
 
 
 def status(args: Any) -> int:

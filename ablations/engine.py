@@ -1,11 +1,13 @@
 """Where trials run: some at a time on this machine, each in a process of its own."""
 
+import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -190,7 +192,7 @@ def run_trials(
 def estimate_seconds(trials: Sequence[Trial], workers: int = 1) -> float:
     """How long the trials will take, from a training step of the first, the middle and the last of them.
 
-    A rough figure: time is taken to go with multiply-accumulates, and validation to cost a third of training.
+    A rough figure: time is taken to go with multiply-accumulates, and an image to cost a third in validation.
     """
     probes = {trial.rung: trial for trial in (trials[0], trials[len(trials) // 2], trials[-1])}
     rates = [time_step(trial) / trial_cost(trial).all_macs for trial in probes.values()]
@@ -200,13 +202,15 @@ def estimate_seconds(trials: Sequence[Trial], workers: int = 1) -> float:
 
 
 def count_images(trial: Trial) -> float:
-    """Images that a trial trains on, and a third of those that it validates on."""
-    splits = open_data(trial.data)
-    return trial.recipe.epochs * (len(splits.train_indices) + len(splits.val_indices) / 3)
+    """Images that a trial trains on, and a third of those that it validates on, the last epoch's always."""
+    splits, epochs = open_data(trial.data), trial.recipe.epochs
+    every: Any = dict(trial.trainer).get("check_val_every_n_epoch", 1)
+    validations = math.ceil(epochs / int(every))
+    return epochs * len(splits.train_indices) + validations * len(splits.val_indices) / 3
 
 
 def time_step(trial: Trial) -> float:
-    """Seconds an image of one training step, after a step to warm up, on as few images as tell."""
+    """Seconds an image of a training step, the best of three after one to warm up, on as few images as tell."""
     splits = open_data(trial.data)
     device = make_trainer(trial).strategy.root_device
     batch = int(max(2, min(trial.recipe.batch_size, 2e10 / trial_cost(trial).all_macs)))
@@ -219,4 +223,4 @@ def time_step(trial: Trial) -> float:
 
     with torch_threads(trial.threads):
         time_steps(step, 1, device)
-        return time_steps(step, 1, device) / batch
+        return min(time_steps(step, 1, device) for _ in range(3)) / batch

@@ -3,7 +3,6 @@
 import argparse
 import difflib
 import re
-import sys
 from collections.abc import Collection
 from pathlib import Path
 from types import NoneType
@@ -15,6 +14,7 @@ import yaml
 
 from ablations.options import DATA
 from ablations.run import TRAINER
+from ablations.screen import fail
 from ablations.tracking import MODES
 from convnext_path import LADDERS, RECIPES
 
@@ -60,12 +60,6 @@ class Parser(jsonargparse.ArgumentParser):
         if yaml.AliasEvent in kinds:
             self.error(f"--config {cfg_path} has aliases; write the values out")
         return super().parse_path(cfg_path, *args, **kwargs)
-
-
-def fail(message: object) -> NoReturn:
-    """End with one line and exit code 2."""
-    print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
-    sys.exit(2)
 
 
 def fail_unknown(option: str, options: Collection[str]) -> NoReturn:

@@ -1,46 +1,34 @@
-"""A study's charts, drawn from steps alone, in one visual language.
-
-Blue bars and lines are accuracies, red points are steps of the road, pale marks are what they are compared with: the
-paper, or the step before. Nothing is told by colour only: steps are labelled, tried ones are hatched or hollow.
-"""
+"""A study's charts, drawn from steps alone."""
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any, NamedTuple
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
+from ablations.chart import (
+    BAR,
+    INK,
+    PACE,
+    PALE,
+    PAPER,
+    ROAD,
+    Timed,
+    add_legend,
+    draw_number,
+    draw_points,
+    save_chart,
+    spread,
+    write_beside,
+)
 from ablations.stats import Step
 from ablations.tables import show_count, show_estimate
 from ablations.trial import Result
-
-INK, PALE, BAR, ROAD = "#222222", "#666666", "#4477aa", "#cc6677"  # after Tol; they differ in grey too
-GRID, PAPER = "#dddddd", "#ffffff"
-
-STYLE: dict[Any, object] = {
-    "font.size": 10,
-    **{f"{part}.color": INK for part in ("text", "xtick", "ytick")},
-    **{f"axes.{part}color": INK for part in ("edge", "label", "title")},
-    **{f"{part}.facecolor": PAPER for part in ("figure", "axes", "savefig")},
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "axes.titlelocation": "left",
-    "axes.titleweight": "bold",
-    "grid.color": GRID,
-    "hatch.linewidth": 0.8,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "convnext-path",
-    "savefig.dpi": 150,
-}
 
 
 def plot_study(folder: Path, title: str, steps: Sequence[Step]) -> list[Path]:
@@ -54,17 +42,6 @@ def plot_study(folder: Path, title: str, steps: Sequence[Step]) -> list[Path]:
         "times": lambda: draw_times(steps, title),
     }
     return [file for name, draw in charts.items() for file in save_chart(folder / name, draw)]
-
-
-def save_chart(file: Path, draw: Callable[[], Figure]) -> list[Path]:
-    """Draw in our style and write as PNG and SVG beside each other; return the files."""
-    files = [file.with_name(f"{file.name}.{suffix}") for suffix in ("png", "svg")]
-    with mpl.rc_context(STYLE):
-        figure = draw()
-        figure.savefig(files[0])
-        figure.set_layout_engine("none")  # it is laid out; once more takes as long
-        figure.savefig(files[1], metadata={"Date": None})
-    return files
 
 
 def draw_steps(steps: Sequence[Step], title: str) -> Figure:
@@ -108,11 +85,6 @@ def draw_bar(axes: Axes, step: Step, place: float, low: float) -> None:
     end = (max(*step.accuracies, published or 0), place)
     label = f"{step.top1.mean:.1f}{f'  ({step.gap})' if step.gap else ''}"
     axes.annotate(label, end, (7, 0), textcoords="offset points", va="center", color=INK)
-
-
-def write_beside(axes: Axes, x: float, y: float, text: str, **style: str) -> None:
-    """Text at a share ``x`` of the width and at ``y`` of the data."""
-    axes.text(x, y, text, transform=axes.get_yaxis_transform(), va="center", **style)  # type: ignore[arg-type]
 
 
 def axis_limits(steps: Sequence[Step]) -> tuple[float, float]:
@@ -209,21 +181,6 @@ def road_limits(steps: Sequence[Step]) -> tuple[float, float]:
     return spread(designs or [step.top1.mean for step in steps] or [0.0, 100.0])
 
 
-def draw_number(axes: Axes, place: tuple[float, float], number: int, label: str, hollow: bool = False) -> None:
-    """A point with a number in it, which the legend explains."""
-    face, ink = (PAPER, INK) if hollow else (ROAD, PAPER)
-    label = f"{number:\u2007>2}  {label}"  # a space as wide as a digit
-    axes.plot(*place, "o", ms=13, mfc=face, mec=INK, zorder=3, label=label, clip_on=False)
-    axes.text(*place, f"{number}", ha="center", va="center_baseline", size=8, color=ink, zorder=4)
-
-
-def add_legend(figure: Figure, axes: Axes, title: str) -> None:
-    """List beside the charts what the numbers in the points of ``axes`` stand for."""
-    handles, labels = axes.get_legend_handles_labels()
-    bare = {"frameon": False, "handlelength": 0, "handletextpad": 0, "markerscale": 0}
-    figure.legend(handles, labels, loc="outside right upper", title=title, **bare)
-
-
 def draw_curves(steps: Sequence[Step], title: str) -> Figure:
     """A panel a step: validation accuracy by epoch, a line a seed; dashed, the mean of the step that it changes."""
     columns, lines = 4, math.ceil(len(steps) / 4)
@@ -273,35 +230,3 @@ def draw_times(steps: Sequence[Step], title: str) -> Figure:
         draw_points(axes, points)
         add_legend(figure, axes, PACE)
     return figure
-
-
-class Timed(NamedTuple):
-    """A network's time, milliseconds an image, beside its multiply-accumulates."""
-
-    number: int
-    label: str
-    macs: float
-    low: float
-    middle: float
-    high: float
-
-
-PACE = "dashed: as fast a MAC\nas the first of them"
-
-
-def draw_points(axes: Axes, points: Sequence[Timed]) -> None:
-    """A numbered point a network, with its range, and the line of equal rate through origin and first point."""
-    axes.axline((0, 0), (points[0].macs, points[0].middle), color=PALE, lw=1, ls="--", zorder=1)
-    for point in points:
-        axes.plot([point.macs] * 2, [point.low, point.high], "-", color=INK, lw=1, zorder=2)
-        draw_number(axes, (point.macs, point.middle), point.number, point.label)
-    axes.set_xlim(*spread([point.macs for point in points]))
-    axes.set_ylim(*spread([end for point in points for end in (point.low, point.high)]))
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-
-
-def spread(values: Sequence[float]) -> tuple[float, float]:
-    """Limits of an axis around all values; not from zero on, for most networks cost about as much."""
-    low, high = min(values), max(values)
-    margin = 0.08 * (high - low) or 0.1 * high
-    return low - margin, high + margin

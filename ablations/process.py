@@ -17,7 +17,7 @@ from typing import Self
 
 from ablations.run import DivergenceError, Report, run_trial
 from ablations.study import Study
-from ablations.tracking import Mode, finish_run, log_epoch, send_result, start_run
+from ablations.tracking import Mode, finish_run, forgiving, log_epoch, send_result, start_run
 from ablations.trial import Epoch, Result, Trial
 from convnext_path import Cost
 
@@ -63,17 +63,17 @@ def warm_up(wandb: Mode = "disabled") -> None:
 def train(job: Job, send: Callable[[Message], None]) -> None:
     """Train a trial; its result is sent before W&B has its say."""
     study, result = Study(job.study), None
-    run = start_run(study, job.trial, job.wandb)
+    run = forgiving(start_run)(study, job.trial, job.wandb)
 
     def report(epoch: Epoch) -> None:
         send(epoch)
-        log_epoch(run, epoch)
+        forgiving(log_epoch)(run, epoch)
 
     try:
         result = run_trial(job.trial, job.loader_workers, report, job.checkpoints, job.checkpoint, job.cost)
         send(result)
     finally:
-        finish_run(run, result)
+        forgiving(finish_run)(run, result)
     if job.checkpoint:
         send_result(study, result, job.wandb)  # with the epochs before the break
 

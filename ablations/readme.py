@@ -12,7 +12,7 @@ import pandas as pd
 
 from ablations.stats import Step, estimate, summarize
 from ablations.study import Study
-from ablations.tables import agrees, cost_rows, count_costs, explain, show_count, show_estimate, show_number
+from ablations.tables import MEASURES, agrees, cost_rows, count_costs, explain, show_count, show_estimate
 from convnext_path import LADDERS
 
 ROOT = Path(__file__).parent.parent
@@ -65,21 +65,16 @@ def speed_table(bench: pd.DataFrame) -> str:
 
 def study_table(steps: Sequence[Step]) -> str:
     """A study's steps: what each buys, how sure that is, and what it costs."""
+    columns = ("top-1 %", "change", "p", "paper", "MACs", "s")
     rows = [
         (
             f"{step.rung.title}{'' if step.rung.adopted else ' (tried)'}",
-            show_estimate(step.top1),
-            show_estimate(step.change, "{:+.2f}"),
-            show_number(step.p, "{:.3f}"),
+            *(MEASURES[column].show(step) for column in columns),
             step.verdict,
-            show_number(step.paper_change, "{:+.2f}"),
-            show_count(step.macs),
-            show_number(step.mean(lambda result: result.seconds), "{:.1f}"),
         )
         for step in steps
     ]
-    head = ("step", "top-1 %", "change", "p", "verdict", "paper's", "MACs", "s")
-    return f"{format_table(head, rows)}\n{' '.join(explain(steps))}\n"
+    return f"{format_table(('step', *columns, 'verdict'), rows)}\n{' '.join(explain(steps))}\n"
 
 
 def pair_table(ours: Sequence[Step], others: Sequence[Step], names: tuple[str, str]) -> str:

@@ -12,11 +12,19 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ablations.anatomy import Change, compare
-from ablations.plot import BAR, GRID, INK, PALE, PAPER, ROAD
+from ablations.chart import BAR, GRID, INK, PALE, PAPER, ROAD
 from ablations.stats import VERDICTS, Step, agree
 from ablations.status import collect
 from ablations.study import Study
-from ablations.tables import describe_agreement, describe_correction, explain, show_count, show_estimate, show_number
+from ablations.tables import (
+    MEASURES,
+    Measure,
+    describe_agreement,
+    describe_correction,
+    explain,
+    show_estimate,
+    show_number,
+)
 from ablations.trial import Plan, Result
 from convnext_path import Flags
 from convnext_path.files import write_whole
@@ -42,14 +50,6 @@ DEVIATIONS = (
 
 
 @dataclass(frozen=True)
-class Cell:
-    """What a table shows, and what it is sorted by; no value sorts last."""
-
-    text: str
-    value: object = ""
-
-
-@dataclass(frozen=True)
 class Row:
     """One step on the page."""
 
@@ -57,7 +57,8 @@ class Row:
     title: str
     adopted: bool
     verdict: str
-    cells: tuple[Cell, ...]
+    gap: str
+    cells: Sequence[tuple[str, float | None]]  # a text for each measure, and what it is sorted by
     what: str
     finding: str
     changes: Sequence[Change]
@@ -138,7 +139,8 @@ def read_chart(file: Path) -> Chart:
     return Chart(name, *CAPTIONS[name], Markup(svg))
 
 
-COLUMNS = ("step", "top-1 %", "change", "p", "paper", "MACs", "params", "seconds", "MB", "seeds", "verdict")
+#: The table's; but for the first and last, names of measures.
+COLUMNS = ("step", "top-1 %", "change", "p", "paper", "MACs", "params", "s", "MB", "seeds", "verdict")
 
 
 def make_rows(steps: Sequence[Step], plan: Plan) -> list[Row]:
@@ -149,7 +151,8 @@ def make_rows(steps: Sequence[Step], plan: Plan) -> list[Row]:
             title=step.rung.title,
             adopted=step.rung.adopted,
             verdict=step.verdict,
-            cells=tuple(make_cells(step)),
+            gap=step.gap,
+            cells=[make_cell(MEASURES[name], step) for name in COLUMNS[1:-1]],
             what=explained[step.rung.change[0]],
             finding=describe_finding(step),
             changes=compare(step.base.rung if step.base else None, step.rung, recipes),
@@ -158,26 +161,9 @@ def make_rows(steps: Sequence[Step], plan: Plan) -> list[Row]:
     ]
 
 
-def make_cells(step: Step) -> Iterator[Cell]:
-    """A row of the table, in the order of :data:`COLUMNS`."""
-    tried = "" if step.rung.adopted else " (tried)"
-    yield Cell(step.rung.title + tried)
-    yield number_cell(step.top1.mean, show_estimate(step.top1) or step.gap)
-    yield number_cell(step.change.mean, show_estimate(step.change, "{:+.2f}"))
-    yield number_cell(step.p, show_number(step.p, "{:.3f}"))
-    yield number_cell(step.paper_change, show_number(step.paper_change, "{:+.2f}"))
-    yield number_cell(step.macs, show_count(step.macs))
-    params, seconds = step.mean(lambda r: r.cost.params), step.mean(lambda r: r.seconds)
-    yield number_cell(params, show_count(params))
-    yield number_cell(seconds, show_number(seconds, "{:.1f}"))
-    memory = step.mean(lambda r: r.peak_memory / 1e6)
-    yield number_cell(memory, show_number(memory, "{:.0f}"))
-    yield Cell(f"{len(step.results)}", len(step.results))
-    yield Cell(step.verdict or step.gap, step.verdict)
-
-
-def number_cell(value: float, text: str) -> Cell:
-    return Cell(text, "" if math.isnan(value) else value)
+def make_cell(measure: Measure, step: Step) -> tuple[str, float | None]:
+    value = measure.value(step)
+    return measure.show(step), None if math.isnan(value) else value
 
 
 def explain_flags() -> dict[str, str]:

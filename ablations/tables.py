@@ -1,7 +1,8 @@
 """Results and costs as rows: for files, for the screen, for the charts."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -49,24 +50,50 @@ def to_frame(steps: Iterable[Step]) -> pd.DataFrame:
     )
 
 
+@dataclass(frozen=True)
+class Measure:
+    """A column of a table of steps: a number, which is not one where there is none, and how it is written."""
+
+    value: Callable[[Step], float]
+    show: Callable[[Step], str]
+
+
+def make_measure(value: Callable[[Step], float], form: str) -> Measure:
+    return Measure(value, lambda step: show_number(value(step), form))
+
+
+def make_count(value: Callable[[Step], float]) -> Measure:
+    return Measure(value, lambda step: show_count(value(step)))
+
+
+#: What is told of a step on screen, page and in Markdown. "paper": its change of top-1; "s" and "MB": of a trial.
+MEASURES = {
+    "top-1 %": Measure(lambda step: step.top1.mean, lambda step: show_estimate(step.top1) or step.gap),
+    "change": Measure(lambda step: step.change.mean, lambda step: show_estimate(step.change, "{:+.2f}")),
+    "p": make_measure(lambda step: step.p, "{:.3f}"),
+    "paper": make_measure(lambda step: step.paper_change, "{:+.2f}"),
+    "MACs": make_count(lambda step: step.macs),
+    "params": make_count(lambda step: step.mean(lambda result: result.cost.params)),
+    "s": make_measure(lambda step: step.mean(lambda result: result.seconds), "{:.1f}"),
+    "MB": make_measure(lambda step: step.mean(lambda result: result.peak_memory / 1e6), "{:.0f}"),
+    "seeds": make_measure(lambda step: step.top1.n, "{:.0f}"),
+}
+
+
 def show_results(steps: Sequence[Step]) -> Table:
     """The steps for the screen."""
     caption = " ".join((*explain(steps), "?: cannot tell, the interval holds zero. ×: not adopted."))
     table = Table(caption=caption, box=box.SIMPLE, show_edge=False, padding=0)
     table.add_column("step", overflow="fold")
-    for column in ("top-1 %", "change", "p", "paper", "MACs", "s"):
+    columns = ("top-1 %", "change", "p", "paper", "MACs", "s")
+    for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     for step in steps:
-        title = f"{'' if step.rung.adopted else '× '}{step.rung.title}{f' ({step.gap})' if step.gap else ''}"
-        measures = [
-            show_estimate(step.top1),
-            show_estimate(step.change, "{:+.2f}") + " ?" * (step.verdict == "cannot tell"),
-            show_number(step.p, "{:.3f}"),
-            show_number(step.paper_change, "{:+.2f}"),
-            show_count(step.macs),
-            show_number(step.mean(lambda r: r.seconds), "{:.1f}"),
-        ]
-        table.add_row(title, *(measures if step.results else []), style="" if step.rung.adopted else "dim")
+        gap = f" ({step.gap})" if step.results and step.gap else ""
+        cells = {column: MEASURES[column].show(step) for column in columns}
+        cells["change"] += " ?" * (step.verdict == "cannot tell")
+        title = f"{'' if step.rung.adopted else '× '}{step.rung.title}{gap}"
+        table.add_row(title, *cells.values(), style="" if step.rung.adopted else "dim")
     return table
 
 

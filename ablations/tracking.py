@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 def forgiving(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Log an exception in place of raising it."""
+    """Log an exception in place of raising it, and return None."""
 
     @wraps(method)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
@@ -102,9 +102,8 @@ def ask(url: str) -> bool:
     return True
 
 
-@forgiving
 def start_run(study: Study, trial: Trial, mode: Mode) -> Any:
-    """A run for one trial: group = study, job type = rung, each flag a field; None where W&B is disabled or fails."""
+    """A run for one trial: group = study, job type = rung, each flag a field; None where W&B is disabled."""
     if mode == "disabled":
         return None
     terms = trial.to_dict()
@@ -152,7 +151,6 @@ def _start(study: Study, mode: Mode, name: str, job_type: str, tags: Sequence[st
     )
 
 
-@forgiving
 def log_epoch(run: Any, epoch: Epoch) -> None:
     """A point of a run's curves."""
     if run is None:
@@ -165,7 +163,6 @@ def log_epoch(run: Any, epoch: Epoch) -> None:
     )
 
 
-@forgiving
 def finish_run(run: Any, result: Result | None) -> None:
     """Close a trial's run, with its costs and accuracy in the summary; without a result it counts as failed."""
     if run is None:
@@ -187,19 +184,24 @@ def finish_run(run: Any, result: Result | None) -> None:
     run.finish(exit_code=0 if result is not None else 1)
 
 
-def send_result(study: Study, result: Result, mode: Mode) -> None:
-    """A trial's run, from its record."""
+@forgiving
+def send_result(study: Study, result: Result, mode: Mode) -> bool:
+    """A trial's run, from its record; true where W&B has taken it."""
     run = start_run(study, result.trial, mode)
     for epoch in result.curve:
         log_epoch(run, epoch)
     finish_run(run, result)
+    return True
 
 
 @forgiving
-def send_summary(study: Study, summary: pd.DataFrame, files: Sequence[Path], mode: Mode) -> None:
-    """One more run for the whole study: its table, its charts, each step's figures, and all files as an artifact."""
+def send_summary(study: Study, summary: pd.DataFrame, files: Sequence[Path], mode: Mode) -> bool:
+    """One more run for the whole study: its table, its charts, each step's figures, and all files as an artifact.
+
+    True where W&B has taken it, or was not asked.
+    """
     if mode == "disabled":
-        return
+        return True
     import wandb
 
     plan = study.plan()
@@ -216,3 +218,4 @@ def send_summary(study: Study, summary: pd.DataFrame, files: Sequence[Path], mod
         artifact.add_file(str(file))
     run.log_artifact(artifact)
     run.finish()
+    return True

@@ -15,9 +15,8 @@ from ablations.engine import Terms
 from ablations.process import Job, Message, train
 from ablations.report import CAPTIONS
 from ablations.study import Study
-from ablations.trial import Plan
 from convnext_path.kernels import build
-from tests.conftest import fake_result, run_small
+from tests.conftest import run_small
 
 
 def test_a_run_from_nothing_to_chart_and_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -225,62 +224,3 @@ def test_costs_in_three_formats(capsys: pytest.CaptureFixture[str]) -> None:
     assert rows[0]["macs_by_operator"]["conv"] > 0
     assert main(["cost", "--ladder", "convnext-nano"]) == 0
     assert "separate_downsampling" in capsys.readouterr().out
-
-
-def lose_all(study: Study, others: Plan) -> None:
-    for file in study.trials.iterdir():
-        file.unlink()
-
-
-def mix_in(study: Study, others: Plan) -> None:
-    study.save(fake_result(others.trials()[0]))
-
-
-def damage(study: Study, others: Plan) -> None:
-    next(study.trials.iterdir()).write_text("{}")
-
-
-@pytest.mark.parametrize("word", ["plot", "report", "wandb"])
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lose_all, "study holds no finished trial"),
-        (mix_in, ".json is of another configuration; --partial draws the others, run trains what is lost again"),
-        (damage, ".json is no record; --partial draws the others"),
-    ],
-)
-def test_what_cannot_be_drawn_is_one_line_and_nothing_written(
-    word: str,
-    change: Callable[[Study, Plan], None],
-    message: str,
-    plan: Plan,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    study = Study(tmp_path / "study")
-    study.begin(plan)
-    for trial in plan.trials():
-        study.save(fake_result(trial))
-    change(study, replace(plan, seeds=(7,)))
-    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
-    with pytest.raises(SystemExit) as stop:
-        main([word, str(study.folder)])
-    assert stop.value.code == 2
-    streams = capsys.readouterr()
-    assert (streams.out, streams.err.count("\n")) == ("", 1)
-    assert message in streams.err
-    assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
-
-
-def test_a_study_is_reported_as_far_as_it_is(plan: Plan, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    study = Study(tmp_path / "study")
-    study.begin(plan)
-    for trial in plan.trials()[:3]:
-        study.save(fake_result(trial))
-    mix_in(study, replace(plan, seeds=(7,)))
-    assert main(["report", str(study.folder), "--partial"]) == 0
-    assert f"wrote {study.folder / 'report.html'}" in capsys.readouterr().out
-    page = " ".join((study.folder / "report.html").read_text().split())
-    assert "is of another configuration" in page
-    assert "1 of 4 trials have no result" in page
-    assert "layer_norm, seed 1: not trained yet" in page

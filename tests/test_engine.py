@@ -11,12 +11,19 @@ import torch
 from rich.console import Console
 
 from ablations import engine
-from ablations.engine import Terms, default_loader_workers, default_workers, estimate_seconds, run_trials
+from ablations.engine import (
+    Terms,
+    count_images,
+    default_loader_workers,
+    default_workers,
+    estimate_seconds,
+    run_trials,
+)
 from ablations.options import check_plan
 from ablations.process import Job, Message
 from ablations.status import find_pending, survey
 from ablations.study import Study
-from ablations.trial import Plan
+from ablations.trial import Plan, Trial
 from convnext_path import Data
 from convnext_path.files import digest
 from tests.conftest import ORIGIN, fake_result, pending
@@ -138,6 +145,12 @@ def test_the_estimate_goes_with_epochs_and_workers(plan: Plan) -> None:
     trials = plan.trials()
     longer = [replace(trial, recipe=trial.recipe.with_epochs(1000)) for trial in trials]
     assert estimate_seconds(longer) > estimate_seconds(trials, workers=2) > 0
+
+
+@pytest.mark.parametrize(("every", "validations"), [(1, 15), (3, 5), (4, 4), (99, 1)])
+def test_the_estimate_counts_the_validations_that_there_will_be(every: int, validations: int, trial: Trial) -> None:
+    trial = replace(trial, recipe=trial.recipe.with_epochs(15), trainer=(("check_val_every_n_epoch", every),))
+    assert count_images(trial) == 15 * 100 + validations * 360 / 3
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from ablations.commands import draw
+from ablations.publish import draw
 from ablations.report import COLUMNS, explain_flags
 from ablations.study import Study
 from ablations.trial import Plan

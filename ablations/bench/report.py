@@ -21,8 +21,8 @@ from ablations.bench.overhead import PLAN, Pair, measure_overhead
 from ablations.bench.peers import PEERS
 from ablations.bench.steps import OURS
 from ablations.bench.timing import find_quartiles
+from ablations.chart import PACE, Timed, add_legend, draw_points, save_chart
 from ablations.machine import environment, keep_freed_memory, limited_memory, origin
-from ablations.plot import PACE, Timed, add_legend, draw_points, save_chart
 from ablations.tables import show_count
 from convnext_path.files import write_whole
 from convnext_path.kernels.build import use_kernels

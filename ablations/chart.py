@@ -1,0 +1,98 @@
+"""What all charts share: one visual language, and the parts that several draw.
+
+Blue bars and lines are accuracies, red points are steps of the road, pale marks are what they are compared with: the
+paper, or the step before. Nothing is told by colour only: steps are labelled, tried ones are hatched or hollow.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
+
+INK, PALE, BAR, ROAD = "#222222", "#666666", "#4477aa", "#cc6677"  # after Tol; they differ in grey too
+GRID, PAPER = "#dddddd", "#ffffff"
+
+STYLE: dict[Any, object] = {
+    "font.size": 10,
+    **{f"{part}.color": INK for part in ("text", "xtick", "ytick")},
+    **{f"axes.{part}color": INK for part in ("edge", "label", "title")},
+    **{f"{part}.facecolor": PAPER for part in ("figure", "axes", "savefig")},
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "grid.color": GRID,
+    "hatch.linewidth": 0.8,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "convnext-path",
+    "savefig.dpi": 150,
+}
+
+
+def save_chart(file: Path, draw: Callable[[], Figure]) -> list[Path]:
+    """Draw in our style and write as PNG and SVG beside each other; return the files."""
+    files = [file.with_name(f"{file.name}.{suffix}") for suffix in ("png", "svg")]
+    with mpl.rc_context(STYLE):
+        figure = draw()
+        figure.savefig(files[0])
+        figure.set_layout_engine("none")  # it is laid out; once more takes as long
+        figure.savefig(files[1], metadata={"Date": None})
+    return files
+
+
+def write_beside(axes: Axes, x: float, y: float, text: str, **style: str) -> None:
+    """Text at a share ``x`` of the width and at ``y`` of the data."""
+    axes.text(x, y, text, transform=axes.get_yaxis_transform(), va="center", **style)  # type: ignore[arg-type]
+
+
+def draw_number(axes: Axes, place: tuple[float, float], number: int, label: str, hollow: bool = False) -> None:
+    """A point with a number in it, which the legend explains."""
+    face, ink = (PAPER, INK) if hollow else (ROAD, PAPER)
+    label = f"{number:\u2007>2}  {label}"  # a space as wide as a digit
+    axes.plot(*place, "o", ms=13, mfc=face, mec=INK, zorder=3, label=label, clip_on=False)
+    axes.text(*place, f"{number}", ha="center", va="center_baseline", size=8, color=ink, zorder=4)
+
+
+def add_legend(figure: Figure, axes: Axes, title: str) -> None:
+    """List beside the charts what the numbers in the points of ``axes`` stand for."""
+    handles, labels = axes.get_legend_handles_labels()
+    bare = {"frameon": False, "handlelength": 0, "handletextpad": 0, "markerscale": 0}
+    figure.legend(handles, labels, loc="outside right upper", title=title, **bare)
+
+
+class Timed(NamedTuple):
+    """A network's time, milliseconds an image, beside its multiply-accumulates."""
+
+    number: int
+    label: str
+    macs: float
+    low: float
+    middle: float
+    high: float
+
+
+PACE = "dashed: as fast a MAC\nas the first of them"
+
+
+def draw_points(axes: Axes, points: Sequence[Timed]) -> None:
+    """A numbered point a network, with its range, and the line of equal rate through origin and first point."""
+    axes.axline((0, 0), (points[0].macs, points[0].middle), color=PALE, lw=1, ls="--", zorder=1)
+    for point in points:
+        axes.plot([point.macs] * 2, [point.low, point.high], "-", color=INK, lw=1, zorder=2)
+        draw_number(axes, (point.macs, point.middle), point.number, point.label)
+    axes.set_xlim(*spread([point.macs for point in points]))
+    axes.set_ylim(*spread([end for point in points for end in (point.low, point.high)]))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+
+
+def spread(values: Sequence[float]) -> tuple[float, float]:
+    """Limits of an axis around all values; not from zero on, for most networks cost about as much."""
+    low, high = min(values), max(values)
+    margin = 0.08 * (high - low) or 0.1 * high
+    return low - margin, high + margin

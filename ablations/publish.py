@@ -1,0 +1,94 @@
+"""A study's table, charts, page and W&B runs, drawn from its records: what the words plot, report and wandb do."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+from ablations.engine import describe
+from ablations.plot import plot_study
+from ablations.report import write_report
+from ablations.screen import console, fail, say
+from ablations.stats import summarize
+from ablations.status import describe_mixture
+from ablations.study import Study
+from ablations.tables import show_results, to_frame
+from ablations.tracking import MODES, Mode, choose_mode, send_result, send_summary
+from ablations.trial import Plan, Result
+from convnext_path.frozen import choose
+
+
+def plot(args: Any) -> int:
+    """Draw a study's table and charts again."""
+    draw(open_study(args), page=False)
+    return 0
+
+
+def report(args: Any) -> int:
+    """Draw a study again, with its page."""
+    draw(open_study(args))
+    return 0
+
+
+def send(args: Any) -> int:
+    """Send a study to W&B from its records: what was sent before is replaced."""
+    study = open_study(args)
+    try:
+        mode = choose_mode(cast(Mode, choose("--mode", args.mode, MODES[1:])))
+    except ValueError as error:
+        fail(error)
+    taken = [draw(study, mode)]
+    for number, result in enumerate(results := study.results(), 1):
+        taken.append(bool(send_result(study, result, mode)))
+        say(f"{number}/{len(results)}  {describe(result.trial)}")
+    if mode == "offline" and any(taken):
+        say(f"written; send with: wandb sync {study.folder / 'wandb'}/offline-run-*")
+    if not all(taken):
+        say(f"{taken.count(False)} of {len(taken)} runs failed")
+    return 0 if all(taken) else 1
+
+
+def open_study(args: Any) -> Study:
+    """A study to draw: with results, and with no faults unless they are to be left out."""
+    study = Study(args.study)
+    try:
+        results, faults = study.results(), study.faults()
+    except (ValueError, OSError) as error:
+        fail(error)
+    if faults and not args.partial:
+        (file, why), *more = faults.items()
+        others = f" (and {len(more)} more)" if more else ""
+        fail(f"{file} {why}{others}; --partial draws the others, run trains what is lost again")
+    if not results:
+        fail(f"{study.folder} holds no finished trial")
+    return study
+
+
+def draw(study: Study, wandb: Mode = "disabled", page: bool = True) -> bool:
+    """Draw a study's table, charts and page from its records, for the folder, the screen and W&B.
+
+    Returns whether W&B has taken them, where it was asked.
+    """
+    plan, results = study.plan(), study.results()
+    steps, notes = summarize(plan, results), list(note_flaws(study, plan, results))
+    title = f"{plan.ladder} on {plan.data.title}{' (mixed origins)' if describe_mixture(results) else ''}"
+    table = study.folder / "results.csv"
+    to_frame(steps).to_csv(table, index=False, float_format="%.6g")
+    charts = plot_study(study.folder, title, steps)
+    pages = [write_report(study, steps, charts, title, notes)] if page and results else []
+    files = [table, *charts, *pages]
+    taken = bool(send_summary(study, to_frame(steps), files, wandb))
+    console.print(show_results(steps))
+    for file in files:
+        say(f"wrote {file}")
+    for note in notes:
+        say(f"warning: {note}")
+    return taken
+
+
+def note_flaws(study: Study, plan: Plan, results: Sequence[Result]) -> Iterator[str]:
+    """What keeps a study from being whole and of one piece."""
+    if mixture := describe_mixture(results):
+        yield f"records of several origins stand side by side: {mixture}"
+    for file, why in study.faults().items():
+        yield f"left out: {file.name} {why}"
+    if missing := len(plan.trials()) - len(results):
+        yield f"{missing} of {len(plan.trials())} trials have no result"
