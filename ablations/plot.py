@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -127,16 +128,22 @@ def draw_change(axes: Axes, step: Step, place: float, reach: float) -> None:
     """One change, its interval cut at the axis' ends, and in words beside."""
     change, published = step.change, step.paper_change
     if not math.isnan(published):
-        axes.plot(np.clip(published, -reach, reach), place, "D", ms=6, mfc=PAPER, mec=PALE, zorder=2)
+        draw_mark(axes, published, place, reach, "D", ms=6, mfc=PAPER, mec=PALE, zorder=2)
     if not change.n:
         write_beside(axes, 1.02, place, step.gap or "no pair", color=PALE, style="italic")
         return
     ends = np.clip([change.low, change.high], -reach, reach)
     face = ROAD if step.rung.adopted else PAPER
     axes.plot(ends, [place] * 2, "-", color=ROAD, lw=1.8, zorder=3)
-    axes.plot(np.clip(change.mean, -reach, reach), place, "o", ms=7, mfc=face, mec=INK, zorder=4, clip_on=False)
+    draw_mark(axes, change.mean, place, reach, "o", ms=7, mfc=face, mec=INK, zorder=4, clip_on=False)
     doubt = "  cannot tell" if step.verdict == "cannot tell" else ""
     write_beside(axes, 1.02, place, f"{show_estimate(change, '{:+.2f}')}{doubt}", color=PALE if doubt else INK)
+
+
+def draw_mark(axes: Axes, x: float, y: float, reach: float, mark: str, **style: Any) -> None:
+    """A point, or an arrow to where it lies beyond the axis."""
+    beyond = abs(x) > reach
+    axes.plot(np.clip(x, -reach, reach), y, ("<" if x < 0 else ">") if beyond else mark, **style)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ablations.stats import Step, estimate, summarize
@@ -60,7 +61,18 @@ def speed_table(bench: pd.DataFrame) -> str:
         rate = f"{rates['ours']:.1f} ({ours['low']:.1f} to {ours['high']:.1f})"
         ratios = [f"{rates['ours'] / rates[peer]:.2f}" if peer in rates else "" for peer in peers]
         rows.append((f"`{rung}`", str(precision), rate, *ratios, f"{ours['fraction']:.0%}"))
-    return format_table(("rung", "precision", "images/s", *(f"to {peer}" for peer in peers), "of peak"), rows, words=2)
+    table = format_table(("rung", "precision", "images/s", *(f"to {peer}" for peer in peers), "of peak"), rows, words=2)
+    return f"{table}\n{describe_spread(bench)}\n"
+
+
+def describe_spread(bench: pd.DataFrame) -> str:
+    """How far a benchmark's quartiles lie from its medians, in a sentence."""
+    rates = bench["images_per_second"]
+    far = np.maximum(bench["high"] - rates, rates - bench["low"]) / rates
+    return (
+        f"{len(far)} cases of training and inference, ours, stock and peers': the farther quartile lies "
+        f"{far.median():.0%} from the median in the middle one, {far.max():.0%} at most."
+    )
 
 
 def study_table(steps: Sequence[Step]) -> str:

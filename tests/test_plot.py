@@ -83,6 +83,13 @@ def test_an_original_recipe_far_below_is_drawn_at_the_roads_edge(steps: list[Ste
     assert any("(original recipe): 50.0 %" in str(point.get_label()) for point in axes.lines)
 
 
+def test_a_change_beyond_the_axis_is_an_arrow(steps: list[Step]) -> None:
+    start = replace(steps[0], results=tuple(replace(result, top1=50.0) for result in steps[0].results))
+    changed = [replace(steps[1], base=start), *steps[2:]]
+    marks = [line.get_marker() for line in draw_changes(changed, "title").axes[0].lines]
+    assert (marks.count(">"), marks.count("<")) == (1, 0)
+
+
 def test_one_step_and_none() -> None:
     rung = LADDERS["convnext-nano"][0]
     empty = [Step(rung, (), 3)]
