@@ -17,7 +17,8 @@ from torch.nn import functional as F
 from ablations.bench.timing import time_steps
 from ablations.checkpoint import epochs_done, find_checkpoint
 from ablations.process import Failure, Job, Message, TrialProcess, Work, train
-from ablations.run import make_trainer, torch_threads, trial_cost
+from ablations.ranks import ALONE, Rank, find_port
+from ablations.run import count_processes, make_trainer, torch_threads, trial_cost
 from ablations.study import Study
 from ablations.tracking import Mode
 from ablations.trial import Epoch, Trial
@@ -50,6 +51,12 @@ def default_loader_workers(data: Data, cores: int, workers: int) -> int:
 
 def describe(trial: Trial) -> str:
     return f"{trial.rung}, seed {trial.seed}"
+
+
+def first_rank(trial: Trial) -> Rank:
+    """Of the processes that a trial takes, here."""
+    devices, nodes = count_processes(trial)
+    return Rank(0, devices * nodes, devices, port=find_port()) if devices * nodes > 1 else ALONE
 
 
 class Bars:
@@ -140,9 +147,9 @@ class Crew:
         return checkpoint
 
     def make_job(self, trial: Trial, place: Path, checkpoint: Path | None) -> Job:
-        terms = self.terms
+        terms, rank = self.terms, first_rank(trial)
         cost, folder = trial_cost(trial), self.study.folder
-        return Job(trial, cost, folder, place, checkpoint, terms.wandb, terms.loader_workers)
+        return Job(trial, cost, folder, place, checkpoint, terms.wandb, terms.loader_workers, rank, rank.size - 1)
 
     def listen(self) -> None:
         """Wait until a trial has something to say, or until it is time to look again at what others hold."""

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from inspect import signature
 from typing import Any
@@ -13,7 +13,7 @@ from pytorch_lightning import Trainer
 
 from ablations.machine import origin
 from ablations.run import TRAINER, make_trainer
-from ablations.trial import Options, Plan
+from ablations.trial import Options, Plan, Trial
 from convnext_path import LADDERS, RECIPES, Recipe, Rung
 from convnext_path.data import PathData
 from convnext_path.datasets import Data
@@ -148,6 +148,17 @@ def adapt_recipe(family: Mapping[str, Recipe], name: str, args: Any) -> Recipe:
     return recipe
 
 
+def check_parts(trials: Iterable[Trial], processes: int) -> None:
+    """Refuse batches that processes could not share. Each has a part as large, of two images at least (BatchNorm)."""
+    for trial in trials:
+        batch = trial.recipe.batch_size
+        if processes > 1 and (batch % processes or batch < 2 * processes):
+            raise ValueError(
+                f"a batch of {batch} cannot be shared by {processes} processes (--trainer.devices x .num_nodes); "
+                f"--batch-size takes {2 * processes} or another multiple of {processes}"
+            )
+
+
 def check_plan(plan: Plan) -> dict[str, object]:
     """Find what would fail only once trials run: data, image side, batch size, trainer. Return what they would hang on.
 
@@ -165,6 +176,5 @@ def check_plan(plan: Plan) -> dict[str, object]:
         trainer = make_trainer(next(iter(trials.values())))
     except (MisconfigurationException, ImportError, TypeError, OverflowError) as error:
         raise ValueError(f"--trainer: {error}") from None
-    if trainer.world_size > 1:
-        raise ValueError(f"a trial runs on one device, got {trainer.world_size} (--trainer.devices, .num_nodes)")
+    check_parts(trials.values(), trainer.num_devices * trainer.num_nodes)
     return origin(trainer.strategy.root_device, splits.digest)

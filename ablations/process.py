@@ -9,12 +9,14 @@ import signal
 import threading
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Self
 
+from ablations.ranks import ALONE, Rank
 from ablations.run import DivergenceError, Report, run_trial
 from ablations.study import Study
 from ablations.tracking import Mode, finish_run, forgiving, log_epoch, send_result, start_run
@@ -39,6 +41,8 @@ class Job:
     checkpoint: Path | None = None  # to go on from
     wandb: Mode = "disabled"
     loader_workers: int = 0
+    rank: Rank = ALONE
+    helpers: int = 0  # more processes to start here, of the ranks that follow
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ def train(job: Job, send: Callable[[Message], None]) -> None:
         forgiving(log_epoch)(run, epoch)
 
     try:
-        result = run_trial(job.trial, job.loader_workers, report, job.checkpoints, job.checkpoint, job.cost)
+        result = run_trial(job.trial, job.loader_workers, report, job.checkpoints, job.checkpoint, job.cost, job.rank)
         send(result)
     finally:
         forgiving(finish_run)(run, result)
@@ -79,45 +83,57 @@ def train(job: Job, send: Callable[[Message], None]) -> None:
 
 
 class TrialProcess:
-    """A job at work in a process of its own, which never outlives the ``with`` block."""
+    """A job at work in a process of its own, or in several; none outlives the ``with`` block."""
 
     def __init__(self, job: Job, work: Work = train) -> None:
         self._receiver, sender = CONTEXT.Pipe(duplex=False)
-        self._process = CONTEXT.Process(target=_serve, args=(job, sender, work, mp.get_start_method()))
-        self._process.start()
+        self._process = _start(job, sender, work)
+        numbers = range(job.rank.number + 1, job.rank.number + 1 + job.helpers)
+        others = [replace(job, rank=replace(job.rank, number=n), wandb="disabled") for n in numbers]
+        self._helpers = [_start(other, None, work) for other in others]
         sender.close()
 
     @property
-    def events(self) -> tuple[Connection, int]:
-        """What to wait for: a message, or its end, after which its own children may hold the pipe open."""
-        return self._receiver, self._process.sentinel
+    def events(self) -> list[Connection | int]:
+        """What to wait for: a message, or the end of a process, after which its own children may hold the pipe open."""
+        return [self._receiver, self._process.sentinel, *(h.sentinel for h in self._helpers if h.exitcode != 0)]
 
     def receive(self) -> Message:
         """What it says next, or how it ended; after its last word it has a moment to say good-bye to W&B."""
         wait(self.events)
-        message = self._read() or Failure(describe_exit(self._join()), "")
+        lost = [helper for helper in self._helpers if helper.exitcode]
+        message = self._read(PATIENCE if lost else 0) or Failure(describe_exit(_join(*lost, self._process)), "")
         if not isinstance(message, Epoch):
             self._process.join(PATIENCE)
         return message
 
-    def _read(self) -> Message | None:
+    def _read(self, patience: float) -> Message | None:
         try:
-            message: Message | None = self._receiver.recv() if self._receiver.poll() else None
+            message: Message | None = self._receiver.recv() if self._receiver.poll(patience) else None
         except EOFError:
             return None
         return message
-
-    def _join(self) -> int:
-        self._process.join()
-        return self._process.exitcode or 0
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.join()
+        for process in (self._process, *self._helpers):
+            process.kill()
+            process.join()
         self._receiver.close()
+
+
+def _join(process: ForkServerProcess, *_: object) -> int:
+    """The exit code of the first of them, once it has ended."""
+    process.join()
+    return process.exitcode or 0
+
+
+def _start(job: Job, sender: Connection | None, work: Work) -> ForkServerProcess:
+    process = CONTEXT.Process(target=_serve, args=(job, sender, work, mp.get_start_method()))
+    process.start()
+    return process
 
 
 def run_process(job: Job, report: Report, work: Work = train) -> Result | Failure:
@@ -128,11 +144,14 @@ def run_process(job: Job, report: Report, work: Work = train) -> Result | Failur
         return message
 
 
-def _serve(job: Job, sender: Connection, work: Work, method: str) -> None:
-    """What the process does: the work, ended by nothing but the driver or its death."""
+def _serve(job: Job, sender: Connection | None, work: Work, method: str) -> None:
+    """What a process does: the work, ended by nothing but the driver or its death. A helper has nothing to say."""
     mp.set_start_method(method, force=True)  # loader workers start as anywhere, not by way of our server
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the driver, which ends us
     threading.Thread(target=_end_with_the_driver, daemon=True).start()
+    if sender is None:
+        work(job, lambda message: None)
+        return
     try:
         work(job, sender.send)
     except DivergenceError as error:

@@ -18,19 +18,21 @@ from pytorch_lightning.callbacks import Callback, Checkpoint
 
 from ablations.checkpoint import KeepEpochs, SafeCheckpoints, epochs_done
 from ablations.machine import environment, origin, peak_memory, reset_peak_memory
+from ablations.ranks import ALONE, Rank, RankEnvironment, SyncBatchNorms
 from ablations.trial import Epoch, Result, Trial
 from convnext_path import Cost, Data, Flags, PathModule, PathNet, Scale, cost
 from convnext_path.data import PathData
 from convnext_path.datasets import Splits, open_data
 
 #: Lightning's options that differ here, unless a trial says otherwise.
-TRAINER: dict[str, Any] = {"devices": 1, "num_sanity_val_steps": 0}
+TRAINER: dict[str, Any] = {"devices": 1, "num_sanity_val_steps": 0, "use_distributed_sampler": False}  # ours is
 
 ADVICE = (
     ".*does not have many workers.*",
     ".*number of training batches.*",
     ".*GPU available but not used.*",
     ".*LeafSpec.*",  # Lightning's own use of torch
+    ".*Grad strides do not match.*",  # a depthwise kernel's, in a dimension of one
 )
 
 Report = Callable[[Epoch], None]
@@ -43,16 +45,18 @@ class DivergenceError(ArithmeticError):
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
     """Without Lightning's tips and advice: what they speak of is set on purpose."""
-    logger = logging.getLogger("pytorch_lightning")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric.utilities.distributed")]
+    levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
         for advice in ADVICE:
             warnings.filterwarnings("ignore", message=advice)
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
         try:
             yield
         finally:
-            logger.setLevel(level)
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
 
 
 @quiet_lightning()
@@ -63,6 +67,7 @@ def run_trial(
     folder: Path | None = None,
     checkpoint: Path | None = None,
     counted: Cost | None = None,
+    rank: Rank = ALONE,
 ) -> Result:
     """Train one trial; ``report`` hears of each epoch as it ends.
 
@@ -73,6 +78,7 @@ def run_trial(
         folder: where to keep a checkpoint an epoch; None keeps none.
         checkpoint: one of the same trial to go on from; the result is that of a training without a break.
         counted: the costs, where they have been counted before.
+        rank: which of the processes that train it together this is; all give the same result.
 
     Raises:
         ValueError: the data cannot be had, or does not fit the recipe; a damaged checkpoint.
@@ -83,8 +89,8 @@ def run_trial(
     data = PathData(trial.data, trial.recipe, trial.seed, loader_workers, first_epoch)
     splits = data.splits
     module = make_module(trial, splits)
-    curve = Curve(report)
-    trainer = make_trainer(trial, [curve, *([KeepEpochs(folder)] if folder else [])])
+    curve = Curve(trial.recipe.batch_size, report)
+    trainer = make_trainer(trial, [curve, *([KeepEpochs(folder)] if folder else [])], rank)
     device = trainer.strategy.root_device
     decided = origin(device, splits.digest)  # before training: the code is that which runs
     reset_peak_memory(device)
@@ -149,18 +155,26 @@ def ctrl_c_raises(trainer: pl.Trainer) -> Iterator[None]:
 
 
 @quiet_lightning()
-def make_trainer(trial: Trial, callbacks: Sequence[Callback] = ()) -> pl.Trainer:
+def make_trainer(trial: Trial, callbacks: Sequence[Callback] = (), rank: Rank = ALONE) -> pl.Trainer:
     """Lightning's trainer with the trial's options, and none of its own output."""
+    options = {**TRAINER, **dict(trial.trainer)}
+    sync = [SyncBatchNorms()] if options.get("sync_batchnorm") else []
     return pl.Trainer(
         max_epochs=trial.recipe.epochs,
         callbacks=[*callbacks],
         logger=False,
         enable_checkpointing=any(isinstance(c, Checkpoint) for c in callbacks),
-        plugins=[SafeCheckpoints()],
+        plugins=[SafeCheckpoints(), RankEnvironment(rank), *sync],
         enable_progress_bar=False,
         enable_model_summary=False,
-        **{**TRAINER, **dict(trial.trainer)},
+        **options,
     )
+
+
+def count_processes(trial: Trial) -> tuple[int, int]:
+    """How many a trial takes on each node, and nodes."""
+    trainer = make_trainer(trial)
+    return trainer.num_devices, trainer.num_nodes
 
 
 def trial_cost(trial: Trial) -> Cost:
@@ -179,8 +193,8 @@ def _count(flags: Flags, scale: Scale, layer_scale: float | None, data: Data) ->
 class Curve(Callback):
     """Keeps a point an epoch, and the time of it all and of training alone; stops where the loss is no number."""
 
-    def __init__(self, report: Report | None = None) -> None:
-        self.report, self.epochs = report, list[Epoch]()
+    def __init__(self, batch_size: int, report: Report | None = None) -> None:
+        self.batch_size, self.report, self.epochs = batch_size, report, list[Epoch]()
         self.val_loss, self.top1, self.top5, self.validated = math.nan, math.nan, math.nan, False
         self.images, self.training_seconds, self._before = 0, 0.0, 0.0  # seconds before a break
         self._begin = self._batch = time.perf_counter()
@@ -207,11 +221,11 @@ class Curve(Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self.images += len(batch[0])
+        self.images += self.batch_size
         now = time.perf_counter()
         self.training_seconds += now - self._batch
         self._batch = now
-        loss = float(outputs["loss"])
+        loss = float(trainer.strategy.reduce(outputs["loss"]))
         if not math.isfinite(loss):
             raise DivergenceError(f"training loss {loss} at step {batch_idx + 1} of epoch {trainer.current_epoch + 1}")
 

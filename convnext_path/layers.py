@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convnext_path.kernels import build, channels, depthwise, gelu
+from convnext_path.processes import average, rank_and_size
 
 #: Patches up to which a matrix product is their faster convolution. For 24 to 3,072 channels, sides 1, 2 and 4, 1 and 2
 #: threads, forward and backward pass, it takes 0.1 to 0.9 of the time for up to 2,048 patches in bfloat16, and for 64
@@ -28,15 +29,59 @@ class LayerNorm2d(nn.LayerNorm):
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """nn.BatchNorm2d, to the bit; gradients are rounded otherwise, and have no gradients of their own."""
+    """nn.BatchNorm2d, to the bit; gradients are rounded otherwise, and have no gradients of their own.
+
+    ``synced``: it trains by the statistics of all processes' images, of which each has as many. (torch's SyncBatchNorm
+    takes no tensors of a CPU.)
+    """
+
+    synced = False
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.synced and self.training:
+            return self._normalize_together(x.float()).to(x.dtype)
         if not channels.batch_normalizes(self, x):
             return super().forward(x)
         assert self.num_batches_tracked is not None
         self.num_batches_tracked.add_(1)
         y: Tensor = channels.BatchNorm.apply(x, self, self.weight, self.bias)
         return y
+
+    def _normalize_together(self, x: Tensor) -> Tensor:
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        mean = average(x.mean((0, 2, 3)))  # C
+        centered = x - mean[:, None, None]
+        var = average(centered.square().mean((0, 2, 3)))  # C
+        _, size = rank_and_size()
+        count = size * x.numel() // x.shape[1]
+        with torch.no_grad():
+            self.num_batches_tracked.add_(1)
+            self.running_mean.lerp_(mean, self.momentum or 0.0)
+            self.running_var.lerp_(var * (count / (count - 1)), self.momentum or 0.0)
+        scale = self.weight * torch.rsqrt(var + self.eps)
+        return centered * scale[:, None, None] + self.bias[:, None, None]
+
+
+class DropPath(nn.Module):
+    """Stochastic depth: in training each image's (C, H, W) is zero at ``rate``, and else larger in proportion.
+
+    Of the processes that train together each draws for the whole batch, and takes its own part (Huang et al., arXiv
+    1603.09382).
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.rate == 0:
+            return x
+        rank, size = rank_and_size()
+        kept = torch.empty(size * len(x), 1, 1, 1, dtype=x.dtype, device=x.device).bernoulli_(1 - self.rate)
+        kept = kept[rank * len(x) :][: len(x)]
+        return x * (kept / (1 - self.rate) if self.rate < 1 else kept)
 
 
 class GELU(nn.GELU):

@@ -11,11 +11,10 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.ops import StochasticDepth
 
 from convnext_path.flags import RESNET50, Flags, Scale
 from convnext_path.frozen import above, at_least, choose, within
-from convnext_path.layers import GELU, BatchNorm2d, DepthwiseConv2d, LayerNorm2d, LayerScale, PatchConv2d
+from convnext_path.layers import GELU, BatchNorm2d, DepthwiseConv2d, DropPath, LayerNorm2d, LayerScale, PatchConv2d
 
 INITS = ("trunc_normal", "kaiming_normal")
 
@@ -98,7 +97,7 @@ class Block(nn.Module):
         outputs = out_channels(flags, width)
         self.branch = make_branch(flags, inputs, width, outputs, stride)
         self.layer_scale = nn.Identity() if layer_scale is None else LayerScale(outputs, layer_scale)
-        self.drop_path = StochasticDepth(drop_path, mode="row")
+        self.drop_path = DropPath(drop_path)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
             conv = make_conv(flags, inputs, outputs, 1, stride, normed=True)

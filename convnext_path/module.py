@@ -15,6 +15,7 @@ from convnext_path.data import Draw, mix_seed
 from convnext_path.flags import RESNET50, Flags, Scale
 from convnext_path.frozen import Frozen
 from convnext_path.model import PathNet
+from convnext_path.processes import rank_and_size
 from convnext_path.recipe import ENHANCED, Recipe
 
 Config = TypeVar("Config", bound=Frozen)
@@ -87,7 +88,9 @@ class PathModule(pl.LightningModule):
         images, labels = batch
         if self.mixes:
             mix = self.mixes[int(torch.randint(len(self.mixes), ()))]
-            images, labels = mix(images, labels)  # labels: N, num_classes
+            images, labels = mix(images, labels)  # labels: N, num_classes; each image with the one before
+            _, size = rank_and_size()
+            images, labels = images[size > 1 :], labels[size > 1 :]  # without the last of another process's part
         loss, _ = self._step("train", images, labels, self.recipe.label_smoothing)
         return loss
 
@@ -101,7 +104,7 @@ class PathModule(pl.LightningModule):
     def _step(self, stage: str, images: Tensor, labels: Tensor, smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
         logits = self(images)
         loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
-        self.log(f"{stage}/loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(images))
+        self.log(f"{stage}/loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(images))
         return loss, logits
 
     def configure_optimizers(self) -> Any:
@@ -119,7 +122,7 @@ class PathModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_train_epoch_end(self) -> None:
-        self.log("lr", self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
+        self.log("lr", self.optimizers().param_groups[0]["lr"], sync_dist=True)  # type: ignore[union-attr]
 
 
 def restore(kind: type[Config], value: Config | Mapping[str, Any]) -> Config:

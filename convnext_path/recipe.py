@@ -62,6 +62,11 @@ class Recipe(Frozen):
             within("ema", self.ema, 0, 1)
 
     @property
+    def mixes(self) -> bool:
+        """Whether images are mixed, by Mixup or CutMix."""
+        return self.mixup > 0 or self.cutmix > 0
+
+    @property
     def peak_lr(self) -> float:
         """The learning rate scaled to the batch size (Goyal et al., arXiv 1706.02677)."""
         return self.lr * self.batch_size / self.base_batch_size

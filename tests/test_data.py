@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from convnext_path import RECIPES, Data, PathData
-from convnext_path.data import Draw, EpochSampler, View, mix_seed
+from convnext_path.data import Draw, EpochBatches, View, mix_seed
 from convnext_path.datasets import open_data
 from tests.conftest import DIGITS
 
@@ -18,7 +20,7 @@ RECIPE = replace(RECIPES["digits"]["enhanced"], batch_size=16)
 
 def batches(data: PathData, epoch: int) -> list[torch.Tensor]:
     loader = data.train_dataloader()
-    assert isinstance(loader.sampler, EpochSampler)
+    assert isinstance(loader.sampler, EpochBatches)
     loader.sampler.set_epoch(epoch)
     return [tensor for batch in loader for tensor in batch]
 
@@ -40,7 +42,6 @@ def test_epochs_and_seeds_differ_and_show_each_image_once() -> None:
     assert not torch.equal(first[0], second[0])
     assert not torch.equal(first[0], other[0])
     assert sorted(first[1].tolist()) == sorted(second[1].tolist()) == sorted(other[1].tolist())
-    assert sorted(EpochSampler(50, 7, shuffle=True)) == [(0, i) for i in range(50)]
 
 
 def test_loading_leaves_the_global_generators_alone() -> None:
@@ -74,15 +75,45 @@ def test_an_image_follows_from_seed_epoch_and_index(
     splits = open_data(data)
     view = View(splits, RECIPES[name]["enhanced"], 3, train)
     keys = [(epoch, place) for epoch in range(3) for place in range(min(len(view), 30))]
-    together = view.__getitems__(keys)
-    for image, label in together:
-        assert (image.shape, image.dtype) == ((splits.in_channels, *[splits.image_size] * 2), torch.float32)
-        assert type(label) is int
+    together, labels = view[keys]
+    assert together.shape == (len(keys), splits.in_channels, splits.image_size, splits.image_size)
+    assert (together.dtype, labels.dtype, labels.shape) == (torch.float32, torch.int64, (len(keys),))
     monkeypatch.setattr("convnext_path.data.PIXELS_AT_ONCE", 3 * splits.image_size**2)
-    for part in (keys[::-1], keys[5:7], keys[8:9]):
-        some = view.__getitems__(part)
-        assert all(torch.equal(image, together[keys.index(key)][0]) for key, (image, _) in zip(part, some, strict=True))
-    assert torch.equal(view[keys[4]][0], together[4][0])
+    for part in filter(None, (keys[::-1], keys[5:7], keys[8:9])):
+        places = [keys.index(key) for key in part]
+        assert all(torch.equal(some, whole[places]) for some, whole in zip(view[part], (together, labels), strict=True))
+
+
+@given(
+    length=st.integers(1, 200),
+    batch=st.integers(2, 32),
+    size=st.integers(1, 8),
+    epoch=st.integers(0, 3),
+    train=st.booleans(),
+)
+def test_parts_of_batches_make_up_the_batches(length: int, batch: int, size: int, epoch: int, train: bool) -> None:
+    batch = batch // size * size or size
+    alone = [*EpochBatches(length, batch, 7, train, epoch)]
+    parts = [[*EpochBatches(length, batch, 7, train, epoch, rank, size)] for rank in range(size)]
+    assert {len(part) for part in parts} == {len(EpochBatches(length, batch, 7, train, epoch, 0, size))}
+    together = [[key for part in step for key in part] for step in zip(*parts, strict=True)]
+    keys = [key for keys in alone for key in keys]
+    assert [key for keys in together for key in keys] == keys
+    assert len({*keys}) == len(keys) == (length // batch * batch if train else length)
+    if train:
+        assert together == alone
+        assert {len(keys) for part in parts for keys in part} <= {batch // size}
+    elif length >= size:
+        assert all(keys for part in parts for keys in part)
+
+
+@given(batch=st.integers(1, 8), size=st.integers(2, 4))
+def test_the_image_before_leads_in(batch: int, size: int) -> None:
+    (whole,) = EpochBatches(batch * size, batch * size, 3, train=True)
+    for rank in range(size):
+        ((first, *part),) = EpochBatches(batch * size, batch * size, 3, True, 0, rank, size, lead_in=True)
+        assert part == whole[rank * batch :][:batch]
+        assert first == whole[rank * batch - 1]
 
 
 def test_other_seeds_epochs_and_places_draw_other_numbers() -> None:

@@ -3,10 +3,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.testing import assert_close
+from torchvision.ops import StochasticDepth
 
 from convnext_path import cost
 from convnext_path.kernels.build import use_kernels
-from convnext_path.layers import FEW, LayerNorm2d, LayerScale, PatchConv2d
+from convnext_path.layers import FEW, BatchNorm2d, DropPath, LayerNorm2d, LayerScale, PatchConv2d
 from tests.kernels.conftest import distance, draw, gradients, needs_kernels
 
 
@@ -24,6 +25,40 @@ def test_layer_norm_normalizes_channels_at_each_position(memory_format: torch.me
 def test_layer_norm_keeps_channels_last() -> None:
     x = torch.randn(2, 6, 4, 4).contiguous(memory_format=torch.channels_last)
     assert LayerNorm2d(6)(x).is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("train", [True, False])
+def test_drop_path_is_torchvisions_and_draws_for_all_processes(
+    rate: float, train: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, layer, plain = torch.randn(12, 3, 4, 4), DropPath(rate).train(train), StochasticDepth(rate, "row").train(train)
+    torch.manual_seed(0)
+    expected = plain(x)
+    for size in (1, 3):
+        for rank, part in enumerate(x.chunk(size)):
+            monkeypatch.setattr("convnext_path.layers.rank_and_size", lambda place=(rank, size): place)
+            torch.manual_seed(0)
+            assert torch.equal(layer(part), expected.chunk(size)[rank])
+
+
+def test_a_synced_batch_norm_alone_is_torchs() -> None:
+    ours, plain = BatchNorm2d(6), nn.BatchNorm2d(6)
+    ours.synced = True
+    x = draw(4, 6, 5, 3)
+    for layer in (ours, plain):
+        with torch.no_grad():
+            layer.weight.copy_(torch.linspace(0.5, 2, 6))
+            layer.bias.copy_(torch.linspace(-1, 1, 6))
+    results = []
+    for layer in (ours, plain):
+        y = layer(x.clone().requires_grad_())
+        results.append((y, *torch.autograd.grad((y * torch.arange(90.0).view(6, 5, 3)).sum(), [*layer.parameters()])))
+    for one, other in zip(*results, strict=True):
+        assert_close(one, other, rtol=1e-4, atol=1e-4)
+    for one, other in zip(ours.buffers(), plain.buffers(), strict=True):
+        assert_close(one, other, rtol=1e-4, atol=1e-5)
+    assert_close(ours.eval()(x), plain.eval()(x))
 
 
 def test_layer_scale() -> None:

@@ -128,7 +128,7 @@ def test_separate_downsampling_adds_its_norms() -> None:
 
 
 def test_drop_path_rises_linearly_in_depth() -> None:
-    rates = [b.drop_path.p for b in blocks_of(PathNet(Flags(), TINY, drop_path=0.4))]
+    rates = [b.drop_path.rate for b in blocks_of(PathNet(Flags(), TINY, drop_path=0.4))]
     assert rates == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4])
 
 

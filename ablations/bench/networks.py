@@ -12,7 +12,6 @@ from typing import Any, cast
 
 import torch
 from torch import nn
-from torch.utils.data import default_collate
 
 from ablations.bench.peers import check_peer, find_twin, make_peer
 from ablations.bench.steps import CLASSES, DTYPES, OURS, STEPS, Precision, Step, TrainingStep
@@ -249,4 +248,4 @@ def make_loader(case: Case) -> Callable[[], object]:
     images = MemoryImages(torch.randint(256, (len(places), 3, size, size), dtype=torch.uint8), places)
     splits = Splits(images, images, places, places, (), size, *IMAGENET_STATISTICS, digest="")
     view = View(splits, recipe, seed=0, train=True)
-    return lambda: default_collate(view.__getitems__([(0, place) for place in places]))
+    return lambda: view[[(0, place) for place in places]]

@@ -19,7 +19,7 @@ from ablations.study import Study
 from ablations.tracking import Mode
 from ablations.trial import Plan, Trial
 from convnext_path import LADDERS, RECIPES, Data, PathModule
-from convnext_path.data import Draw, EpochSampler, PathData, mix_seed
+from convnext_path.data import Draw, EpochBatches, PathData, mix_seed
 from convnext_path.frozen import Frozen
 from convnext_path.module import weight_decay_groups
 
@@ -91,7 +91,7 @@ def train_bare(trial: Trial) -> str:
     schedule = LambdaLR(optimizer, lambda step: recipe.lr_at(step / len(train)) / recipe.peak_lr)
     with torch_threads(trial.threads):
         for epoch in range(recipe.epochs):
-            cast(EpochSampler, train.sampler).set_epoch(epoch)
+            cast(EpochBatches, train.sampler).set_epoch(epoch)
             for number, (images, labels) in enumerate(train):
                 torch.manual_seed(mix_seed(Draw.STEP, trial.seed, epoch * len(train) + number))
                 torch.autograd.backward(module.training_step((images.to(device), labels.to(device)), number))
