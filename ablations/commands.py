@@ -2,12 +2,13 @@
 
 import contextlib
 import json
+import math
 import os
 import shlex
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -21,6 +22,7 @@ from ablations.bench.overhead import TrialFailedError
 from ablations.bench.report import report_networks, report_overhead
 from ablations.checkpoint import is_damaged
 from ablations.engine import (
+    Local,
     Terms,
     default_loader_workers,
     default_workers,
@@ -28,11 +30,13 @@ from ablations.engine import (
     estimate_seconds,
     run_trials,
 )
+from ablations.locks import DRIVER
 from ablations.options import MAX_IMAGE_SIZE, check_plan, make_plan
-from ablations.parser import FORMATS, make_parser
+from ablations.parser import ENGINES, FORMATS, make_parser
 from ablations.process import Failure, Job, run_process, warm_up
 from ablations.publish import draw, plot, report, send
-from ablations.run import make_trainer, trial_cost
+from ablations.ray_engine import Cluster, Share
+from ablations.run import count_processes, make_trainer, trial_cost
 from ablations.screen import console, fail, say
 from ablations.status import State, count_states, find_pending, show_states, survey
 from ablations.study import Study
@@ -41,7 +45,7 @@ from ablations.tracking import MODES, choose_mode
 from ablations.trial import Plan, Result, Trial
 from convnext_path import LADDERS, Recipe
 from convnext_path.datasets import open_data
-from convnext_path.frozen import choose, within
+from convnext_path.frozen import above, choose, within
 from convnext_path.kernels.build import chosen
 
 
@@ -53,11 +57,12 @@ def run(args: Any) -> int:
             plan = make_plan(args)
             study = Study(args.study or f"results/{plan.ladder}-{plan.data.title}")
             merged = study.merge(plan)
-            terms = choose_terms(plan, check_plan(plan), args)
+            check_plan(plan)
             if args.join and merged != study.plan():
                 raise ValueError(f"--join takes trials that {study.folder} has; this run would add some")
             if not args.join and not args.dry_run:
                 held.enter_context(study.lead())
+            terms = held.enter_context(choose_terms(plan, study, args))
         except (ValueError, OSError) as error:
             fail(error)
         states, damaged = survey(study, plan, terms.origin)
@@ -75,13 +80,41 @@ def run(args: Any) -> int:
         return train_and_draw(study, pending, terms, args.join)
 
 
-def choose_terms(plan: Plan, origin: Mapping[str, object], args: Any) -> Terms:
-    """How many trials at a time, and how many processes that read their images."""
-    cores, workers, readers = torch.get_num_threads(), args.workers, args.loader_workers
-    if workers == "auto":
-        workers = default_workers(make_trainer(plan.trials()[0]).strategy.root_device, cores, plan.threads)
-    readers = default_loader_workers(plan.data, cores, workers) if readers is None else readers
-    return Terms(origin, workers=workers, loader_workers=readers)
+@contextlib.contextmanager
+def choose_terms(plan: Plan, study: Study, args: Any) -> Iterator[Terms]:
+    """Where trials run, how many at a time, and how many processes read a trial's images."""
+    trial = plan.trials()[0]
+    devices, nodes = count_processes(trial)
+    check_engine(args.engine, devices, nodes)
+    threads, workers, readers = plan.threads * devices, args.workers, args.loader_workers
+    if args.engine.name == "local":
+        cores = torch.get_num_threads()
+        if workers == "auto":
+            workers = default_workers(make_trainer(trial).strategy.root_device, cores, threads)
+        if readers is None:
+            readers = default_loader_workers(plan.data, (cores // workers - threads) // devices)
+        yield Terms(check_plan(plan), loader_workers=readers, engine=Local(workers))
+        return
+    usual = 0 if args.trainer.accelerator == "cpu" or args.engine.gpus is not None else devices
+    share = Share(args.engine.cpus or threads, args.engine.gpus or 0, usual)
+    if readers is None:
+        readers = default_loader_workers(plan.data, (int(share.cpus) - threads) // devices)
+    with Cluster(args.engine.address, share, math.inf if workers == "auto" else workers) as cluster:
+        yield Terms(cluster.check(plan, study.folder / DRIVER), loader_workers=readers, engine=cluster)
+
+
+def check_engine(engine: Any, devices: int, nodes: int) -> None:
+    """Refuse what no engine does. Raises a ValueError."""
+    choose("--engine", engine.name, ENGINES)
+    given = [f"--engine.{name}" for name in ("address", "cpus", "gpus") if getattr(engine, name) is not None]
+    if engine.name == "local" and given:
+        raise ValueError(f"{given[0]} is --engine ray's")
+    for name in ("cpus", "gpus"):
+        above(f"--engine.{name}", getattr(engine, name) or 1, 0)
+    if devices > 1 and engine.gpus is not None and engine.gpus != devices:
+        raise ValueError(f"--engine.gpus {engine.gpus:g} beside --trainer.devices {devices}: each process takes a GPU")
+    if nodes > 1:
+        raise ValueError(f"--trainer.num_nodes {nodes}: a trial's processes are on one machine")
 
 
 def train_and_draw(study: Study, pending: Sequence[Trial], terms: Terms, join: bool) -> int:
@@ -111,8 +144,9 @@ def show_plan(plan: Plan, study: Study, states: Sequence[State], pending: Sequen
         fate = "trained again (--keep-stale keeps them)" if pending else "kept"
         lines["stale"] = f"{len(stale)} records, {fate}: {'; '.join(dict.fromkeys(stale))}"
     if pending:
-        time = timedelta(seconds=round(estimate_seconds(pending, terms.workers)))
-        lines["time"] = f"about {time}, {terms.workers} at a time, from a few training steps"
+        slots = terms.engine.slots
+        time = timedelta(seconds=round(estimate_seconds(pending, slots)))
+        lines["time"] = f"about {time}, {slots} at a time, from a few training steps"
     for name, line in (*lines.items(), *(("note", note) for note in splits.notes)):
         say(f"{name:8}{line}")
 

@@ -1,13 +1,13 @@
-"""Where trials run: some at a time on this machine, each in a process of its own."""
+"""Trials at work: some at a time, wherever an engine runs them, each in a process of its own."""
 
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self
 
 import torch
 from rich.console import Console
@@ -26,6 +26,49 @@ from convnext_path import PathModule
 from convnext_path.datasets import Data, open_data
 
 POLL = 0.2  # seconds between looks at trials that another driver holds
+ATTEMPTS = 4  # of a trial whose places are lost under it
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Said of an attempt whose place is gone: its machine, or the process that watched it."""
+
+    why: str
+
+
+class Attempt(Protocol):
+    """A trial at work. What runs it ends with the ``with`` block."""
+
+    def receive(self) -> Message | Lost: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_: object) -> None: ...
+
+
+class Engine(Protocol):
+    """Where trials run."""
+
+    @property
+    def slots(self) -> int:
+        """Trials at a time."""
+
+    def start(self, job: Job) -> Attempt: ...
+    def wait(self, attempts: Sequence[Any], seconds: float | None) -> Sequence[Any]:
+        """The attempts that have something to say, as soon as there are some, or none after so many seconds."""
+
+
+@dataclass(frozen=True)
+class Local:
+    """Processes of this machine."""
+
+    slots: int = 1
+    work: Work = train
+
+    def start(self, job: Job) -> TrialProcess:
+        return TrialProcess(job, self.work)
+
+    def wait(self, attempts: Sequence[TrialProcess], seconds: float | None) -> list[TrialProcess]:
+        events: dict[Any, TrialProcess] = {event: attempt for attempt in attempts for event in attempt.events}
+        return [*dict.fromkeys(events[event] for event in wait(events, seconds))]
 
 
 @dataclass(frozen=True)
@@ -34,9 +77,8 @@ class Terms:
 
     origin: Mapping[str, object]
     wandb: Mode = "disabled"
-    workers: int = 1  # trials at a time
     loader_workers: int = 0  # processes that read images, a trial
-    work: Work = train
+    engine: Engine = Local()
 
 
 def default_workers(device: torch.device, cores: int, threads: int) -> int:
@@ -44,9 +86,9 @@ def default_workers(device: torch.device, cores: int, threads: int) -> int:
     return max(cores // threads, 1) if device.type == "cpu" else 1
 
 
-def default_loader_workers(data: Data, cores: int, workers: int) -> int:
-    """Processes that read a trial's images: none for digits; else the cores beside the trials, 8 at most."""
-    return 0 if data.name == "digits" else min(max(cores // workers - 1, 0), 8)
+def default_loader_workers(data: Data, cores: int) -> int:
+    """Processes that read a trial's images: none for digits; else one for each core that is left to it, 8 at most."""
+    return 0 if data.name == "digits" else min(max(cores, 0), 8)
 
 
 def describe(trial: Trial) -> str:
@@ -83,25 +125,29 @@ class Bars:
     def end(self, bar: TaskID) -> None:
         self.progress.remove_task(bar)
 
+    def undo(self, bar: TaskID) -> None:
+        """Take a trial's epochs back, which it begins with when it is tried again."""
+        self.progress.advance(self.ladder, -self.progress.tasks[self.progress.task_ids.index(bar)].completed)
+
 
 @dataclass(frozen=True)
 class Running:
-    """A trial at work. ``held``: its process, its claim and its bar, let go of together."""
+    """A trial at work. ``held``: its attempt, its claim and its bar, let go of together."""
 
     trial: Trial
-    process: TrialProcess
+    attempt: Attempt
     bar: TaskID
     held: ExitStack
 
 
 class Crew:
-    """Trains trials, ``terms.workers`` at a time, and saves a record or the cause of a failure for each."""
+    """Trains trials, as many at a time as the engine has slots; saves a record or the cause of a failure for each."""
 
     def __init__(self, study: Study, trials: Sequence[Trial], console: Console, terms: Terms) -> None:
         self.study, self.terms, self.bars = study, terms, Bars(console, trials)
         self.numbers = {trial.id: f"{i}/{len(trials)}" for i, trial in enumerate(trials, 1)}
         self.left, self.running = deque(trials), list[Running]()
-        self.missing: list[tuple[Trial, str]] = []
+        self.missing, self.losses = list[tuple[Trial, str]](), Counter[str]()
 
     def run(self, wait_for_others: bool) -> None:
         """Work until nothing is left, or nothing but what other drivers hold."""
@@ -118,7 +164,7 @@ class Crew:
     def start_some(self) -> None:
         """Start trials while there is room; those that another driver holds go to the end of the line."""
         for _ in range(len(self.left)):
-            if len(self.running) < self.terms.workers:
+            if len(self.running) < self.terms.engine.slots:
                 self.start(self.left.popleft())
 
     def start(self, trial: Trial) -> None:
@@ -133,8 +179,8 @@ class Crew:
             checkpoint = self.find_checkpoint(trial, place)
             bar = self.bars.begin(trial, epochs_done(checkpoint) if checkpoint else 0)
             held.callback(self.bars.end, bar)
-            process = held.enter_context(TrialProcess(self.make_job(trial, place, checkpoint), self.terms.work))
-            self.running.append(Running(trial, process, bar, held.pop_all()))
+            attempt = held.enter_context(self.terms.engine.start(self.make_job(trial, place, checkpoint)))
+            self.running.append(Running(trial, attempt, bar, held.pop_all()))
 
     def find_checkpoint(self, trial: Trial, place: Path) -> Path | None:
         """The checkpoint to go on from; damaged ones after it are removed."""
@@ -153,23 +199,37 @@ class Crew:
 
     def listen(self) -> None:
         """Wait until a trial has something to say, or until it is time to look again at what others hold."""
-        room = self.left and len(self.running) < self.terms.workers
-        ready = wait([event for running in self.running for event in running.process.events], POLL if room else None)
-        for running in [running for running in self.running if any(e in ready for e in running.process.events)]:
-            self.hear(running, running.process.receive())
+        engine = self.terms.engine
+        room = self.left and len(self.running) < engine.slots
+        ready = engine.wait([running.attempt for running in self.running], POLL if room else None)
+        for running in [running for running in self.running if running.attempt in ready]:
+            self.hear(running, running.attempt.receive())
 
-    def hear(self, running: Running, message: Message) -> None:
-        """Show an epoch; save a result or a failure."""
+    def hear(self, running: Running, message: Message | Lost) -> None:
+        """Show an epoch; save a result or a failure; try again what was lost."""
         if isinstance(message, Epoch):
             self.bars.advance(running.bar, running.trial, message)
             return
         self.running.remove(running)
         with running.held:
-            if isinstance(message, Failure):
+            if isinstance(message, Lost):
+                self.lose(running, message)
+            elif isinstance(message, Failure):
                 self.fail(running.trial, message)
             else:
                 self.study.save(message)
                 self.say(running.trial, f"top-1 {message.top1:.2f} % in {message.seconds:.1f} s")
+
+    def lose(self, running: Running, message: Lost) -> None:
+        """Put a trial back at the head of the line, a few times."""
+        trial = running.trial
+        self.losses[trial.id] += 1
+        if self.losses[trial.id] == ATTEMPTS:
+            self.fail(trial, Failure(f"lost {ATTEMPTS} times: {message.why}", ""))
+            return
+        self.bars.undo(running.bar)
+        self.left.appendleft(trial)
+        self.say(trial, f"lost ({message.why}); tried again")
 
     def fail(self, trial: Trial, failure: Failure) -> None:
         self.say(trial, f"failed: {failure.summary}")

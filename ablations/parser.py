@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import re
+import sys
 from collections.abc import Collection
 from pathlib import Path
 from types import NoneType
@@ -19,6 +20,7 @@ from ablations.tracking import MODES
 from convnext_path import LADDERS, RECIPES
 
 FORMATS = ("table", "csv", "json")
+ENGINES = ("local", "ray")
 
 #: Options of the Lightning trainer that the driver sets itself, or that make no sense here.
 OURS = {
@@ -35,6 +37,12 @@ class Parser(jsonargparse.ArgumentParser):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(allow_abbrev=False, **kwargs)
+
+    def parse_args(self, args: Any = None, *more: Any, **options: Any) -> Any:
+        """``--engine NAME`` is ``--engine.name NAME``."""
+        words = sys.argv[1:] if args is None else args
+        words = [re.sub(r"^--engine(?==|$)", "--engine.name", word) for word in words]
+        return super().parse_args(words, *more, **options)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         parser = getattr(ex, "subcommand_parser", None) or self
@@ -119,6 +127,15 @@ def make_run_parser() -> Parser:
     add("--study", type=str | None, default=None, help="folder of the results (default: results/LADDER-DATA)")
     add("--wandb", type=str, default="offline", help=f"one of {', '.join(MODES)}")
     add("--workers", type=int | Literal["auto"], default="auto", help="trials at a time (auto: by cores; 1 on a GPU)")
+    add("--engine.name", type=str, default="local", help=f"short: --engine; where trials run: {' or '.join(ENGINES)}")
+    add("--engine.address", type=str | None, default=None, help="of a Ray cluster (default: one on this machine)")
+    add("--engine.cpus", type=float | None, default=None, help="that a trial takes of Ray's (default: its threads)")
+    add(
+        "--engine.gpus",
+        type=float | None,
+        default=None,
+        help="likewise; 0.25: four share one (default: 1 a process, if any)",
+    )
     add("--threads", type=int, default=1, help="of a trial on the CPU; another number gives other bits")
     add("--compile", action="store_true", help="each network, for a minute or more: pays in long trials; other bits")
     add("--loader-workers", type=int | None, default=None, help="processes that read images (default: by cores)")

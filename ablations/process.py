@@ -43,6 +43,7 @@ class Job:
     loader_workers: int = 0
     rank: Rank = ALONE
     helpers: int = 0  # more processes to start here, of the ranks that follow
+    gpus: str | None = None  # as CUDA_VISIBLE_DEVICES names them; None: as the process finds them
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,8 @@ def _serve(job: Job, sender: Connection | None, work: Work, method: str) -> None
     mp.set_start_method(method, force=True)  # loader workers start as anywhere, not by way of our server
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the driver, which ends us
     threading.Thread(target=_end_with_the_driver, daemon=True).start()
+    if job.gpus is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = job.gpus
     if sender is None:
         work(job, lambda message: None)
         return

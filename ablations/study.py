@@ -87,6 +87,8 @@ class Study:
             remove_drafts(self.folder)
             yield
         self._tidy(self.running)
+        with suppress(OSError):
+            self.folder.rmdir()  # where nothing was begun
 
     @contextmanager
     def claim(self, trial: Trial, origin: Mapping[str, object]) -> Iterator[Path | None]:

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from ablations import engine
 from ablations.engine import (
+    Local,
     Terms,
     count_images,
     default_loader_workers,
@@ -39,7 +40,7 @@ def fake(job: Job, send: Callable[[Message], None]) -> None:
     send(fake_result(job.trial))
 
 
-TERMS = Terms(dict(ORIGIN), work=fake)
+TERMS = Terms(dict(ORIGIN), engine=Local(work=fake))
 
 
 def test_goes_on_after_a_trial_that_failed(tmp_path: Path, plan: Plan) -> None:
@@ -91,7 +92,7 @@ def test_ctrl_c_ends_all_and_saves_nothing(tmp_path: Path, plan: Plan, monkeypat
     study = Study(tmp_path)
     study.begin(plan)
     with pytest.raises(KeyboardInterrupt):
-        run_trials(study, plan.trials(), make_console(), replace(TERMS, workers=2, work=tell_pid))
+        run_trials(study, plan.trials(), make_console(), replace(TERMS, engine=Local(2, tell_pid)))
     for file in tmp_path.glob("pid-*"):
         with pytest.raises(ProcessLookupError):
             os.kill(int(file.name.removeprefix("pid-")), 0)
@@ -104,7 +105,7 @@ def test_several_at_a_time_give_the_records_of_one(tmp_path: Path, plan: Plan) -
     for workers in (1, 3):
         study = Study(tmp_path / str(workers))
         study.begin(plan)
-        assert run_trials(study, plan.trials(), make_console(), Terms(here, workers=workers)) == []
+        assert run_trials(study, plan.trials(), make_console(), Terms(here, engine=Local(workers))) == []
         outcomes.append([result.outcome for result in study.results()])
     assert len(set(outcomes[0])) == len(plan.trials())
     assert outcomes[0] == outcomes[1]
@@ -123,7 +124,7 @@ def meet(job: Job, send: Callable[[Message], None]) -> None:
 def test_as_many_at_a_time_as_the_terms_say(tmp_path: Path, plan: Plan) -> None:
     study = Study(tmp_path)
     study.begin(plan)
-    assert run_trials(study, plan.trials(), make_console(), replace(TERMS, workers=4, work=meet)) == []
+    assert run_trials(study, plan.trials(), make_console(), replace(TERMS, engine=Local(4, meet))) == []
 
 
 def test_a_damaged_checkpoint_is_said_and_the_one_before_taken(tmp_path: Path, plan: Plan) -> None:
@@ -160,7 +161,7 @@ def test_default_workers(device: str, cores: int, threads: int, workers: int) ->
     assert default_workers(torch.device(device), cores, threads) == workers
 
 
-@pytest.mark.parametrize(("cores", "workers", "readers"), [(8, 8, 0), (8, 1, 7), (16, 1, 8), (16, 4, 3), (1, 1, 0)])
-def test_default_loader_workers(cores: int, workers: int, readers: int) -> None:
-    assert default_loader_workers(Data("digits"), cores, workers) == 0
-    assert default_loader_workers(Data("cifar10"), cores, workers) == readers
+@pytest.mark.parametrize(("cores", "readers"), [(-1, 0), (0, 0), (7, 7), (15, 8)])
+def test_default_loader_workers(cores: int, readers: int) -> None:
+    assert default_loader_workers(Data("digits"), cores) == 0
+    assert default_loader_workers(Data("cifar10"), cores) == readers

@@ -1,0 +1,193 @@
+"""Trials as tasks of a Ray cluster: an attempt is a task, which trains in a process of its own and tells how it goes.
+
+The driver claims trials, finds their checkpoints and saves their records, as on one machine; the cluster's nodes see
+the study's folder and the data under the same paths.
+"""
+
+import math
+import os
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Self
+
+from ablations.engine import Lost
+from ablations.options import check_plan
+from ablations.process import Job, Message, TrialProcess, Work, train
+from ablations.trial import Epoch, Plan
+
+#: What Ray reads from the environment: who has no token may not speak with what we start.
+MODE, TOKEN = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"
+
+
+@dataclass(frozen=True)
+class Share:
+    """What a trial takes of a node; a share of a GPU is a number below 1."""
+
+    cpus: float = 1
+    gpus: float = 0
+    gpus_if_any: float = 0  # in a cluster that has some
+
+    @property
+    def options(self) -> dict[str, float]:
+        return {"num_cpus": self.cpus, "num_gpus": self.gpus}
+
+    def fits(self, resources: Mapping[str, float]) -> int:
+        """How often it is there."""
+        counts = [
+            int(resources.get(name, 0) / wanted + 1e-9)
+            for name, wanted in (("CPU", self.cpus), ("GPU", self.gpus))
+            if wanted
+        ]
+        return min(counts, default=0)
+
+
+class Cluster:
+    """Trials on Ray's nodes. Raises a ValueError where there is no such cluster, or none that a trial fits into."""
+
+    def __init__(self, address: str | None, share: Share, limit: float = math.inf, work: Work = train) -> None:
+        self.share, self.limit, self.work, self.ray = share, limit, work, connect(address)
+        there = self.ray.cluster_resources()
+        if share.gpus_if_any and "GPU" in there:
+            self.share = replace(share, gpus=share.gpus_if_any)
+        if not self.slots:
+            self.ray.shutdown()
+            raise ValueError(
+                f"no node has {self.share.cpus:g} CPUs and {self.share.gpus:g} GPUs for a trial; "
+                f"the cluster has {there.get('CPU', 0):g} and {there.get('GPU', 0):g} in all"
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ray.shutdown()
+
+    @property
+    def nodes(self) -> list[dict[str, Any]]:
+        """The living ones that a trial fits into."""
+        return [node for node in self.ray.nodes() if node["Alive"] and self.share.fits(node["Resources"])]
+
+    @property
+    def slots(self) -> int:
+        """Trials at a time, on all nodes; it changes with them."""
+        return int(min(sum(self.share.fits(node["Resources"]) for node in self.nodes), self.limit))
+
+    def start(self, job: Job) -> "RayAttempt":
+        return RayAttempt(self.ray, self._task(attend, num_returns="streaming").remote(job, self.work))
+
+    def wait(self, attempts: Sequence["RayAttempt"], seconds: float | None) -> list["RayAttempt"]:
+        events = {attempt.messages: attempt for attempt in attempts}
+        ready, _ = self.ray.wait(list(events), timeout=seconds, fetch_local=False)
+        return [events[event] for event in ready]
+
+    def check(self, plan: Plan, mark: Path) -> dict[str, object]:
+        """What a trial would hang on, on every node alike. ``mark``: a file of the study's folder.
+
+        Raises:
+            ValueError: a node cannot train the plan, does not see the study's folder, or differs from another.
+        """
+        (first, here), *others = self._ask(plan, mark)
+        for name, there in others:
+            if there != here:
+                differences = ", ".join(f"{k} {here[k]} and {there[k]}" for k in here if here[k] != there[k])
+                raise ValueError(f"nodes {first} and {name} would give other results: {differences}")
+        return here
+
+    def _ask(self, plan: Plan, mark: Path) -> Iterator[tuple[str, dict[str, object]]]:
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        mark = mark.resolve()
+        for node in self.nodes:
+            where = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            seen, report = self.ray.get(self._task(look, scheduling_strategy=where).remote(plan, mark))
+            name = f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"
+            if isinstance(report, str):
+                raise ValueError(f"node {name}: {report}")
+            if seen != read(mark):
+                raise ValueError(f"node {name} does not see {mark.parents[1]}; a study's folder is shared by all nodes")
+            yield name, report
+
+    def _task(self, function: Any, **options: Any) -> Any:
+        return self.ray.remote(function).options(**self.share.options, max_retries=0, **options)
+
+
+class RayAttempt:
+    """A trial at work as a task; its messages stream in."""
+
+    def __init__(self, ray: Any, messages: Any) -> None:
+        self.ray, self.messages = ray, messages
+
+    def receive(self) -> Message | Lost:
+        try:
+            message: Message = self.ray.get(next(self.messages))
+        except (self.ray.exceptions.RayError, StopIteration) as error:
+            return Lost(type(error).__name__)
+        return message
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the task, if it has not ended."""
+        self.ray.cancel(self.messages, force=True)
+
+
+def attend(job: Job, work: Work) -> Iterator[Message]:
+    """A task: a job in a process of its own, and what it says."""
+    with TrialProcess(replace(job, gpus=os.environ.get("CUDA_VISIBLE_DEVICES")), work) as process:
+        while isinstance(message := process.receive(), Epoch):
+            yield message
+        yield message
+
+
+def look(plan: Plan, mark: Path) -> tuple[str, dict[str, object] | str]:
+    """A task: what it reads in a file of the study, and what a trial would hang on, or why there can be none."""
+    try:
+        return read(mark), check_plan(plan)
+    except ValueError as error:
+        return read(mark), str(error)
+
+
+def read(file: Path) -> str:
+    """Its text; none where there is no file."""
+    return file.read_text() if file.exists() else ""
+
+
+def connect(address: str | None) -> Any:
+    """Ray, with the cluster at ``address``, or with one of its own on this machine, which nobody else can reach.
+
+    Raises:
+        ValueError: no Ray, no cluster there, or one elsewhere that lets in whoever knocks.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise ValueError("--engine ray needs Ray: pip install -e '.[ray]'") from None
+    quiet: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": "error"}
+    if address is None:
+        if os.environ.setdefault(MODE, "token") == "token":
+            os.environ.setdefault(TOKEN, secrets.token_hex(32))
+        ray.init("local", _node_ip_address="127.0.0.1", **quiet)
+        return ray
+    if os.environ.get(MODE) != "token" and not is_loopback(address):
+        raise ValueError(
+            f"--engine.address {address} is another machine, and {MODE} is not token: whoever reaches such a cluster "
+            "can run anything on it; start it with a token (ray get-auth-token --generate)"
+        )
+    try:
+        ray.init(address, log_to_driver=False, logging_level="error")
+    except (ConnectionError, ray.exceptions.RayError, RuntimeError) as error:
+        raise ValueError(f"no Ray cluster at --engine.address {address}: {error}") from None
+    return ray
+
+
+def is_loopback(address: str) -> bool:
+    """Whether HOST:PORT is this machine, by a name or number that no other has."""
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
