@@ -1,6 +1,7 @@
 """python -m ablations WORD: train a ladder, count and measure its costs, draw, report and send what came of it."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +30,8 @@ def find_holder(argv: Sequence[str]) -> str:
         args, _ = parser.parse_known_args(argv)
     except argparse.ArgumentError:
         return ""  # there is more to say of it
-    second = list(argv[:1]) == ["run"] and args.study and not (args.join or args.dry_run)
+    follows = any(os.environ.get(name, "0") != "0" for name in ("RANK", "SLURM_PROCID"))  # its leader holds the study
+    second = list(argv[:1]) == ["run"] and args.study and not (args.join or args.dry_run or follows)
     return describe_driver(Path(args.study)) if second and is_held(Path(args.study) / DRIVER) else ""
 
 

@@ -30,6 +30,7 @@ from ablations.engine import (
     estimate_seconds,
     run_trials,
 )
+from ablations.launch import Team, find_rank
 from ablations.locks import DRIVER
 from ablations.options import MAX_IMAGE_SIZE, check_plan, make_plan
 from ablations.parser import ENGINES, FORMATS, make_parser
@@ -52,6 +53,10 @@ from convnext_path.kernels.build import chosen
 def run(args: Any) -> int:
     """Train what the plan holds and the study lacks; write the table and the charts."""
     with contextlib.ExitStack() as held:
+        rank = find_rank(os.environ)
+        if rank and rank.number:
+            return Team(rank).follow()
+        team = held.enter_context(Team(rank)) if rank else None
         try:
             choose("--wandb mode", args.wandb, MODES)
             plan = make_plan(args)
@@ -62,7 +67,7 @@ def run(args: Any) -> int:
                 raise ValueError(f"--join takes trials that {study.folder} has; this run would add some")
             if not args.join and not args.dry_run:
                 held.enter_context(study.lead())
-            terms = held.enter_context(choose_terms(plan, study, args))
+            terms = held.enter_context(choose_terms(plan, study, args, team))
         except (ValueError, OSError) as error:
             fail(error)
         states, damaged = survey(study, plan, terms.origin)
@@ -81,19 +86,20 @@ def run(args: Any) -> int:
 
 
 @contextlib.contextmanager
-def choose_terms(plan: Plan, study: Study, args: Any) -> Iterator[Terms]:
+def choose_terms(plan: Plan, study: Study, args: Any, team: Team | None) -> Iterator[Terms]:
     """Where trials run, how many at a time, and how many processes read a trial's images."""
     trial = plan.trials()[0]
     devices, nodes = count_processes(trial)
-    check_engine(args.engine, devices, nodes)
+    check_engine(args.engine, devices, nodes, team)
     threads, workers, readers = plan.threads * devices, args.workers, args.loader_workers
     if args.engine.name == "local":
         cores = torch.get_num_threads()
-        if workers == "auto":
-            workers = default_workers(make_trainer(trial).strategy.root_device, cores, threads)
+        if workers == "auto" or team:
+            device = make_trainer(trial).strategy.root_device
+            workers = 1 if team else default_workers(device, cores, threads)
         if readers is None:
             readers = default_loader_workers(plan.data, (cores // workers - threads) // devices)
-        yield Terms(check_plan(plan), loader_workers=readers, engine=Local(workers))
+        yield Terms(check_plan(plan), loader_workers=readers, engine=Local(workers, team=team))
         return
     usual = 0 if args.trainer.accelerator == "cpu" or args.engine.gpus is not None else devices
     share = Share(args.engine.cpus or threads, args.engine.gpus or 0, usual)
@@ -103,7 +109,7 @@ def choose_terms(plan: Plan, study: Study, args: Any) -> Iterator[Terms]:
         yield Terms(cluster.check(plan, study.folder / DRIVER), loader_workers=readers, engine=cluster)
 
 
-def check_engine(engine: Any, devices: int, nodes: int) -> None:
+def check_engine(engine: Any, devices: int, nodes: int, team: Team | None) -> None:
     """Refuse what no engine does. Raises a ValueError."""
     choose("--engine", engine.name, ENGINES)
     given = [f"--engine.{name}" for name in ("address", "cpus", "gpus") if getattr(engine, name) is not None]
@@ -113,8 +119,13 @@ def check_engine(engine: Any, devices: int, nodes: int) -> None:
         above(f"--engine.{name}", getattr(engine, name) or 1, 0)
     if devices > 1 and engine.gpus is not None and engine.gpus != devices:
         raise ValueError(f"--engine.gpus {engine.gpus:g} beside --trainer.devices {devices}: each process takes a GPU")
-    if nodes > 1:
-        raise ValueError(f"--trainer.num_nodes {nodes}: a trial's processes are on one machine")
+    if nodes > 1 and not team:
+        raise ValueError(f"--trainer.num_nodes {nodes} takes torchrun or srun to start the processes on each node")
+    if team and (engine.name != "local" or team.rank.size != devices * nodes):
+        raise ValueError(
+            f"{team.rank.size} processes were started by torchrun or srun; a trial takes {devices} x {nodes} "
+            "(--trainer.devices x .num_nodes), and --engine local"
+        )
 
 
 def train_and_draw(study: Study, pending: Sequence[Trial], terms: Terms, join: bool) -> int:

@@ -16,9 +16,9 @@ from torch.nn import functional as F
 
 from ablations.bench.timing import time_steps
 from ablations.checkpoint import epochs_done, find_checkpoint
+from ablations.launch import Team
 from ablations.process import Failure, Job, Message, TrialProcess, Work, train
-from ablations.ranks import ALONE, Rank, find_port
-from ablations.run import count_processes, make_trainer, torch_threads, trial_cost
+from ablations.run import make_trainer, torch_threads, trial_cost
 from ablations.study import Study
 from ablations.tracking import Mode
 from ablations.trial import Epoch, Trial
@@ -58,13 +58,14 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class Local:
-    """Processes of this machine."""
+    """Processes of this machine; where drivers were started as a team, beside those of the others."""
 
     slots: int = 1
     work: Work = train
+    team: Team | None = None
 
     def start(self, job: Job) -> TrialProcess:
-        return TrialProcess(job, self.work)
+        return TrialProcess(self.team.gather(job) if self.team else job, self.work)
 
     def wait(self, attempts: Sequence[TrialProcess], seconds: float | None) -> list[TrialProcess]:
         events: dict[Any, TrialProcess] = {event: attempt for attempt in attempts for event in attempt.events}
@@ -93,12 +94,6 @@ def default_loader_workers(data: Data, cores: int) -> int:
 
 def describe(trial: Trial) -> str:
     return f"{trial.rung}, seed {trial.seed}"
-
-
-def first_rank(trial: Trial) -> Rank:
-    """Of the processes that a trial takes, here."""
-    devices, nodes = count_processes(trial)
-    return Rank(0, devices * nodes, devices, port=find_port()) if devices * nodes > 1 else ALONE
 
 
 class Bars:
@@ -193,9 +188,9 @@ class Crew:
         return checkpoint
 
     def make_job(self, trial: Trial, place: Path, checkpoint: Path | None) -> Job:
-        terms, rank = self.terms, first_rank(trial)
+        terms = self.terms
         cost, folder = trial_cost(trial), self.study.folder
-        return Job(trial, cost, folder, place, checkpoint, terms.wandb, terms.loader_workers, rank, rank.size - 1)
+        return Job(trial, cost, folder, place, checkpoint, terms.wandb, terms.loader_workers)
 
     def listen(self) -> None:
         """Wait until a trial has something to say, or until it is time to look again at what others hold."""

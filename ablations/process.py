@@ -16,8 +16,8 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Self
 
-from ablations.ranks import ALONE, Rank
-from ablations.run import DivergenceError, Report, run_trial
+from ablations.ranks import ALONE, Rank, find_port
+from ablations.run import DivergenceError, Report, count_processes, run_trial
 from ablations.study import Study
 from ablations.tracking import Mode, finish_run, forgiving, log_epoch, send_result, start_run
 from ablations.trial import Epoch, Result, Trial
@@ -41,8 +41,7 @@ class Job:
     checkpoint: Path | None = None  # to go on from
     wandb: Mode = "disabled"
     loader_workers: int = 0
-    rank: Rank = ALONE
-    helpers: int = 0  # more processes to start here, of the ranks that follow
+    rank: Rank | None = None  # of the one process to start here; None: all that the trial takes
     gpus: str | None = None  # as CUDA_VISIBLE_DEVICES names them; None: as the process finds them
 
 
@@ -75,7 +74,8 @@ def train(job: Job, send: Callable[[Message], None]) -> None:
         forgiving(log_epoch)(run, epoch)
 
     try:
-        result = run_trial(job.trial, job.loader_workers, report, job.checkpoints, job.checkpoint, job.cost, job.rank)
+        whole = job.trial, job.loader_workers, report, job.checkpoints, job.checkpoint, job.cost
+        result = run_trial(*whole, job.rank or ALONE)
         send(result)
     finally:
         forgiving(finish_run)(run, result)
@@ -84,14 +84,13 @@ def train(job: Job, send: Callable[[Message], None]) -> None:
 
 
 class TrialProcess:
-    """A job at work in a process of its own, or in several; none outlives the ``with`` block."""
+    """A job at work in a process of its own, or in all that its trial takes; none outlives the ``with`` block."""
 
     def __init__(self, job: Job, work: Work = train) -> None:
         self._receiver, sender = CONTEXT.Pipe(duplex=False)
-        self._process = _start(job, sender, work)
-        numbers = range(job.rank.number + 1, job.rank.number + 1 + job.helpers)
-        others = [replace(job, rank=replace(job.rank, number=n), wandb="disabled") for n in numbers]
-        self._helpers = [_start(other, None, work) for other in others]
+        first, *others = [replace(job, rank=rank) for rank in ([job.rank] if job.rank else gather(job.trial))]
+        self._process = _start(first, sender, work)
+        self._helpers = [_start(replace(other, wandb="disabled"), None, work) for other in others]
         sender.close()
 
     @property
@@ -123,6 +122,13 @@ class TrialProcess:
             process.kill()
             process.join()
         self._receiver.close()
+
+
+def gather(trial: Trial) -> list[Rank]:
+    """The ranks of the processes that a trial takes on this machine."""
+    size, _ = count_processes(trial)
+    first = Rank(0, size, size, port=find_port()) if size > 1 else ALONE
+    return [replace(first, number=number) for number in range(size)]
 
 
 def _join(process: ForkServerProcess, *_: object) -> int:

@@ -1,0 +1,104 @@
+"""Drivers that torchrun or srun started, one for each process of a trial: the first leads, the others follow."""
+
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Self
+
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from torch.distributed import distributed_c10d
+
+from ablations.process import Job, run_process
+from ablations.ranks import Rank, find_port
+from ablations.trial import Trial
+from convnext_path import Cost
+
+END = ""
+FOREVER = timedelta(days=10_000)  # a follower waits as long as its leader lives: what started both ends both
+GOODBYE = timedelta(seconds=10)
+
+
+def find_rank(env: Mapping[str, str]) -> Rank | None:
+    """Where this driver stands among those that torchrun or srun started; None where it was started alone."""
+    if "TORCHELASTIC_RUN_ID" in env:
+        number, size, local_size = (int(env[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+        return Rank(number, size, local_size, env["MASTER_ADDR"], int(env["MASTER_PORT"]))
+    if int(env.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
+        slurm, size = SLURMEnvironment(), int(env["SLURM_STEP_NUM_TASKS"])
+        local_size = size // int(env["SLURM_STEP_NUM_NODES"])
+        return Rank(int(env["SLURM_PROCID"]), size, local_size, slurm.main_address, slurm.main_port)
+    return None
+
+
+class Team:
+    """Carries jobs from the first driver to those of the other ranks, as JSON in a store that all reach.
+
+    torchrun has such a store; elsewhere the first driver opens one at its rank's address.
+    """
+
+    def __init__(self, rank: Rank) -> None:
+        self.rank, self.jobs = rank, 0
+        opens = rank.number == 0 and "TORCHELASTIC_RUN_ID" not in os.environ
+        store = distributed_c10d.TCPStore(rank.address, rank.port, is_master=opens, wait_for_workers=False)
+        self.store = distributed_c10d.PrefixStore("ablations", store)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Send the others home, and give them a moment to hear it."""
+        self._send(END)
+        with suppress(RuntimeError):  # some may be gone without a word
+            self.store.wait([f"gone/{number}" for number in range(1, self.rank.size)], GOODBYE)
+
+    def gather(self, job: Job) -> Job:
+        """The job with our rank; the others hear of it."""
+        rank = replace(self.rank, port=find_port())
+        self._send(json.dumps(dump_job(job, rank.port)))
+        return replace(job, rank=rank)
+
+    def _send(self, text: str) -> None:
+        self.store.set(f"job/{self.jobs}", text)
+        self.jobs += 1
+
+    def follow(self) -> int:
+        """Do each job beside the first driver, until there are no more; its exit code tells how they went."""
+        while text := self._hear():
+            run_process(load_job(json.loads(text), self.rank), lambda epoch: None)
+        self.store.set(f"gone/{self.rank.number}", END)
+        return 0
+
+    def _hear(self) -> str:
+        key = f"job/{self.jobs}"
+        self.store.wait([key], FOREVER)
+        self.jobs += 1
+        return str(self.store.get(key).decode())
+
+
+def dump_job(job: Job, port: int) -> dict[str, Any]:
+    """What others must know of a job, as plain values."""
+    paths = {name: getattr(job, name) for name in ("study", "checkpoints", "checkpoint")}
+    return {
+        "trial": job.trial.to_dict(),
+        "cost": job.cost.to_dict(),
+        **{name: path and str(path.resolve()) for name, path in paths.items()},
+        "loader_workers": job.loader_workers,
+        "port": port,
+    }
+
+
+def load_job(content: Mapping[str, Any], rank: Rank) -> Job:
+    """The job as a process of ``rank`` does it."""
+    return Job(
+        Trial.from_dict(content["trial"]),
+        Cost.from_dict(content["cost"]),
+        Path(content["study"]),
+        Path(content["checkpoints"]),
+        Path(content["checkpoint"]) if content["checkpoint"] else None,
+        loader_workers=content["loader_workers"],
+        rank=replace(rank, port=content["port"]),
+    )
