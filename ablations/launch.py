@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
-from torch.distributed import distributed_c10d
+from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
 from ablations.process import Job, run_process
 from ablations.ranks import Rank, find_port
@@ -43,8 +43,8 @@ class Team:
     def __init__(self, rank: Rank) -> None:
         self.rank, self.jobs = rank, 0
         opens = rank.number == 0 and "TORCHELASTIC_RUN_ID" not in os.environ
-        store = distributed_c10d.TCPStore(rank.address, rank.port, is_master=opens, wait_for_workers=False)
-        self.store = distributed_c10d.PrefixStore("ablations", store)
+        store = TCPStore(rank.address, rank.port, is_master=opens, wait_for_workers=False)
+        self.store = PrefixStore("ablations", store)
 
     def __enter__(self) -> Self:
         return self

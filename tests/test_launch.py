@@ -1,0 +1,95 @@
+"""Drivers that torchrun or srun start, beside one that starts a trial's processes itself."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ablations.launch import dump_job, find_rank, load_job
+from ablations.process import Job
+from ablations.ranks import Rank, find_port
+from ablations.study import Study
+from ablations.trial import Trial
+from tests.conftest import COST, SMALL, run_small
+
+TORCHRUN = {
+    "TORCHELASTIC_RUN_ID": "none",
+    "RANK": "5",
+    "WORLD_SIZE": "8",
+    "LOCAL_WORLD_SIZE": "4",
+    "MASTER_ADDR": "node0",
+    "MASTER_PORT": "29500",
+}
+SLURM = {
+    "SLURM_JOB_ID": "40404",
+    "SLURM_NTASKS": "8",
+    "SLURM_STEP_NUM_TASKS": "8",
+    "SLURM_STEP_NUM_NODES": "2",
+    "SLURM_PROCID": "5",
+    "SLURM_LOCALID": "1",
+    "SLURM_NODEID": "1",
+    "SLURM_NODELIST": "node[0-1]",
+}
+TWO = ["--trainer.accelerator", "cpu", "--trainer.devices", "2"]
+
+
+def test_where_a_driver_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert find_rank({}) is None
+    assert find_rank({"SLURM_JOB_ID": "1", "SLURM_NTASKS": "8", "SLURM_PROCID": "0"}) is None  # a batch script
+    assert find_rank(TORCHRUN) == Rank(5, 8, 4, "node0", 29500)
+    for name, value in SLURM.items():
+        monkeypatch.setenv(name, value)
+    rank = find_rank(os.environ)
+    assert rank is not None
+    assert (rank.number, rank.size, rank.local_size, rank.address) == (5, 8, 4, "node0")
+    assert rank.port > 10000
+
+
+def test_a_job_travels_as_plain_values(trial: Trial, tmp_path: Path) -> None:
+    for begin in (None, tmp_path / "00001-x.ckpt"):
+        job = Job(trial, COST, tmp_path, tmp_path / "checkpoints", begin, "offline", loader_workers=3)
+        there = load_job(dump_job(job, 1234), Rank(1, 2, 2, "node0", 1))
+        assert there.rank == Rank(1, 2, 2, "node0", 1234)
+        assert (there.wandb, there.trial, there.cost) == ("disabled", job.trial, job.cost)
+        assert (there.study, there.checkpoints, there.checkpoint) == (job.study, job.checkpoints, job.checkpoint)
+        assert there.loader_workers == 3
+
+
+def start(number: int, port: int, *options: str) -> subprocess.Popen[str]:
+    """As srun would."""
+    step = SLURM | {"SLURM_NTASKS": "2", "SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NUM_NODES": "1", "SLURM_NODEID": "0"}
+    place = {"SLURM_PROCID": str(number), "SLURM_LOCALID": str(number), "SLURM_NODELIST": "127.0.0.1"}
+    environment = os.environ | step | place | {"MASTER_PORT": str(port)}
+    command = [sys.executable, "-m", "ablations", "run", *SMALL, *options]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+@pytest.mark.slow
+def test_srun_and_torchrun_give_the_same_records(tmp_path: Path) -> None:
+    studies = [tmp_path / name for name in ("here", "srun", "torchrun")]
+    assert run_small(studies[0], *TWO) == 0
+    port = find_port()
+    drivers = [start(number, port, *TWO, "--study", str(studies[1])) for number in range(2)]
+    outs = [driver.communicate(timeout=120)[0] for driver in drivers]
+    assert [driver.returncode for driver in drivers] == [0, 0], outs
+    assert outs[1] == ""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*torchrun, "-m", "ablations", "run", *SMALL, *TWO, "--study", str(studies[2])]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    outcomes = [[result.outcome for result in Study(study).results()] for study in studies]
+    assert len(outcomes[0]) == 2
+    assert outcomes[0] == outcomes[1] == outcomes[2]
+
+
+@pytest.mark.slow
+def test_another_number_of_processes_than_the_trials_take(tmp_path: Path) -> None:
+    port = find_port()
+    drivers = [start(number, port, "--study", str(tmp_path / "study")) for number in range(2)]
+    outs = [driver.communicate(timeout=120)[0] for driver in drivers]
+    assert [driver.returncode for driver in drivers] == [2, 0], outs
+    assert outs[0].startswith("error: 2 processes were started by torchrun or srun; a trial takes 1 x 1 ")
+    assert outs[0].count("\n") == 1
+    assert not (tmp_path / "study").exists()

@@ -1,0 +1,93 @@
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ablations.ray_engine import Share, connect, is_loopback
+from ablations.study import Study
+from tests.conftest import run_small
+
+HALVES = st.integers(1, 16).map(lambda n: n / 4)
+
+
+@given(cpus=HALVES, gpus=st.sampled_from([0, 0.25, 0.5, 1, 2]), there=st.tuples(HALVES, st.integers(0, 8)))
+def test_a_share_fits_as_often_as_all_of_it_is_there(cpus: float, gpus: float, there: tuple[float, int]) -> None:
+    count = Share(cpus, gpus).fits({"CPU": there[0], "GPU": there[1]})
+    assert count * cpus <= there[0]
+    assert count * gpus <= there[1]
+    assert (count + 1) * cpus > there[0] or (count + 1) * gpus > there[1]
+
+
+@pytest.mark.parametrize(
+    ("address", "loopback"),
+    [
+        ("127.0.0.1:6379", True),
+        ("localhost:6379", True),
+        ("[::1]:6379", True),
+        ("10.0.0.1:6379", False),
+        ("head:1", False),
+    ],
+)
+def test_loopback(address: str, loopback: bool) -> None:
+    assert is_loopback(address) == loopback
+
+
+def test_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ValueError, match="--engine ray needs Ray: pip install"):
+        connect(None)
+
+
+def test_another_machine_is_not_trusted_without_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    with pytest.raises(ValueError, match="10.0.0.1:6379 is another machine, and RAY_AUTH_MODE is not token"):
+        connect("10.0.0.1:6379")
+
+
+@pytest.mark.slow
+def test_the_records_are_those_of_one_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_small(tmp_path / "local") == 0
+    assert run_small(tmp_path / "ray", "--engine", "ray", "--engine.cpus", "0.5") == 0
+    outcomes = [[result.outcome for result in Study(tmp_path / name).results()] for name in ("local", "ray")]
+    assert len(outcomes[0]) == 2
+    assert outcomes[0] == outcomes[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--engine.gpus", "99"], "no node has 1 CPUs and 99 GPUs for a trial; the cluster has "),
+        (["--engine.address", "127.0.0.1:1"], "no Ray cluster at --engine.address 127.0.0.1:1: "),
+    ],
+)
+def test_what_there_is_not(
+    options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run_small(tmp_path / "study", "--engine", "ray", *options)
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "study").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--engine", "rey"], "unknown --engine 'rey' (did you mean ray?); allowed: local, ray"),
+        (["--engine.gpus", "0.5"], "--engine.gpus is --engine ray's"),
+        (["--engine", "ray", "--engine.cpus", "0"], "--engine.cpus must be above 0"),
+        (
+            ["--engine", "ray", "--engine.gpus", "0.5", "--trainer.devices", "2", "--trainer.accelerator", "cpu"],
+            "--engine.gpus 0.5 beside --trainer.devices 2: each process takes a GPU",
+        ),
+        (["--trainer.num_nodes", "2"], "--trainer.num_nodes 2 takes torchrun or srun"),
+        (["--trainer.devices", "3", "--trainer.accelerator", "cpu"], "a batch of 64 cannot be shared by 3 processes"),
+    ],
+)
+def test_bad_options(options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run_small(tmp_path / "study", *options)
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "study").exists()
