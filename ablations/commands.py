@@ -20,6 +20,7 @@ import torch
 from ablations.bench.networks import DoesNotFitError, make_setting
 from ablations.bench.overhead import TrialFailedError
 from ablations.bench.report import report_networks, report_overhead
+from ablations.budget import foresee
 from ablations.checkpoint import is_damaged
 from ablations.engine import (
     Local,
@@ -267,6 +268,7 @@ def write_command(argv: Sequence[str]) -> str:
 
 WORDS: dict[str, Callable[[Any], int]] = {
     "run": run,
+    "plan": foresee,
     "cost": print_costs,
     "status": status,
     "verify": verify,

@@ -86,6 +86,7 @@ def make_parser() -> Parser:
     parser = Parser(prog="python -m ablations", description="Train a ladder, count its costs, look after a study.")
     commands = parser.add_subcommands(required=True)
     commands.add_subcommand("run", make_run_parser(), help="train a ladder over seeds and draw its charts")
+    commands.add_subcommand("plan", make_plan_parser(), help="what a run would take: hours, memory, disk, money")
     commands.add_subcommand("cost", make_cost_parser(), help="count each rung's costs; trains nothing")
     commands.add_subcommand("status", make_study_parser(), help="what of a study is done, and what a run would do")
     commands.add_subcommand("verify", make_verify_parser(), help="check a study's digests; train a trial again")
@@ -146,6 +147,16 @@ def make_run_parser() -> Parser:
     for name in ("accelerator", "strategy"):  # as words alone: Lightning's own types would import a class by its path
         add(f"--trainer.{name}", type=str, default="auto", help="as Lightning names them")
     parser.set_defaults({f"trainer.{name}": value for name, value in TRAINER.items()})
+    return parser
+
+
+def make_plan_parser() -> Parser:
+    parser = make_run_parser()
+    add = parser.add_argument
+    add("--bench", type=str | None, default=None, help="a benchmark's folder, for its machine (default: measure here)")
+    add("--at-once", type=str, default="1,8,64", help="trials at a time, comma-separated")
+    add("--price", type=float | None, default=None, help="of a device, an hour")
+    add("--memory", type=float | None, default=None, help="of a device, GB (default: of this machine's)")
     return parser
 
 

@@ -108,13 +108,7 @@ class PathModule(pl.LightningModule):
         return loss, logits
 
     def configure_optimizers(self) -> Any:
-        groups = weight_decay_groups(self.net, self.recipe)
-        lr = self.recipe.peak_lr * self.trainer.accumulate_grad_batches  # a step sees so many batches
-        optimizer: torch.optim.Optimizer
-        if self.recipe.optimizer == "sgd":
-            optimizer = torch.optim.SGD(groups, lr, momentum=0.9, fused=True)
-        else:
-            optimizer = torch.optim.AdamW(groups, lr, betas=(0.9, 0.999), fused=True)
+        optimizer = make_optimizer(self.net, self.recipe, self.trainer.accumulate_grad_batches)
         steps = self.trainer.estimated_stepping_batches / self.recipe.epochs  # in an epoch
         scheduler = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: self.recipe.lr_at(step / steps) / self.recipe.peak_lr
@@ -128,6 +122,14 @@ class PathModule(pl.LightningModule):
 def restore(kind: type[Config], value: Config | Mapping[str, Any]) -> Config:
     """A frozen value, or the one that its dict stands for."""
     return value if isinstance(value, kind) else kind.from_dict(cast(Mapping[str, Any], value))
+
+
+def make_optimizer(net: nn.Module, recipe: Recipe, batches: int = 1) -> torch.optim.Optimizer:
+    """The recipe's, at its peak learning rate for steps that see so many batches."""
+    groups, lr = weight_decay_groups(net, recipe), recipe.peak_lr * batches
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr, momentum=0.9, fused=True)
+    return torch.optim.AdamW(groups, lr, betas=(0.9, 0.999), fused=True)
 
 
 def weight_decay_groups(net: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:

@@ -1,0 +1,57 @@
+"""A trial's training by loops and nothing else: its batches, network, optimizer and schedule, without Lightning."""
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytorch_lightning as pl
+import torch
+from torch.optim.lr_scheduler import LambdaLR
+
+from ablations.run import make_trainer
+from ablations.trial import Trial
+from convnext_path import PathModule
+from convnext_path.data import Draw, EpochBatches, PathData, mix_seed
+from convnext_path.module import make_optimizer
+
+
+class BareModule(PathModule):
+    """The same steps; nobody keeps what they log."""
+
+    def log(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+
+class BareTraining:
+    """A trial on its device."""
+
+    def __init__(self, trial: Trial, loader_workers: int = 0) -> None:
+        pl.seed_everything(trial.seed, verbose=False)
+        self.trial, self.device = trial, make_trainer(trial).strategy.root_device
+        recipe, data = trial.recipe, PathData(trial.data, trial.recipe, trial.seed, loader_workers)
+        shape = (data.splits.num_classes, data.splits.in_channels)
+        self.module = BareModule(trial.flags, trial.scale, recipe, *shape).to(self.device)
+        self.train, self.val = data.train_dataloader(), data.val_dataloader()
+        self.optimizer = make_optimizer(self.module.net, recipe)
+        steps = len(self.train)
+        self.schedule = LambdaLR(self.optimizer, lambda step: recipe.lr_at(step / steps) / recipe.peak_lr)
+
+    def train_epoch(self, epoch: int) -> Iterator[None]:
+        """A training step each time."""
+        cast(EpochBatches, self.train.sampler).set_epoch(epoch)
+        self.module.train()
+        for number, (images, labels) in enumerate(self.train):
+            torch.manual_seed(mix_seed(Draw.STEP, self.trial.seed, epoch * len(self.train) + number))
+            batch = images.to(self.device), labels.to(self.device)
+            torch.autograd.backward(self.module.training_step(batch, number))
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+            self.schedule.step()
+            yield
+
+    def validate(self) -> Iterator[None]:
+        """A batch each time."""
+        self.module.eval()
+        for number, (images, labels) in enumerate(self.val):
+            with torch.inference_mode():
+                self.module.validation_step((images.to(self.device), labels.to(self.device)), number)
+            yield
