@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import pandas as pd
@@ -135,12 +136,14 @@ def show_estimate(estimate: Estimate, form: str = "{:.2f}") -> str:
 
 def count_costs(rungs: Sequence[Rung], image_size: int = 224) -> list[Cost]:
     """The costs of each rung's network with 1,000 classes, layer scale included where its recipe has one."""
-    costs = []
-    for rung in rungs:
-        with torch.device("meta"):
-            net = PathNet(rung.flags, rung.scale, layer_scale=None if rung.recipe == "original" else 1e-6)
-        costs.append(cost(net, image_size))
-    return costs
+    return [count_cost(rung, image_size) for rung in rungs]
+
+
+@cache
+def count_cost(rung: Rung, image_size: int) -> Cost:
+    with torch.device("meta"):
+        net = PathNet(rung.flags, rung.scale, layer_scale=None if rung.recipe == "original" else 1e-6)
+    return cost(net, image_size)
 
 
 def cost_rows(ladder: str, rungs: Sequence[Rung], costs: Sequence[Cost]) -> list[dict[str, Any]]:
