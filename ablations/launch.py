@@ -28,9 +28,10 @@ def find_rank(env: Mapping[str, str]) -> Rank | None:
         number, size, local_size = (int(env[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"))
         return Rank(number, size, local_size, env["MASTER_ADDR"], int(env["MASTER_PORT"]))
     if int(env.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
-        slurm, size = SLURMEnvironment(), int(env["SLURM_STEP_NUM_TASKS"])
-        local_size = size // int(env["SLURM_STEP_NUM_NODES"])
-        return Rank(int(env["SLURM_PROCID"]), size, local_size, slurm.main_address, slurm.main_port)
+        number, size, nodes = (int(env[f"SLURM_{name}"]) for name in ("PROCID", "STEP_NUM_TASKS", "STEP_NUM_NODES"))
+        address = env.get("MASTER_ADDR") or SLURMEnvironment.resolve_root_node_address(env["SLURM_NODELIST"])
+        port = int(env.get("MASTER_PORT") or 15_000 + int(env["SLURM_JOB_ID"]) % 10_000)  # the same on all nodes
+        return Rank(number, size, size // nodes, address, port)
     return None
 
 

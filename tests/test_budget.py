@@ -42,7 +42,7 @@ def test_a_checkpoint_takes_what_is_said(tmp_path: Path, trial: Trial) -> None:
     run_trial(trial, folder=tmp_path)
     there = sum(file.stat().st_size for file in tmp_path.iterdir())
     assert len(list(tmp_path.iterdir())) == KEPT
-    assert checkpoint_bytes(trial) < there < checkpoint_bytes(trial) + 200_000  # names and numbers beside the tensors
+    assert checkpoint_bytes(trial) < there < checkpoint_bytes(trial) + 300_000  # names and numbers beside the tensors
 
 
 def write_bench(folder: Path, plan: Plan, precision: str = "fp32") -> None:
