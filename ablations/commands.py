@@ -54,7 +54,7 @@ from convnext_path.kernels.build import chosen
 def run(args: Any) -> int:
     """Train what the plan holds and the study lacks; write the table and the charts."""
     with contextlib.ExitStack() as held:
-        rank = find_rank(os.environ)
+        rank = find_rank(os.environ) if args.engine.name == "local" else None  # a Ray cluster's nodes may be srun's
         if rank and rank.number:
             return Team(rank).follow()
         team = held.enter_context(Team(rank)) if rank else None
@@ -117,15 +117,16 @@ def check_engine(engine: Any, devices: int, nodes: int, team: Team | None) -> No
     if engine.name == "local" and given:
         raise ValueError(f"{given[0]} is --engine ray's")
     for name in ("cpus", "gpus"):
-        above(f"--engine.{name}", getattr(engine, name) or 1, 0)
+        if (value := getattr(engine, name)) is not None:
+            above(f"--engine.{name}", value, 0)
     if devices > 1 and engine.gpus is not None and engine.gpus != devices:
         raise ValueError(f"--engine.gpus {engine.gpus:g} beside --trainer.devices {devices}: each process takes a GPU")
     if nodes > 1 and not team:
         raise ValueError(f"--trainer.num_nodes {nodes} takes torchrun or srun to start the processes on each node")
-    if team and (engine.name != "local" or team.rank.size != devices * nodes):
+    if team and team.rank.size != devices * nodes:
         raise ValueError(
             f"{team.rank.size} processes were started by torchrun or srun; a trial takes {devices} x {nodes} "
-            "(--trainer.devices x .num_nodes), and --engine local"
+            "(--trainer.devices x .num_nodes)"
         )
 
 

@@ -1,0 +1,23 @@
+#!/bin/bash
+# A study on all GPUs of a SLURM job: one Ray cluster over its nodes, one trial a GPU.
+#
+#   sbatch --nodes 4 --gpus-per-node 8 --time 24:00:00 ablations/cluster/slurm.sh \
+#       --ladder convnext-t --data imagenet --root /shared/imagenet --study /shared/studies/road
+#
+# What follows the script's name is what `python -m ablations run` takes; the study and the data lie where all nodes see
+# them. Submitted again, the job goes on from the last epoch of each trial. For one trial on many GPUs at a time, instead:
+#
+#   srun --ntasks-per-node 8 python -m ablations run --trainer.devices 8 --trainer.num_nodes 4 ...
+#SBATCH --job-name=convnext-path
+#SBATCH --ntasks-per-node=1
+set -euo pipefail
+
+# Nobody else on these nodes may speak with our cluster.
+export RAY_AUTH_MODE=token
+RAY_AUTH_TOKEN=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
+export RAY_AUTH_TOKEN
+
+head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+address=$head:$((15000 + SLURM_JOB_ID % 10000))
+srun --ntasks "$SLURM_JOB_NUM_NODES" ray symmetric-run --address "$address" --min-nodes "$SLURM_JOB_NUM_NODES" -- \
+    python -m ablations run --engine ray --engine.address "$address" "$@"
