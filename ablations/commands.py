@@ -46,9 +46,10 @@ from ablations.tables import cost_rows, count_costs, show_costs
 from ablations.tracking import MODES, choose_mode
 from ablations.trial import Plan, Result, Trial
 from convnext_path import LADDERS, Recipe
-from convnext_path.datasets import open_data
+from convnext_path.datasets import open_data, read_folders
 from convnext_path.frozen import above, choose, within
 from convnext_path.kernels.build import chosen
+from convnext_path.stream import write_stream
 
 
 def run(args: Any) -> int:
@@ -168,6 +169,20 @@ def describe_recipe(name: str, recipe: Recipe, images: int) -> str:
     return f"{name}: {recipe.epochs} epochs of {images // recipe.batch_size} steps of {recipe.batch_size} images"
 
 
+def prepare(args: Any) -> int:
+    """Make a stream of a folder of images, which ``--root`` takes in its place."""
+    try:
+        within("--workers", args.workers, 1, 1024)
+        if "://" not in args.out and Path(args.out).exists() and any(Path(args.out).iterdir()):
+            raise ValueError(f"{args.out} is there, and not empty; name another --out")
+        classes, found = read_folders(args.root, args.skip_bad_images)
+        write_stream(classes, found, args.out, args.workers)
+    except (ValueError, OSError) as error:
+        fail(error)
+    say(f"{sum(len(images.files) for images in found)} images in {args.out}; use it as --root")
+    return 0
+
+
 def print_costs(args: Any) -> int:
     """Count a ladder's costs, or those of the two that are published."""
     try:
@@ -270,6 +285,7 @@ def write_command(argv: Sequence[str]) -> str:
 WORDS: dict[str, Callable[[Any], int]] = {
     "run": run,
     "plan": foresee,
+    "prepare": prepare,
     "cost": print_costs,
     "status": status,
     "verify": verify,

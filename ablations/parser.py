@@ -87,6 +87,7 @@ def make_parser() -> Parser:
     commands = parser.add_subcommands(required=True)
     commands.add_subcommand("run", make_run_parser(), help="train a ladder over seeds and draw its charts")
     commands.add_subcommand("plan", make_plan_parser(), help="what a run would take: hours, memory, disk, money")
+    commands.add_subcommand("prepare", make_prepare_parser(), help="make a stream of a folder of images")
     commands.add_subcommand("cost", make_cost_parser(), help="count each rung's costs; trains nothing")
     commands.add_subcommand("status", make_study_parser(), help="what of a study is done, and what a run would do")
     commands.add_subcommand("verify", make_verify_parser(), help="check a study's digests; train a trial again")
@@ -157,6 +158,16 @@ def make_plan_parser() -> Parser:
     add("--at-once", type=str, default="1,8,64", help="trials at a time, comma-separated")
     add("--price", type=float | None, default=None, help="of a device, an hour")
     add("--memory", type=float | None, default=None, help="of a device, GB (default: of this machine's)")
+    return parser
+
+
+def make_prepare_parser() -> Parser:
+    parser = Parser()
+    add = parser.add_argument
+    add("--root", type=str, required=True, help="folder of the images, as --data imagefolder takes it")
+    add("--out", type=str, required=True, help="where the stream goes: a new folder, or a URL of object storage")
+    add("--workers", type=int, default=4, help="processes that write")
+    add("--skip-bad-images", action="store_true", help="leave out files that cannot be decoded")
     return parser
 
 

@@ -33,8 +33,14 @@ class Trial(Frozen):
 
     @property
     def id(self) -> str:
-        """A hash of what changes the outcome: neither the ladder's name nor the rung's is part of it."""
-        return hash_json(self.to_dict(), without=("ladder", "rung"))[:16]
+        """A hash of what changes the outcome."""
+        return hash_json(self.definition, without=("ladder", "rung"))[:16]
+
+    @property
+    def definition(self) -> dict[str, Any]:
+        """All but names, of ladder and rung, and of where the images lie: a record's origin tells which they are."""
+        content = self.to_dict()
+        return content | {"ladder": "", "rung": "", "data": content["data"] | {"root": None}}
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,7 @@ class Result(Frozen):
     def outcome(self) -> str:
         """A hash of all that is the same each time the trial runs with the same origin."""
         measured = ("seconds", "images_per_second", "peak_memory", "environment")
-        return hash_json(replace(self, trial=replace(self.trial, ladder="", rung="")).to_dict(), without=measured)
+        return hash_json(self.to_dict() | {"trial": self.trial.definition}, without=measured)
 
     def differences(self, origin: Mapping[str, object]) -> list[str]:
         """In what the record's origin differs from ``origin``: "torch 2.14.0 there, 2.15.0 here"."""
@@ -102,13 +108,16 @@ class Plan(Frozen):
         ]
 
     def add(self, other: "Plan") -> "Plan":
-        """The rungs, recipes and seeds of both, in the ladder's order; a flip follows the rung that it changes."""
+        """The rungs, recipes and seeds of both, in the ladder's order; a flip follows the rung that it changes.
+
+        The images lie where ``other`` says.
+        """
         order = {rung.name: i for i, rung in enumerate(LADDERS.get(self.ladder, ()))}
         rungs = {rung.name: rung for rung in self.rungs + other.rungs}
         in_order = sorted(rungs.values(), key=lambda r: (order.get(r.base or r.name, len(order)), r.base is not None))
         seeds = tuple(sorted({*self.seeds, *other.seeds}))
         recipes = tuple(sorted({**dict(self.recipes), **dict(other.recipes)}.items()))
-        return replace(self, rungs=tuple(in_order), seeds=seeds, recipes=recipes)
+        return replace(self, rungs=tuple(in_order), seeds=seeds, recipes=recipes, data=other.data)
 
     def conflicts(self, other: "Plan") -> list[str]:
         """Why ``other`` cannot be added: the terms that differ, as "recipe.enhanced.lr is 0.1 there and 0.2 here"."""
@@ -126,7 +135,7 @@ def _terms(plan: Plan) -> dict[str, Any]:
     """What two runs of one study must share. Recipes and rungs count where both have them; seeds are free."""
     return {
         "ladder": plan.ladder,
-        "data": plan.data.to_dict(),
+        "data": plan.data.to_dict() | {"root": None},  # images may move; a record's origin tells whether they changed
         "trainer": dict(plan.trainer),
         "threads": plan.threads,
         "compile": plan.compile,

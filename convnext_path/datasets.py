@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from convnext_path.cifar import read_cifar
-from convnext_path.folders import find_classes, open_images, shorten
+from convnext_path.folders import FileImages, find_classes, open_images, shorten
 from convnext_path.frozen import Frozen, at_least, within
+from convnext_path.stream import is_stream, read_stream
 
 #: Means and standard deviations of the channels.
 IMAGENET_STATISTICS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -166,14 +167,12 @@ def open_cifar(data: Data) -> Splits:
 
 
 def open_folder(data: Data) -> Splits:
-    """``train/`` and ``val/`` (or ``test/``) with class folders, or class folders alone, a fifth of which validates."""
-    root = Path(str(data.root)).expanduser()
-    folders = find_splits(root)
-    classes = find_classes(folders[0])
-    unknown = sorted(set(find_classes(folders[-1])) - set(classes))
-    if unknown:
-        raise ValueError(f"{folders[-1]} has classes that {folders[0]} lacks: {', '.join(unknown)}")
-    found = open_images(folders, classes, data.skip_bad_images)
+    """``train/`` and ``val/`` (or ``test/``) with class folders, or class folders alone, a fifth of which validates.
+
+    Or the stream that was made of such a folder.
+    """
+    root = str(data.root)
+    classes, found = read_stream(root) if is_stream(root) else read_folders(root, data.skip_bad_images)
     train, val = found[0], found[-1]
     indices: tuple[Sequence[int], Sequence[int]] = range(len(train.labels)), range(len(val.labels))
     if train is val:
@@ -183,6 +182,16 @@ def open_folder(data: Data) -> Splits:
     skipped = sum(len(images.scan.bad) for images in found)
     notes = (f"bad images left out: {skipped}",) if skipped else ()
     return Splits(train, val, *indices, classes, size, *IMAGENET_STATISTICS, digest, notes)
+
+
+def read_folders(root: str, skip_bad: bool) -> tuple[tuple[str, ...], list[FileImages]]:
+    """The classes, and the images of the training split and of the validation split, if there is one."""
+    folders = find_splits(Path(root).expanduser())
+    classes = find_classes(folders[0])
+    unknown = sorted(set(find_classes(folders[-1])) - set(classes))
+    if unknown:
+        raise ValueError(f"{folders[-1]} has classes that {folders[0]} lacks: {', '.join(unknown)}")
+    return classes, open_images(folders, classes, skip_bad)
 
 
 def find_splits(root: Path) -> list[Path]:

@@ -1,0 +1,102 @@
+"""Image folders as chunks of many images (litdata), on a disk or in object storage: the same images in the same order.
+
+What is stored is each file's content, so that decoding gives the pixels that it gives in the folder.
+"""
+
+import io
+import json
+from collections.abc import Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from convnext_path.folders import FileImages, Scan, decode, ignored_warnings
+
+#: A set of one item beside the sets of images: their classes and labels, and what a scan found.
+MANIFEST = "manifest"
+CHUNK = "64MB"
+
+
+class StreamImages:
+    """The images of one stream, fetched chunk by chunk and decoded when asked for."""
+
+    def __init__(self, place: str, labels: Sequence[int], scan: Scan) -> None:
+        self.place, self.labels, self.scan = place, np.asarray(labels, dtype=np.int64), scan
+
+    @cached_property
+    def items(self) -> Any:
+        return open_items(self.place)
+
+    def __getitem__(self, index: int) -> Tensor:
+        with ignored_warnings():
+            return decode(io.BytesIO(self.items[index]))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is open: each process that reads opens its own."""
+        return {name: value for name, value in self.__dict__.items() if name != "items"}
+
+
+def is_stream(root: str) -> bool:
+    """Whether ``root`` is where :func:`write_stream` has written, or a URL."""
+    return "://" in root or (Path(root).expanduser() / MANIFEST / "index.json").is_file()
+
+
+def write_stream(classes: Sequence[str], splits: Sequence[FileImages], out: str, workers: int = 1) -> None:
+    """Write each split's good images, and a manifest when all are there. ``out``: a folder, or a URL."""
+    contents = {}
+    for name, images in zip(("train", "val"), splits, strict=False):
+        write_items(partial(read_file, images.folder), images.files, f"{out}/{name}", workers)
+        contents[name] = {"labels": images.labels.tolist(), "scan": images.scan.to_dict()}
+    manifest = json.dumps({"classes": list(classes), "splits": contents})
+    write_items(str.encode, [manifest], f"{out}/{MANIFEST}", 1)
+
+
+def read_file(folder: Path, file: str) -> bytes:
+    return (folder / file).read_bytes()
+
+
+def write_items(read: Any, inputs: Sequence[str], place: str, workers: int) -> None:
+    litdata = import_litdata()
+    litdata.optimize(
+        read,
+        inputs,
+        place,
+        chunk_bytes=CHUNK,
+        num_workers=min(workers, len(inputs)),
+        reorder_files=False,
+        keep_data_ordered=True,
+        mode="overwrite",
+        verbose=False,
+    )
+
+
+def read_stream(root: str) -> tuple[tuple[str, ...], list[StreamImages]]:
+    """The classes, and the images of the training split and of the validation split, if there is one.
+
+    Raises:
+        ValueError: no stream there.
+    """
+    root = root if "://" in root else str(Path(root).expanduser())
+    try:
+        manifest = json.loads(open_items(f"{root}/{MANIFEST}")[0])
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ValueError(f"no stream of images at {root}: {error}") from None
+    splits = manifest["splits"]
+    images = [StreamImages(f"{root}/{name}", s["labels"], Scan.from_dict(s["scan"])) for name, s in splits.items()]
+    return tuple(manifest["classes"]), images
+
+
+def open_items(place: str) -> Any:
+    return import_litdata().StreamingDataset(place)
+
+
+def import_litdata() -> Any:
+    """Raises a ValueError where it is not installed."""
+    try:
+        import litdata
+    except ImportError:
+        raise ValueError("streams of images need litdata: pip install -e '.[data]'") from None
+    return litdata
