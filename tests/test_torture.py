@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -153,3 +154,66 @@ def test_a_full_disk_and_one_that_cannot_be_written(disk: Path, whole: Path) -> 
     subprocess.run(["mount", "-o", "remount,rw,size=200m", disk], check=True)
     assert finish(study)[0] == 0
     assert read_records(study) == before
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A head and two nodes of two logical GPUs each, which ask for a token."""
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", 64 * "a")
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    for _ in range(2):
+        cluster.add_node(num_cpus=2, num_gpus=2)
+    yield cluster
+    cluster.shutdown()
+
+
+def on_ray(address: str, study: Path) -> list[str]:
+    return ["--study", str(study), "--engine", "ray", "--engine.address", address, "--engine.gpus", "1"]
+
+
+LADDER = ["--seeds", "2", "--wandb", "disabled"]
+
+
+@pytest.fixture(scope="module")
+def serial(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The digits ladder with two seeds, trained one trial after the other on this machine."""
+    study = tmp_path_factory.mktemp("serial") / "study"
+    with start_driver(*LADDER, "--workers", "1", "--study", str(study)) as driver:
+        out, _ = driver.communicate(timeout=900)
+    assert driver.returncode == 0, out
+    return study
+
+
+def test_a_cluster_gives_the_records_of_one_machine(cluster: Any, serial: Path, tmp_path: Path) -> None:
+    with start_driver(*LADDER, *on_ray(cluster.address, tmp_path / "study")) as driver:
+        out, _ = driver.communicate(timeout=900)
+    assert driver.returncode == 0, out
+    assert read_records(tmp_path / "study") == read_records(serial)
+
+
+def test_a_node_removed_and_a_worker_killed(cluster: Any, serial: Path, tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    with start_driver(*LADDER, *on_ray(cluster.address, study)) as driver:
+        assert wait_until(lambda: len(list(study.glob("trials/[!.]*.json"))) >= 4, 300)
+        (pid, *_) = find_workers()
+        os.kill(pid, signal.SIGKILL)
+        assert wait_until(lambda: len(list(study.glob("trials/[!.]*.json"))) >= 10, 300)
+        cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+        out, _ = driver.communicate(timeout=900)
+    assert driver.returncode == 0, out
+    assert out.count("lost (") >= 2, out
+    done = [line.split("  ")[1].split(": ")[0] for line in out.splitlines() if ": top-1 " in line]
+    assert len(done) == len(set(done)) == len(read_records(serial))
+    assert read_records(study) == read_records(serial)
+    assert not (study / "running").exists()
+    assert find_workers() == []
+
+
+def find_workers() -> list[int]:
+    """The processes of Ray in which a trial is at work."""
+    listing = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
+    return [int(line.split()[0]) for line in listing.splitlines() if "ray::attend" in line]
