@@ -63,7 +63,8 @@ def draw_steps(steps: Sequence[Step], title: str) -> Figure:
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
     axes.set_ylim(places[-1] + 0.7, places[0] - 1.4)
-    axes.set_xlim(low, high + 0.08 * (high - low))
+    room = 0.4 if any(step.results and step.gap for step in steps) else 0.08  # for the words at the end of a bar
+    axes.set_xlim(low, high + room * (high - low))
     axes.set_xticks([tick for tick in axes.get_xticks() if low <= tick <= 100])
     n = steps[0].seeds
     seeds = f"mean and dots: {n} seeds" if n > 1 else "1 seed"
