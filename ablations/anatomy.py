@@ -74,7 +74,7 @@ def name_layers(layers: nn.Module) -> Iterator[Line]:
         elif isinstance(layer, nn.MaxPool2d):
             yield Line(f"{layer.kernel_size}×{layer.kernel_size} max pooling, stride {layer.stride}")
         elif not isinstance(layer, nn.Identity):
-            yield Line(next(name for kind, name in NAMES.items() if isinstance(layer, kind)))
+            yield Line(next((name for kind, name in NAMES.items() if isinstance(layer, kind)), type(layer).__name__))
 
 
 def name_convolution(conv: nn.Conv2d) -> Line:

@@ -4,6 +4,7 @@ Blue bars and lines are accuracies, red points are steps of the road, pale marks
 paper, or the step before. Nothing is told by colour only: steps are labelled, tried ones are hatched or hollow.
 """
 
+import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,8 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
+
+from convnext_path.files import write_whole
 
 INK, PALE, BAR, ROAD = "#222222", "#666666", "#4477aa", "#cc6677"  # after Tol; they differ in grey too
 GRID, PAPER = "#dddddd", "#ffffff"
@@ -37,12 +40,15 @@ STYLE: dict[Any, object] = {
 
 def save_chart(file: Path, draw: Callable[[], Figure]) -> list[Path]:
     """Draw in our style and write as PNG and SVG beside each other; return the files."""
-    files = [file.with_name(f"{file.name}.{suffix}") for suffix in ("png", "svg")]
+    files = []
     with mpl.rc_context(STYLE):
         figure = draw()
-        figure.savefig(files[0])
-        figure.set_layout_engine("none")  # it is laid out; once more takes as long
-        figure.savefig(files[1], metadata={"Date": None})
+        for suffix, metadata in (("png", {}), ("svg", {"Date": None})):
+            content = io.BytesIO()
+            figure.savefig(content, format=suffix, metadata=metadata)
+            figure.set_layout_engine("none")  # it is laid out; once more takes as long
+            files.append(file.with_name(f"{file.name}.{suffix}"))
+            write_whole(files[-1], content.getvalue())
     return files
 
 

@@ -44,7 +44,7 @@ def make_plan(args: Any) -> Plan:
     ladder = LADDERS[choose("ladder", args.ladder, LADDERS)]
     rungs = select_rungs(ladder, args.rungs.split(",")) if args.rungs is not None else ladder
     if args.flip is not None:
-        rungs += tuple(parse_flip(rungs[-1], text) for text in args.flip.split(","))
+        rungs += tuple(dict.fromkeys(parse_flip(rungs[-1], text) for text in args.flip.split(",")))
     family = RECIPES[choose("recipe", DATA[args.data] if args.recipe is None else args.recipe, RECIPES)]
     names = sorted({rung.recipe for rung in rungs})
     data = Data(

@@ -63,7 +63,8 @@ def draw_steps(steps: Sequence[Step], title: str) -> Figure:
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
     axes.set_ylim(places[-1] + 0.7, places[0] - 1.4)
-    axes.set_xlim(low, high + 0.08 * (high - low))
+    room = 0.4 if any(step.results and step.gap for step in steps) else 0.08  # for the words at the end of a bar
+    axes.set_xlim(low, high + room * (high - low))
     axes.set_xticks([tick for tick in axes.get_xticks() if low <= tick <= 100])
     n = steps[0].seeds
     seeds = f"mean and dots: {n} seeds" if n > 1 else "1 seed"
@@ -109,11 +110,11 @@ def draw_changes(steps: Sequence[Step], title: str) -> Figure:
     axes.axvline(0, color=INK, lw=1)
     for place, step in enumerate(changed):
         draw_change(axes, step, place, reach)
-    axes.set_yticks(range(len(changed)), [step.rung.title for step in changed])
+    axes.set_yticks(range(len(changed)), [step.title for step in changed])
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(changed) - 0.4, -0.6)
     axes.set_xlim(-reach, reach)
-    axes.set_xlabel("change of top-1 accuracy, points; line: 95 % interval; ◇: the paper's, on ImageNet")
+    axes.set_xlabel("change of top-1, points; line: 95 % interval; hollow: not adopted; ◇: the paper's, on ImageNet")
     axes.set_title(f"{title}: what each step buys", parse_math=False)
     return figure
 
@@ -135,6 +136,9 @@ def draw_change(axes: Axes, step: Step, place: float, reach: float) -> None:
     ends = np.clip([change.low, change.high], -reach, reach)
     face = ROAD if step.rung.adopted else PAPER
     axes.plot(ends, [place] * 2, "-", color=ROAD, lw=1.8, zorder=3)
+    for end, is_cut in ((change.low, change.low < -reach), (change.high, change.high > reach)):
+        if is_cut:
+            draw_mark(axes, end, place, reach, "", ms=5, color=ROAD, zorder=3, clip_on=False)
     draw_mark(axes, change.mean, place, reach, "o", ms=7, mfc=face, mec=INK, zorder=4, clip_on=False)
     doubt = "  cannot tell" if step.verdict == "cannot tell" else ""
     write_beside(axes, 1.02, place, f"{show_estimate(change, '{:+.2f}')}{doubt}", color=PALE if doubt else INK)
@@ -160,13 +164,14 @@ SECONDS = Price("seconds a training", lambda step: step.mean(lambda result: resu
 
 def draw_road(steps: Sequence[Step], title: str, price: Price) -> Figure:
     """Accuracy against a price: a line through the adopted steps from start to end, side roads to those tried."""
-    figure = Figure(figsize=(8, 4.8), layout="constrained")
+    figure = Figure(figsize=(8, max(4.8, 0.9 + 0.21 * len(steps))), layout="constrained")
     axes = figure.add_subplot()
     shown = [(number, step) for number, step in enumerate(steps, 1) if step.results]
     low, high = road_limits([step for _, step in shown])
     places = {step.rung.name: (price.of(step), max(step.top1.mean, low)) for _, step in shown}
     road = [places[step.rung.name] for _, step in shown if step.rung.adopted]
-    axes.plot(*zip(*road, strict=True), "-", color=ROAD, lw=2, zorder=1)
+    if road:
+        axes.plot(*zip(*road, strict=True), "-", color=ROAD, lw=2, zorder=1)
     for number, step in shown:
         place, below = places[step.rung.name], f": {step.top1.mean:.1f} %" if step.top1.mean < low else ""
         draw_number(axes, place, number, f"{step.rung.title}{below}", hollow=not step.rung.adopted)
@@ -177,7 +182,7 @@ def draw_road(steps: Sequence[Step], title: str, price: Price) -> Figure:
     axes.set_xlabel(price.label)
     axes.set_ylabel("top-1 accuracy (%)")
     axes.set_title(f"{title}: the road", parse_math=False)
-    if road:
+    if shown:
         add_legend(figure, axes, "hollow: tried, not adopted")
     return figure
 
@@ -195,9 +200,9 @@ def draw_curves(steps: Sequence[Step], title: str) -> Figure:
     panels = [*figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).flat]
     for axes, step in zip(panels, steps, strict=False):
         if step.base:
-            axes.plot(*average_curve(step.base), "--", color=PALE, lw=1)
+            axes.plot(*average_curve(step.base), ".--", ms=3, color=PALE, lw=1)
         for result in step.results:
-            axes.plot(*zip(*read_curve(result), strict=True), "-", color=BAR, lw=1.2)
+            axes.plot(*zip(*read_curve(result), strict=True), ".-", ms=3, color=BAR, lw=1.2)
         axes.set_title(step.rung.title, size=8, weight="normal")
         if step.gap:
             axes.text(0.96, 0.06, step.gap, transform=axes.transAxes, ha="right", color=PALE, style="italic", size=8)
@@ -223,7 +228,7 @@ def average_curve(step: Step) -> tuple[list[int], list[float]]:
 
 def draw_times(steps: Sequence[Step], title: str) -> Figure:
     """Measured training time against MACs, a point a step, with the range over seeds."""
-    figure = Figure(figsize=(8, 4.8), layout="constrained")
+    figure = Figure(figsize=(8, max(4.8, 0.9 + 0.21 * len(steps))), layout="constrained")
     axes = figure.add_subplot()
     points = []
     for number, step in enumerate(steps, 1):

@@ -1,5 +1,6 @@
 """A study's table, charts, page and W&B runs, drawn from its records: what the words plot, report and wandb do."""
 
+import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
@@ -13,6 +14,7 @@ from ablations.study import Study
 from ablations.tables import show_results, to_frame
 from ablations.tracking import MODES, Mode, choose_mode, send_result, send_summary
 from ablations.trial import Plan, Result
+from convnext_path.files import write_whole
 from convnext_path.frozen import choose
 
 
@@ -40,7 +42,7 @@ def send(args: Any) -> int:
         taken.append(bool(send_result(study, result, mode)))
         say(f"{number}/{len(results)}  {describe(result.trial)}")
     if mode == "offline" and any(taken):
-        say(f"written; send with: wandb sync {study.folder / 'wandb'}/offline-run-*")
+        say(f"written; send with: wandb sync {shlex.quote(str(study.folder / 'wandb'))}/offline-run-*")
     if not all(taken):
         say(f"{taken.count(False)} of {len(taken)} runs failed")
     return 0 if all(taken) else 1
@@ -70,13 +72,13 @@ def draw(study: Study, wandb: Mode = "disabled", page: bool = True) -> bool:
     plan, results = study.plan(), study.results()
     steps, notes = summarize(plan, results), list(note_flaws(study, plan, results))
     title = f"{plan.ladder} on {plan.data.title}{' (mixed origins)' if describe_mixture(results) else ''}"
+    console.print(show_results(steps))
     table = study.folder / "results.csv"
-    to_frame(steps).to_csv(table, index=False, float_format="%.6g")
+    write_whole(table, to_frame(steps).to_csv(index=False, float_format="%.10g").encode())
     charts = plot_study(study.folder, title, steps)
     pages = [write_report(study, steps, charts, title, notes)] if page and results else []
     files = [table, *charts, *pages]
     taken = bool(send_summary(study, to_frame(steps), files, wandb))
-    console.print(show_results(steps))
     for file in files:
         say(f"wrote {file}")
     for note in notes:

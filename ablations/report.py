@@ -13,17 +13,16 @@ from markupsafe import Markup
 
 from ablations.anatomy import Change, compare
 from ablations.chart import BAR, GRID, INK, PALE, PAPER, ROAD
-from ablations.stats import VERDICTS, Step, agree
+from ablations.stats import VERDICTS, Step
 from ablations.status import collect
 from ablations.study import Study
 from ablations.tables import (
     MEASURES,
     Measure,
-    describe_agreement,
-    describe_correction,
     explain,
     show_estimate,
     show_number,
+    weigh,
 )
 from ablations.trial import Plan, Result
 from convnext_path import Flags
@@ -33,7 +32,7 @@ from convnext_path.files import write_whole
 COLOURS = {INK: "ink", PALE: "pale", BAR: "bar", ROAD: "road", GRID: "grid", PAPER: "paper"}
 
 CAPTIONS = {
-    "accuracy": ("Accuracy by step", "A dot a seed; hatched: tried and not adopted. Grey marks: the paper's."),
+    "accuracy": ("Accuracy by step", "A dot a seed; hatched: tried, not adopted. Grey: the paper's, if any."),
     "changes": ("Changes of accuracy by step, with intervals", "What each step changes, seed by seed."),
     "road": ("Accuracy against multiply-accumulates", "The road in accuracy and multiply-accumulates."),
     "road-seconds": ("Accuracy against seconds of training", "The same against measured time."),
@@ -79,7 +78,7 @@ def write_report(study: Study, steps: Sequence[Step], charts: Sequence[Path], ti
     page = load_template().render(
         title=title,
         warnings=notes,
-        answer=answer(steps),
+        answer=list(answer(steps)),
         charts=[read_chart(file) for file in charts if file.suffix == ".svg"],
         verdicts=VERDICTS,
         columns=COLUMNS,
@@ -102,27 +101,38 @@ def load_template() -> Any:
     return Environment(loader=where, autoescape=True, undefined=StrictUndefined).get_template("report.html")
 
 
-def answer(steps: Sequence[Step]) -> list[str]:
+def answer(steps: Sequence[Step]) -> Iterator[str]:
     """What the page says first."""
-    done = [step for step in steps if step.results and step.rung.adopted]
-    if len(done) < 2:
-        return [f"One network so far: {done[0].rung.title}, top-1 {show_estimate(done[0].top1)} %."] if done else []
-    first, last = done[0], done[-1]
-    change = show_estimate(Step(last.rung, last.results, last.seeds, first).change, "{:+.2f}")
+    done = [step for step in steps if step.results]
+    road = [step for step in done if step.rung.adopted]
+    if len(road) > 1:
+        yield describe_road(road[0], road[-1])
+    elif not any(step.change.n for step in done):
+        yield from (f"{step.rung.title}: top-1 {show_estimate(step.top1)} %." for step in done)
+    yield from count_verdicts(steps)
+    yield from weigh(steps)
+
+
+def describe_road(first: Step, last: Step) -> str:
+    """From one end to the other, in a sentence."""
+    change = Step(last.rung, last.results, last.seeds, first).change
     ends = f"{show_estimate(first.top1)} % to {show_estimate(last.top1)} %"
-    whole = f"From {first.rung.title} to {last.rung.title}, top-1 accuracy goes from {ends}: {change} points."
-    doubts = describe_correction(steps), describe_agreement(agree(steps))
-    return [sentence for sentence in (whole, *count_verdicts(steps), *doubts) if sentence]
+    whole = f"From {first.rung.title} to {last.rung.title}, top-1 accuracy goes from {ends}"
+    if not change.n:
+        return f"{whole}; no seed has both."
+    paired = change.n == len(first.results) == len(last.results)
+    over = "" if paired else f", over the {change.n} seeds that have both"
+    return f"{whole}: {show_estimate(change, '{:+.2f}')} points{over}."
 
 
 def count_verdicts(steps: Sequence[Step]) -> Iterator[str]:
     """How many of the changes can be told from chance, and which."""
     changed = [step for step in steps if step.change.n]
-    if all(step.change.n == 1 for step in changed):
+    if changed and all(step.change.n == 1 for step in changed):
         yield "One seed tells no change from chance."
         return
     for verdict in VERDICTS:
-        names = [f"{s.rung.title} ({show_estimate(s.change, '{:+.2f}')})" for s in changed if s.verdict == verdict]
+        names = [f"{s.title} ({show_estimate(s.change, '{:+.2f}')})" for s in changed if s.verdict == verdict]
         if names:
             yield f"{verdict.capitalize()}, {len(names)} of {len(changed)} steps: {', '.join(names)}."
 
@@ -148,12 +158,12 @@ def make_rows(steps: Sequence[Step], plan: Plan) -> list[Row]:
     return [
         Row(
             place=place,
-            title=step.rung.title,
+            title=step.title,
             adopted=step.rung.adopted,
             verdict=step.verdict,
             gap=step.gap,
             cells=[make_cell(MEASURES[name], step) for name in COLUMNS[1:-1]],
-            what=explained[step.rung.change[0]],
+            what=explained.get(step.rung.change[0], ""),
             finding=describe_finding(step),
             changes=compare(step.base.rung if step.base else None, step.rung, recipes),
         )
@@ -192,10 +202,13 @@ def state_facts(plan: Plan, results: Sequence[Result]) -> Iterator[tuple[str, st
     """Terms, then hardware and versions as the records have them."""
     yield "Ladder", f"{plan.ladder}, {len(plan.rungs)} rungs, seeds {', '.join(map(str, plan.seeds))}"
     yield "Data", ", ".join(f"{name} {value}" for name, value in plan.data.to_dict().items() if value not in (None, 0))
-    yield "Reported", "top-1 accuracy after the last epoch; nothing was chosen by it"
+    unseen = "the training images held out" if plan.data.holdout else "the images that none is trained on"
+    yield "Reported", f"top-1 accuracy after the last epoch, on {unseen}"
+    options = (f"{name} {value}" for name, value in plan.trainer)
+    yield "Trainer", ", ".join([f"CPU threads a trial {plan.threads}", *options])
     hours = sum(result.seconds for result in results) / 3600
     yield "Training", f"{len(results)} of {len(plan.trials())} trainings have a result, {hours:.2f} hours in sum"
-    values = collect(pair for result in results for pair in (*result.environment, *result.origin))
+    values = collect(pair for result in results for pair in {**dict(result.origin), **dict(result.environment)}.items())
     for name, found in sorted(values.items()):
         yield name.replace("_", " "), ", ".join(found)
 

@@ -16,6 +16,7 @@ from ablations.trial import Plan, Result
 from convnext_path import LADDERS, Rung
 
 LEVEL = 0.95
+RESOLUTION = 1e-4  # points: what is closer is equal; accuracies are float32, and an image is worth more
 VERDICTS = ("gain", "loss", "cannot tell")
 
 
@@ -45,12 +46,14 @@ class Estimate:
 
 
 def estimate(values: Sequence[float]) -> Estimate:
-    """The mean of values, one a seed."""
+    """The mean of values in percent or points, one a seed."""
     n = len(values)
+    mean = fmean(values) if n else math.nan
+    mean = 0.0 if abs(mean) < RESOLUTION else mean
     if n < 2:
-        return Estimate(n, *values)
-    mean, std = fmean(values), stdev(values)
-    if std <= 1e-9 * max(map(abs, values)):
+        return Estimate(n, mean)
+    std = stdev(values)
+    if std < RESOLUTION:
         return Estimate(n, mean, 0.0)
     test = stats.ttest_1samp(values, 0.0)
     low, high = test.confidence_interval(LEVEL)
@@ -69,7 +72,7 @@ def correct(ps: Sequence[float]) -> list[float]:
 
 @dataclass(frozen=True)
 class Step:
-    """A rung, its results over seeds, and the step that it changes: the last adopted one, or a flip's own.
+    """A rung, its results over seeds, and the step that it changes: the last adopted one with results, or a flip's own.
 
     Accuracies are top-1 in percent, changes in points.
     """
@@ -90,10 +93,24 @@ class Step:
         return estimate(self.accuracies)
 
     @property
-    def change(self) -> Estimate:
-        """From the base, over the seeds that both have; of no seed where there is no base."""
+    def title(self) -> str:
+        """The rung's, with what it is compared with where more lies between than its own change."""
+        if self.base is None:
+            return self.rung.title
+        before, after = ({"recipe": s.rung.recipe, **s.rung.flags.to_dict()} for s in (self.base, self))
+        leap = sum(before[name] != after[name] for name in after) > 1
+        return f"{self.rung.title}, from {self.base.rung.title}" if leap else self.rung.title
+
+    @property
+    def differences(self) -> list[float]:
+        """From the base's accuracies, one a seed that both have; none where there is no base."""
         before = {result.trial.seed: result.top1 for result in self.base.results} if self.base else {}
-        return estimate([r.top1 - before[r.trial.seed] for r in self.results if r.trial.seed in before])
+        return [r.top1 - before[r.trial.seed] for r in self.results if r.trial.seed in before]
+
+    @property
+    def change(self) -> Estimate:
+        """The mean of the differences."""
+        return estimate(self.differences)
 
     @property
     def verdict(self) -> str:
@@ -135,13 +152,16 @@ def summarize(plan: Plan, results: Sequence[Result]) -> list[Step]:
         step = Step(rung, tuple(r for r in results if r.trial.rung == rung.name), len(plan.seeds), base)
         steps[rung.name] = step
         last = step if rung.adopted and step.results else last
-    corrected = correct([step.change.p for step in steps.values()])
+    ps = [1.0 if step.change.std == 0 else step.change.p for step in steps.values()]  # a tie tells nothing, and counts
+    corrected = correct(ps)
     return [replace(step, p=p) for step, p in zip(steps.values(), corrected, strict=True)]
 
 
 def find_published(rung: Rung) -> float | None:
-    """A rung's top-1 in the paper, or that of Table 10's rung of this name."""
-    return rung.paper_top1 or {r.name: r.paper_top1 for r in LADDERS["convnext-t"]}.get(rung.name)
+    """A rung's top-1 in the paper, or that of Table 10's rung with these flags and this recipe."""
+    return rung.paper_top1 or {(r.flags, r.recipe): r.paper_top1 for r in LADDERS["convnext-t"]}.get(
+        (rung.flags, rung.recipe)
+    )
 
 
 @dataclass(frozen=True)

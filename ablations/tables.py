@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import torch
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from ablations.stats import LEVEL, Agreement, Estimate, Step, agree
@@ -83,7 +84,8 @@ MEASURES = {
 
 def show_results(steps: Sequence[Step]) -> Table:
     """The steps for the screen."""
-    caption = " ".join((*explain(steps), "?: cannot tell, the interval holds zero. ×: not adopted."))
+    signs = "?: cannot tell, no interval that is clear of zero. ×: not adopted."
+    caption = " ".join((*explain(steps), *weigh(steps), signs))
     table = Table(caption=caption, box=box.SIMPLE, show_edge=False, padding=0)
     table.add_column("step", overflow="fold")
     columns = ("top-1 %", "change", "p", "paper", "MACs", "s")
@@ -93,21 +95,26 @@ def show_results(steps: Sequence[Step]) -> Table:
         gap = f" ({step.gap})" if step.results and step.gap else ""
         cells = {column: MEASURES[column].show(step) for column in columns}
         cells["change"] += " ?" * (step.verdict == "cannot tell")
-        title = f"{'' if step.rung.adopted else '× '}{step.rung.title}{gap}"
-        table.add_row(title, *cells.values(), style="" if step.rung.adopted else "dim")
+        title = f"{'' if step.rung.adopted else '× '}{step.title}{gap}"
+        table.add_row(escape(title), *cells.values(), style="" if step.rung.adopted else "dim")
     return table
 
 
 def explain(steps: Sequence[Step]) -> list[str]:
     """Sentences about the columns that a table of steps has."""
-    n = steps[0].seeds
+    n = max(len(step.results) for step in steps)
     one = "One seed: no intervals, and no telling a change from chance."
-    told = [one if n == 1 else f"{n} seeds; ±: half the 95 % interval."]
-    told.append("Change: from the last adopted step, seed by seed.")
-    told.append(describe_correction(steps))
+    flips = ", a flip's from its rung" if any(step.rung.base for step in steps) else ""
+    told = [f"{n} seeds; ±: half the 95 % interval." if n > 1 else one]
+    told.append(f"Change: from the last adopted step{flips}, seed by seed.")
     if any(not math.isnan(step.paper_change) for step in steps):
-        told.append(f"paper: its change of top-1 on ImageNet. {describe_agreement(agree(steps))}")
-    return [sentence for sentence in told if sentence]
+        told.append("paper: its change of top-1 on ImageNet.")
+    return told
+
+
+def weigh(steps: Sequence[Step]) -> list[str]:
+    """Sentences about all changes together."""
+    return [sentence for sentence in (describe_correction(steps), describe_agreement(agree(steps))) if sentence]
 
 
 def describe_correction(steps: Sequence[Step]) -> str:
@@ -123,9 +130,9 @@ def describe_agreement(agreement: Agreement) -> str:
     """Our changes beside the paper's, in a sentence; empty where there are none to compare."""
     if not agreement.signed:
         return ""
-    interval = f"{show_number(agreement.low, '{:+.2f}')} to {show_number(agreement.high, '{:+.2f}')}"
-    rank = "" if math.isnan(agreement.rank) else f"; rank correlation {agreement.rank:+.2f} (95 %: {interval})"
-    return f"{agreement.signs} of {agreement.signed} changes have the sign of the paper's{rank}."
+    rank = show_number(agreement.rank, "; rank correlation {:+.2f}")
+    low, high = show_number(agreement.low, " (95 %: {:+.2f}"), show_number(agreement.high, " to {:+.2f})")
+    return f"{agreement.signs} of {agreement.signed} changes have the sign of the paper's{rank}{low}{high}."
 
 
 def show_estimate(estimate: Estimate, form: str = "{:.2f}") -> str:

@@ -9,7 +9,7 @@ import netrc
 import os
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from http.client import HTTPException
 from pathlib import Path
@@ -29,8 +29,9 @@ PROJECT = "convnext-path"
 Mode = Literal["disabled", "offline", "online"]
 MODES = get_args(Mode)
 
-#: Seconds that W&B's server has to answer: at all, when a run starts, when a run ends.
-ANSWER, START, FINISH = 3, 4, 4
+#: Seconds that W&B's server has: to answer at all, to start a run, to take the last of a trial's run while others wait,
+#: and to take all of one when nothing waits.
+ANSWER, START, FINISH, SEND = 3, 4, 4, 300
 
 log = logging.getLogger(__name__)
 
@@ -102,14 +103,14 @@ def ask(url: str) -> bool:
     return True
 
 
-def start_run(study: Study, trial: Trial, mode: Mode) -> Any:
+def start_run(study: Study, trial: Trial, mode: Mode, patience: float = FINISH) -> Any:
     """A run for one trial: group = study, job type = rung, each flag a field; None where W&B is disabled."""
     if mode == "disabled":
         return None
     terms = trial.to_dict()
     config = {"trial": trial.id, **terms.pop("flags"), **terms}
     tags = [trial.ladder, trial.rung, trial.data.name, f"seed{trial.seed}"]
-    run = _start(study, mode, f"{trial.rung}-seed{trial.seed}", trial.rung, tags, config)
+    run = _start(study, mode, f"{trial.rung}-seed{trial.seed}", trial.rung, tags, config, patience)
     run.define_metric("epoch", hidden=True)
     run.define_metric("images", hidden=True)
     for name, axis, best in METRICS:
@@ -127,10 +128,13 @@ METRICS = (
 )
 
 
-def _start(study: Study, mode: Mode, name: str, job_type: str, tags: Sequence[str], config: Any = None) -> Any:
+def _start(
+    study: Study, mode: Mode, name: str, job_type: str, tags: Sequence[str], config: Mapping[str, Any], patience: float
+) -> Any:
+    """A run of W&B's, in place of the one with the same name, study and config."""
     import wandb
 
-    config = {"study": study.name, **(config or {})}
+    config = {"study": study.name, **config}
     identity = hash_json({"name": name, **config})[:16]
     for before in (study.folder / "wandb").glob(f"offline-run-*-{identity}"):
         shutil.rmtree(before)
@@ -146,7 +150,12 @@ def _start(study: Study, mode: Mode, name: str, job_type: str, tags: Sequence[st
         mode=mode,
         reinit="finish_previous",
         settings=wandb.Settings(
-            silent=True, console="off", x_disable_stats=True, init_timeout=START, finish_timeout=FINISH
+            silent=True,
+            console="off",
+            x_disable_stats=True,
+            init_timeout=START,
+            finish_timeout=patience,
+            finish_timeout_raises=True,
         ),
     )
 
@@ -187,7 +196,7 @@ def finish_run(run: Any, result: Result | None) -> None:
 @forgiving
 def send_result(study: Study, result: Result, mode: Mode) -> bool:
     """A trial's run, from its record; true where W&B has taken it."""
-    run = start_run(study, result.trial, mode)
+    run = start_run(study, result.trial, mode, SEND)
     for epoch in result.curve:
         log_epoch(run, epoch)
     finish_run(run, result)
@@ -205,8 +214,9 @@ def send_summary(study: Study, summary: pd.DataFrame, files: Sequence[Path], mod
     import wandb
 
     plan = study.plan()
-    config = {"ladder": plan.ladder, "data": plan.data.to_dict(), "seeds": len(plan.seeds)}
-    run = _start(study, mode, f"{study.name}-summary", "summary", [plan.ladder, plan.data.name], config)
+    terms = {name: value for name, value in plan.to_dict().items() if name not in ("rungs", "seeds")}
+    tags = [plan.ladder, plan.data.name]
+    run = _start(study, mode, f"{study.name}-summary", "summary", tags, terms, SEND)
     images = {f"charts/{file.stem}": wandb.Image(str(file)) for file in files if file.suffix == ".png"}
     table = summary.assign(study=study.name, ladder=plan.ladder, data=plan.data.name)
     run.log({"results": wandb.Table(dataframe=table), **images})

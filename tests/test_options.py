@@ -65,6 +65,10 @@ def test_flip_adds_a_rung_beside_the_last() -> None:
     assert plan.rungs[1].flags.kernel_size == 7
     plan = plan_of("--rungs", "recipe", "--flip", "kernel_size=7,gelu=True")
     assert [rung.name for rung in plan.rungs] == ["recipe", "recipe/kernel_size=7", "recipe/gelu=true"]
+    assert (
+        plan_of("--rungs", "recipe", "--flip", "gelu=true, gelu=True").rungs
+        == plan_of("--rungs", "recipe", "--flip", "gelu=true").rungs
+    )
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,14 @@ def test_the_road_goes_through_adopted_steps(steps: list[Step]) -> None:
     assert list(axes.lines[0].get_ydata()) == pytest.approx(adopted)
 
 
+def test_a_study_of_tried_steps_alone_has_no_road_but_points(steps: list[Step]) -> None:
+    tried = [replace(step, rung=replace(step.rung, adopted=False)) for step in steps[:3]]
+    figure = draw_road(tried, "title", MACS)
+    (legend,) = figure.legends
+    assert len(legend.get_texts()) == 3
+    assert figure.axes[0].get_ylim()[0] > 70
+
+
 def test_an_original_recipe_far_below_is_drawn_at_the_roads_edge(steps: list[Step]) -> None:
     start = replace(steps[0], results=tuple(replace(result, top1=50.0) for result in steps[0].results))
     axes = draw_road([start, *steps[1:]], "title", MACS).axes[0]
@@ -87,7 +95,7 @@ def test_a_change_beyond_the_axis_is_an_arrow(steps: list[Step]) -> None:
     start = replace(steps[0], results=tuple(replace(result, top1=50.0) for result in steps[0].results))
     changed = [replace(steps[1], base=start), *steps[2:]]
     marks = [line.get_marker() for line in draw_changes(changed, "title").axes[0].lines]
-    assert (marks.count(">"), marks.count("<")) == (1, 0)
+    assert (marks.count(">"), marks.count("<")) == (2, 0)  # its mean, and an end of its interval
 
 
 def test_one_step_and_none() -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from ablations.__main__ import main
 from ablations.study import Study
-from ablations.trial import Plan
+from ablations.trial import Plan, Trial
+from convnext_path.ladder import flip
 from tests.conftest import fake_result
 
 
@@ -84,3 +85,47 @@ def test_runs_that_wandb_refuses_are_counted(
     out = capsys.readouterr().out
     assert "5 of 5 runs failed" in out
     assert "wandb sync" not in out
+
+
+def report(plan: Plan, folder: Path, without: Callable[[Trial], bool] = lambda trial: False) -> str:
+    """The page's text of a study that lacks some trials."""
+    study = Study(folder)
+    study.begin(plan)
+    for trial in plan.trials():
+        if not without(trial):
+            study.save(fake_result(trial, 80.0 + trial.seed))
+    assert main(["report", str(folder)]) == 0
+    return " ".join((folder / "report.html").read_text().split())
+
+
+def test_one_step_of_ones_own_has_an_answer(plan: Plan, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = plan.rungs[1]
+    page = report(replace(plan, rungs=(base, flip(base, "gelu", False))), tmp_path / "study")
+    assert "Cannot tell, 1 of 1 steps: gelu off at layer_norm (+0.00)." in page
+    assert "Change: from the last adopted step, a flip&#39;s from its rung, seed by seed." in page
+    page = report(replace(plan, rungs=(base,)), tmp_path / "one")
+    assert "<p>BN to LN: top-1 80.50 ±6.4 %.</p>" in page
+
+
+def test_ends_of_other_seeds_are_compared_over_those_that_both_have(plan: Plan, tmp_path: Path) -> None:
+    page = report(plan, tmp_path / "one", lambda trial: (trial.rung, trial.seed) == ("recipe", 0))
+    assert "80.50 ±6.4 %: +0.00 points, over the 1 seeds that have both." in page
+    page = report(plan, tmp_path / "none", lambda trial: (trial.rung == "recipe") == (trial.seed == 0))
+    assert "from 81.00 % to 80.00 %; no seed has both." in page
+    assert "One seed tells no change" not in page
+
+
+def test_a_flag_that_nobody_has_explained(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ablations.report.explain_flags", dict)
+    assert "BN to LN" in report(plan, tmp_path / "study")
+
+
+def test_a_full_disk_leaves_what_was_there(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill(*args: object, **kwargs: object) -> None:
+        raise OSError("No space left on device")
+
+    report(plan, tmp_path / "study")
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    monkeypatch.setattr("os.replace", fill)
+    assert main(["report", str(tmp_path / "study")]) == 1
+    assert {file: file.read_bytes() for file in before} == before

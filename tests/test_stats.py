@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from ablations.stats import Step, agree, correct, estimate, summarize
+from ablations.stats import Step, agree, correct, estimate, find_published, summarize
 from ablations.trial import Plan
 from convnext_path import LADDERS
+from convnext_path.ladder import flip
 from tests.conftest import fake_result
 
 Scores = dict[tuple[str, int], float]
@@ -31,7 +32,7 @@ def test_an_estimate_by_hand() -> None:
     assert not found.is_told
 
 
-@pytest.mark.parametrize("values", [[], [5.0], [95.1, 95.1, 95.1]])
+@pytest.mark.parametrize("values", [[], [5.0], [95.1, 95.1, 95.1], [-1.38888955, -1.38888359]])
 def test_what_tells_nothing_of_its_spread_has_no_interval(values: list[float]) -> None:
     found = estimate(values)
     assert found.n == len(values)
@@ -66,6 +67,32 @@ def test_corrected_p_lie_between_their_own_and_bonferronis_in_the_same_order(ps:
     assert all(p <= c <= min(p * len(ps), 1) + 1e-12 for p, c in zip(ps, corrected, strict=True))
     order = np.argsort(ps, kind="stable")
     assert np.all(np.diff(np.array(corrected)[order]) >= 0)
+
+
+def test_ties_count_among_the_changes_and_tell_nothing(plan: Plan) -> None:
+    """Accuracies are float32: the same number of images more is not the same number to the last digit."""
+    scores = {("recipe", 0): 95.27778, ("recipe", 1): 93.88889, ("layer_norm", 0): 93.888894, ("layer_norm", 1): 92.5}
+    _, step = make_steps(plan, scores)
+    assert (step.verdict, step.p) == ("cannot tell", 1.0)
+    assert estimate([0.55555, -0.277775, -0.277779]).mean == 0.0
+
+
+def test_a_leap_over_several_steps_is_named(plan: Plan) -> None:
+    recipe, norm = (summarize(plan, [])[i].rung for i in range(2))
+    gap = LADDERS["convnext-nano"][-1]
+    steps = summarize(replace(plan, rungs=(recipe, norm, gap), seeds=(0,)), [])
+    assert [step.title for step in steps] == [recipe.title, norm.title, gap.title]
+    results = [fake_result(trial) for trial in replace(plan, rungs=(recipe, gap), seeds=(0,)).trials()]
+    _, _, last = summarize(replace(plan, rungs=(recipe, norm, gap), seeds=(0,)), results)
+    assert last.title == f"{gap.title}, from {recipe.title}"
+
+
+def test_a_published_figure_is_of_the_same_network(plan: Plan) -> None:
+    first, second, third = LADDERS["convnext-t"][1:4]
+    other = replace(third, paper_top1=None, flags=replace(third.flags, stage_ratio=False))
+    assert find_published(second) == second.paper_top1
+    assert find_published(other) is None
+    assert find_published(replace(first, name="another name", paper_top1=None)) == first.paper_top1
 
 
 def test_changes_are_paired_by_seed(plan: Plan) -> None:
@@ -133,4 +160,4 @@ def test_a_few_steps_agree_in_sign_alone(plan: Plan) -> None:
 
 def test_a_flip_has_no_figure_of_the_papers(plan: Plan) -> None:
     step = walk(plan, 1.0)[-1]
-    assert math.isnan(Step(replace(step.rung, name="separate_downsampling/gelu=false"), (), 1, step).paper_change)
+    assert math.isnan(Step(flip(step.rung, "gelu", False), (), 1, step).paper_change)

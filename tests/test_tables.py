@@ -4,11 +4,12 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from ablations.stats import summarize
+from ablations.stats import Agreement, summarize
 from ablations.tables import (
     agrees,
     cost_rows,
     count_costs,
+    describe_agreement,
     show_costs,
     show_count,
     show_number,
@@ -17,7 +18,7 @@ from ablations.tables import (
 )
 from ablations.trial import Plan
 from convnext_path import LADDERS
-from tests.conftest import fake_result
+from tests.conftest import COST, fake_result
 
 
 def render(table: object) -> str:
@@ -44,17 +45,28 @@ def test_the_screen_says_how_sure_it_is(plan: Plan) -> None:
     text = " ".join(render(show_results(summarize(plan, results))).split())
     assert "86.00 ±25 +5.00 ±13 ? 0.126 +2.65 7.00M 1.5" in text
     assert "2 seeds; ±: half the 95 % interval." in text
-    assert "?: cannot tell, the interval holds zero." in text
+    assert "?: cannot tell, no interval that is clear of zero." in text
     assert "1 of 1 changes have the sign of the paper's." in text
     alone = render(show_results(summarize(replace(plan, seeds=(0,)), results[:2])))
     assert "±" not in alone
     assert "One seed: no intervals" in alone
 
 
+def test_a_title_is_text(plan: Plan) -> None:
+    plan = replace(plan, rungs=(plan.rungs[0], replace(plan.rungs[1], title="mine [red] x")))
+    assert "mine [red] x" in render(show_results(summarize(plan, [fake_result(trial) for trial in plan.trials()])))
+
+
+def test_an_order_without_doubt_is_told_without_an_interval() -> None:
+    sentence = describe_agreement(Agreement(5, 5, 5, 1.0))
+    assert sentence == "5 of 5 changes have the sign of the paper's; rank correlation +1.00."
+
+
 def test_the_files_columns(plan: Plan) -> None:
     steps = summarize(plan, [fake_result(trial, 80.0 + trial.seed) for trial in plan.trials()])
     frame = to_frame(steps).set_index("rung")
     assert list(frame["n"]) == [2, 2]
+    assert frame.loc["recipe", "params"] == COST.params
     assert list(frame["verdict"]) == ["", "cannot tell"]
     assert frame.loc["layer_norm", ["base", "change_n", "change"]].to_list() == ["recipe", 2, 0.0]
     assert frame.loc["recipe", "low"] < 80.0 < 81.0 < frame.loc["recipe", "high"]

@@ -96,6 +96,10 @@ def test_the_summary_run_holds_table_charts_figures_and_files(study: Study, plan
     assert run["summary"]["top1/layer_norm"] == 85.0
     assert run["summary"]["change/layer_norm"] == 5.0
     assert "study-results" in {artifact["name"] for artifact in run["artifacts"]}
+    study.begin(replace(plan, seeds=(0, 1, 2)))
+    assert send_summary(study, to_frame(steps), charts, "offline")
+    (again,) = read_runs(study)
+    assert again["run_id"] == run["run_id"]
 
 
 def test_a_study_sent_again_replaces_itself(
