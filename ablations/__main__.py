@@ -30,8 +30,8 @@ def find_holder(argv: Sequence[str]) -> str:
         args, _ = parser.parse_known_args(argv)
     except argparse.ArgumentError:
         return ""  # there is more to say of it
-    follows = any(os.environ.get(name, "0") != "0" for name in ("RANK", "SLURM_PROCID"))  # its leader holds the study
-    second = list(argv[:1]) == ["run"] and args.study and not (args.join or args.dry_run or follows)
+    team = "TORCHELASTIC_RUN_ID" in os.environ or os.environ.get("SLURM_STEP_NUM_TASKS", "1") != "1"  # it meets first
+    second = list(argv[:1]) == ["run"] and args.study and not (args.join or args.dry_run or team)
     return describe_driver(Path(args.study)) if second and is_held(Path(args.study) / DRIVER) else ""
 
 

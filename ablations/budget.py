@@ -30,7 +30,7 @@ from ablations.engine import default_workers
 from ablations.machine import keep_freed_memory, peak_memory, reset_peak_memory
 from ablations.options import check_plan, make_plan
 from ablations.process import CONTEXT
-from ablations.run import make_trainer, torch_threads, trial_cost
+from ablations.run import count_processes, make_trainer, torch_threads, trial_cost
 from ablations.screen import console, fail, say
 from ablations.tables import show_count
 from ablations.trial import Plan, Trial
@@ -59,9 +59,13 @@ def foresee(args: Any) -> int:
         slots, price = parse_counts(args.at_once), args.price
         at_least("--price", 0 if price is None else price, 0)
         above("--memory", 1 if args.memory is None else args.memory, 0)
+        if count_processes(plan.trials()[0]) != (1, 1):
+            raise ValueError("a plan is made for one device a trial; leave --trainer.devices and .num_nodes out")
         paces = read_paces(plan, Path(args.bench)) if args.bench else measure_paces(plan, count_slots(plan, args))
     except (ValueError, OSError) as error:
         fail(error)
+    except (RuntimeError, MemoryError) as error:  # a process that was killed is one, too
+        fail(f"a batch does not fit into memory here, {count_slots(plan, args)} trials at a time ({error})")
     here = None if args.bench else device_memory(plan)
     memory = here if args.memory is None else 1e9 * args.memory
     budget = Budget(plan, paces)

@@ -3,12 +3,14 @@
 import contextlib
 import json
 import math
+import multiprocessing as mp
 import os
 import shlex
 import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -56,20 +58,21 @@ def run(args: Any) -> int:
     """Train what the plan holds and the study lacks; write the table and the charts."""
     with contextlib.ExitStack() as held:
         rank = find_rank(os.environ) if args.engine.name == "local" else None  # a Ray cluster's nodes may be srun's
-        if rank and rank.number:
-            return Team(rank).follow()
-        team = held.enter_context(Team(rank)) if rank else None
         try:
+            if rank and rank.number:
+                return Team(rank).follow()
+            team = held.enter_context(Team(rank)) if rank else None
             choose("--wandb mode", args.wandb, MODES)
             plan = make_plan(args)
             study = Study(args.study or f"results/{plan.ladder}-{plan.data.title}")
             merged = study.merge(plan)
-            check_plan(plan)
-            if args.join and merged != study.plan():
+            here = check_plan(plan)
+            check_engine(args.engine, *count_processes(plan.trials()[0]), team)
+            if args.join and merged != study.plan().add(plan):
                 raise ValueError(f"--join takes trials that {study.folder} has; this run would add some")
             if not args.join and not args.dry_run:
                 held.enter_context(study.lead())
-            terms = held.enter_context(choose_terms(plan, study, args, team))
+            terms = held.enter_context(choose_terms(plan, study, args, team, here))
         except (ValueError, OSError) as error:
             fail(error)
         states, damaged = survey(study, plan, terms.origin)
@@ -88,20 +91,19 @@ def run(args: Any) -> int:
 
 
 @contextlib.contextmanager
-def choose_terms(plan: Plan, study: Study, args: Any, team: Team | None) -> Iterator[Terms]:
+def choose_terms(plan: Plan, study: Study, args: Any, team: Team | None, here: Mapping[str, object]) -> Iterator[Terms]:
     """Where trials run, how many at a time, and how many processes read a trial's images."""
     trial = plan.trials()[0]
-    devices, nodes = count_processes(trial)
-    check_engine(args.engine, devices, nodes, team)
+    devices, _ = count_processes(trial)
     threads, workers, readers = plan.threads * devices, args.workers, args.loader_workers
     if args.engine.name == "local":
-        cores = torch.get_num_threads()
+        cores = len(os.sched_getaffinity(0)) if team else torch.get_num_threads()  # torchrun says one thread
         if workers == "auto" or team:
             device = make_trainer(trial).strategy.root_device
             workers = 1 if team else default_workers(device, cores, threads)
         if readers is None:
             readers = default_loader_workers(plan.data, (cores // workers - threads) // devices)
-        yield Terms(check_plan(plan), loader_workers=readers, engine=Local(workers, team=team))
+        yield Terms(here, loader_workers=readers, engine=Local(workers, team=team))
         return
     usual = 0 if args.trainer.accelerator == "cpu" or args.engine.gpus is not None else devices
     share = Share(args.engine.cpus or threads, args.engine.gpus or 0, usual)
@@ -173,13 +175,17 @@ def prepare(args: Any) -> int:
     """Make a stream of a folder of images, which ``--root`` takes in its place."""
     try:
         within("--workers", args.workers, 1, 1024)
-        if "://" not in args.out and Path(args.out).exists() and any(Path(args.out).iterdir()):
-            raise ValueError(f"{args.out} is there, and not empty; name another --out")
+        out = args.out if "://" in args.out else str(Path(args.out).expanduser())
+        if "://" not in out and Path(out).exists() and any(Path(out).iterdir()):
+            raise ValueError(f"{out} is there, and not empty; name another --out")
         classes, found = read_folders(args.root, args.skip_bad_images)
-        write_stream(classes, found, args.out, args.workers)
-    except (ValueError, OSError) as error:
+        with ProcessPoolExecutor(
+            1, mp.get_context("spawn")
+        ) as alone:  # litdata sets signals and ways to start processes
+            alone.submit(write_stream, classes, found, out, args.workers).result()
+    except (ValueError, OSError, RuntimeError) as error:
         fail(error)
-    say(f"{sum(len(images.files) for images in found)} images in {args.out}; use it as --root")
+    say(f"{sum(len(images.files) for images in found)} images in {out}; use it as --root")
     return 0
 
 
@@ -220,6 +226,9 @@ def verify(args: Any) -> int:
     study = Study(args.study)
     try:
         here = check_plan(study.plan())
+        _, nodes = count_processes(study.plan().trials()[0])
+        if args.trial and nodes > 1:
+            raise ValueError(f"a trial of this study takes {nodes} nodes, which --trial cannot have")
         chosen = find_trial(study, args.trial) if args.trial else None
     except (ValueError, OSError) as error:
         fail(error)

@@ -21,7 +21,7 @@ from ablations.process import Failure, Job, Message, TrialProcess, Work, train
 from ablations.run import make_trainer, torch_threads, trial_cost
 from ablations.study import Study
 from ablations.tracking import Mode
-from ablations.trial import Epoch, Trial
+from ablations.trial import Epoch, Result, Trial
 from convnext_path import PathModule
 from convnext_path.datasets import Data, open_data
 
@@ -65,7 +65,9 @@ class Local:
     team: Team | None = None
 
     def start(self, job: Job) -> TrialProcess:
-        return TrialProcess(self.team.gather(job) if self.team else job, self.work)
+        if self.team is None:
+            return TrialProcess(job, self.work)
+        return TrialProcess(self.team.gather(job), self.work, self.team.dismiss)
 
     def wait(self, attempts: Sequence[TrialProcess], seconds: float | None) -> list[TrialProcess]:
         events: dict[Any, TrialProcess] = {event: attempt for attempt in attempts for event in attempt.events}
@@ -158,8 +160,9 @@ class Crew:
 
     def start_some(self) -> None:
         """Start trials while there is room; those that another driver holds go to the end of the line."""
+        slots = self.terms.engine.slots
         for _ in range(len(self.left)):
-            if len(self.running) < self.terms.engine.slots:
+            if len(self.running) < slots:
                 self.start(self.left.popleft())
 
     def start(self, trial: Trial) -> None:
@@ -207,6 +210,8 @@ class Crew:
             return
         self.running.remove(running)
         with running.held:
+            if isinstance(message, Result) and (differences := message.differences(self.terms.origin)):
+                message = Failure(f"trained under other terms: {'; '.join(differences)}", "")
             if isinstance(message, Lost):
                 self.lose(running, message)
             elif isinstance(message, Failure):

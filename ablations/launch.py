@@ -12,11 +12,12 @@ from typing import Any, Self
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
-from ablations.process import Job, run_process
+from ablations.process import Job, TrialProcess
 from ablations.ranks import Rank, find_port
 from ablations.trial import Trial
 from convnext_path import Cost
 
+TORCHRUN = "TORCHELASTIC_RUN_ID"  # in the environment that it makes
 END = ""
 FOREVER = timedelta(days=10_000)  # a follower waits as long as its leader lives: what started both ends both
 GOODBYE = timedelta(seconds=10)
@@ -24,13 +25,14 @@ GOODBYE = timedelta(seconds=10)
 
 def find_rank(env: Mapping[str, str]) -> Rank | None:
     """Where this driver stands among those that torchrun or srun started; None where it was started alone."""
-    if "TORCHELASTIC_RUN_ID" in env:
+    if TORCHRUN in env:
         number, size, local_size = (int(env[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"))
         return Rank(number, size, local_size, env["MASTER_ADDR"], int(env["MASTER_PORT"]))
     if int(env.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
         number, size, nodes = (int(env[f"SLURM_{name}"]) for name in ("PROCID", "STEP_NUM_TASKS", "STEP_NUM_NODES"))
-        address = env.get("MASTER_ADDR") or SLURMEnvironment.resolve_root_node_address(env["SLURM_NODELIST"])
-        port = int(env.get("MASTER_PORT") or 15_000 + int(env["SLURM_JOB_ID"]) % 10_000)  # the same on all nodes
+        address = env.get("MASTER_ADDR") or SLURMEnvironment.resolve_root_node_address(env["SLURM_STEP_NODELIST"])
+        step = 31 * int(env["SLURM_JOB_ID"]) + int(env["SLURM_STEP_ID"])
+        port = int(env.get("MASTER_PORT") or 15_000 + step % 10_000)  # the same on all nodes
         return Rank(number, size, size // nodes, address, port)
     return None
 
@@ -43,17 +45,20 @@ class Team:
 
     def __init__(self, rank: Rank) -> None:
         self.rank, self.jobs = rank, 0
-        opens = rank.number == 0 and "TORCHELASTIC_RUN_ID" not in os.environ
-        store = TCPStore(rank.address, rank.port, is_master=opens, wait_for_workers=False)
-        self.store = PrefixStore("ablations", store)
+        opens = rank.number == 0 and TORCHRUN not in os.environ
+        try:
+            store = TCPStore(rank.address, rank.port, is_master=opens, wait_for_workers=False)
+        except RuntimeError as error:
+            raise ValueError(f"no meeting of {rank.size} processes at {rank.address}:{rank.port}: {error}") from None
+        self.store = PrefixStore(f"ablations/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         """Send the others home, and give them a moment to hear it."""
-        self._send(END)
         with suppress(RuntimeError):  # some may be gone without a word
+            self._send(END)
             self.store.wait([f"gone/{number}" for number in range(1, self.rank.size)], GOODBYE)
 
     def gather(self, job: Job) -> Job:
@@ -62,15 +67,24 @@ class Team:
         self._send(json.dumps(dump_job(job, rank.port)))
         return replace(job, rank=rank)
 
+    def dismiss(self) -> None:
+        """Tell the others that the last job is over, however it went."""
+        with suppress(RuntimeError):
+            self.store.set(f"over/{self.jobs - 1}", END)
+
     def _send(self, text: str) -> None:
         self.store.set(f"job/{self.jobs}", text)
         self.jobs += 1
 
     def follow(self) -> int:
         """Do each job beside the first driver, until there are no more; its exit code tells how they went."""
-        while text := self._hear():
-            run_process(load_job(json.loads(text), self.rank), lambda epoch: None)
-        self.store.set(f"gone/{self.rank.number}", END)
+        try:
+            while text := self._hear():
+                with TrialProcess(load_job(json.loads(text), self.rank)):
+                    self.store.wait([f"over/{self.jobs - 1}"], FOREVER)
+            self.store.set(f"gone/{self.rank.number}", END)
+        except RuntimeError:
+            return 1  # the first driver is gone
         return 0
 
     def _hear(self) -> str:

@@ -34,6 +34,7 @@ def hold(file: Path) -> Iterator[bool]:
         stream.truncate(0)
         stream.write(f"process {os.getpid()} on {os.uname().nodename} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
         stream.flush()
+        os.fsync(stream.fileno())  # for those who read it on other machines
         try:
             yield True
         finally:

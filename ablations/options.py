@@ -34,6 +34,7 @@ RANGES = {
 
 #: Trainer options that Lightning takes below these, and then fails or does nothing of use.
 LEAST = {"accumulate_grad_batches": 1, "check_val_every_n_epoch": 1, "log_every_n_steps": 0, "num_sanity_val_steps": -1}
+STRATEGIES = ("auto", "ddp")  # others cut a network into pieces, or start processes that we start
 POSITIVE = ("limit_train_batches", "limit_val_batches", "val_check_interval", "gradient_clip_val")
 
 
@@ -127,6 +128,8 @@ def parse_trainer(chosen: Any, precision: str | None = None) -> Options:
 
 def check_trainer_option(name: str, value: Any) -> None:
     """Refuse a value that no record could hold, and numbers that Lightning takes but should not."""
+    if name == "strategy":
+        choose("--trainer.strategy", value, STRATEGIES)
     if isinstance(value, int | float):
         at_least(f"--trainer.{name}", value, LEAST.get(name, -math.inf))
         if name in POSITIVE:
@@ -148,8 +151,10 @@ def adapt_recipe(family: Mapping[str, Recipe], name: str, args: Any) -> Recipe:
     return recipe
 
 
-def check_parts(trials: Iterable[Trial], processes: int) -> None:
+def check_parts(trials: Iterable[Trial], processes: int, validated: int) -> None:
     """Refuse batches that processes could not share. Each has a part as large, of two images at least (BatchNorm)."""
+    if validated < processes:
+        raise ValueError(f"{validated} images to validate cannot be shared by {processes} processes")
     for trial in trials:
         batch = trial.recipe.batch_size
         if processes > 1 and (batch % processes or batch < 2 * processes):
@@ -176,5 +181,5 @@ def check_plan(plan: Plan) -> dict[str, object]:
         trainer = make_trainer(next(iter(trials.values())))
     except (MisconfigurationException, ImportError, TypeError, OverflowError) as error:
         raise ValueError(f"--trainer: {error}") from None
-    check_parts(trials.values(), trainer.num_devices * trainer.num_nodes)
+    check_parts(trials.values(), trainer.num_devices * trainer.num_nodes, len(splits.val_indices))
     return origin(trainer.strategy.root_device, splits.digest)

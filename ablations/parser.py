@@ -28,7 +28,7 @@ OURS = {
     "barebones", "callbacks", "default_root_dir", "enable_autolog_hparams", "enable_checkpointing",
     "enable_model_summary", "enable_progress_bar", "fast_dev_run", "logger", "max_epochs", "max_steps", "max_time",
     "min_epochs", "min_steps", "model_registry", "plugins", "profiler", "reload_dataloaders_every_n_epochs",
-    "overfit_batches", "limit_test_batches", "limit_predict_batches",
+    "overfit_batches", "limit_test_batches", "limit_predict_batches", "use_distributed_sampler",
 }  # fmt: skip
 
 
@@ -146,7 +146,7 @@ def make_run_parser() -> Parser:
     add("--dry-run", action="store_true", help="show the plan and the estimate, then stop")
     parser.add_class_arguments(pl.Trainer, "trainer", skip=OURS, instantiate=False)
     for name in ("accelerator", "strategy"):  # as words alone: Lightning's own types would import a class by its path
-        add(f"--trainer.{name}", type=str, default="auto", help="as Lightning names them")
+        add(f"--trainer.{name}", type=str, default="auto", help="as Lightning names them; strategies: auto, ddp")
     parser.set_defaults({f"trainer.{name}": value for name, value in TRAINER.items()})
     return parser
 

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Self
 
@@ -67,7 +66,8 @@ def warm_up(wandb: Mode = "disabled") -> None:
 def train(job: Job, send: Callable[[Message], None]) -> None:
     """Train a trial; its result is sent before W&B has its say."""
     study, result = Study(job.study), None
-    run = forgiving(start_run)(study, job.trial, job.wandb)
+    wandb: Mode = "disabled" if job.rank and job.rank.number else job.wandb
+    run = forgiving(start_run)(study, job.trial, wandb)
 
     def report(epoch: Epoch) -> None:
         send(epoch)
@@ -80,48 +80,68 @@ def train(job: Job, send: Callable[[Message], None]) -> None:
     finally:
         forgiving(finish_run)(run, result)
     if job.checkpoint:
-        send_result(study, result, job.wandb)  # with the epochs before the break
+        send_result(study, result, wandb)  # with the epochs before the break
+
+
+class Member:
+    """One of a trial's processes, and the pipe that it speaks through."""
+
+    def __init__(self, job: Job, work: Work) -> None:
+        self.receiver, sender = CONTEXT.Pipe(duplex=False)
+        self.process = CONTEXT.Process(target=_serve, args=(job, sender, work, mp.get_start_method()))
+        self.process.start()
+        sender.close()
+
+    def read(self) -> Message | None:
+        try:
+            message: Message | None = self.receiver.recv() if self.receiver.poll() else None
+        except EOFError:
+            return None
+        return message
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.join()
+        self.receiver.close()
 
 
 class TrialProcess:
     """A job at work in a process of its own, or in all that its trial takes; none outlives the ``with`` block."""
 
-    def __init__(self, job: Job, work: Work = train) -> None:
-        self._receiver, sender = CONTEXT.Pipe(duplex=False)
-        first, *others = [replace(job, rank=rank) for rank in ([job.rank] if job.rank else gather(job.trial))]
-        self._process = _start(first, sender, work)
-        self._helpers = [_start(replace(other, wandb="disabled"), None, work) for other in others]
-        sender.close()
+    def __init__(self, job: Job, work: Work = train, at_end: Callable[[], None] | None = None) -> None:
+        self._at_end = at_end
+        jobs = [replace(job, rank=rank) for rank in ([job.rank] if job.rank else gather(job.trial))]
+        self._members = [Member(job, work) for job in jobs]
 
     @property
     def events(self) -> list[Connection | int]:
         """What to wait for: a message, or the end of a process, after which its own children may hold the pipe open."""
-        return [self._receiver, self._process.sentinel, *(h.sentinel for h in self._helpers if h.exitcode != 0)]
+        alive = [m for m in self._members if m is self._members[0] or m.process.exitcode != 0]
+        return [event for member in alive for event in (member.receiver, member.process.sentinel)]
 
     def receive(self) -> Message:
         """What it says next, or how it ended; after its last word it has a moment to say good-bye to W&B."""
-        wait(self.events)
-        lost = [helper for helper in self._helpers if helper.exitcode]
-        message = self._read(PATIENCE if lost else 0) or Failure(describe_exit(_join(*lost, self._process)), "")
+        message: Message | None = None
+        while message is None:
+            wait(self.events)
+            codes = [member.process.exitcode for member in self._members]
+            ended = [codes[0], *filter(None, codes[1:])]  # a helper may be done before the first
+            messages = (member.read() for member in self._members)
+            message = next((heard for heard in messages if heard is not None), None)
+            if message is None and (code := next((c for c in ended if c is not None), None)) is not None:
+                message = Failure(describe_exit(code), "")
         if not isinstance(message, Epoch):
-            self._process.join(PATIENCE)
-        return message
-
-    def _read(self, patience: float) -> Message | None:
-        try:
-            message: Message | None = self._receiver.recv() if self._receiver.poll(patience) else None
-        except EOFError:
-            return None
+            self._members[0].process.join(PATIENCE)
         return message
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in (self._process, *self._helpers):
-            process.kill()
-            process.join()
-        self._receiver.close()
+        for member in self._members:
+            member.close()
+        if self._at_end:
+            self._at_end()
 
 
 def gather(trial: Trial) -> list[Rank]:
@@ -129,18 +149,6 @@ def gather(trial: Trial) -> list[Rank]:
     size, _ = count_processes(trial)
     first = Rank(0, size, size, port=find_port()) if size > 1 else ALONE
     return [replace(first, number=number) for number in range(size)]
-
-
-def _join(process: ForkServerProcess, *_: object) -> int:
-    """The exit code of the first of them, once it has ended."""
-    process.join()
-    return process.exitcode or 0
-
-
-def _start(job: Job, sender: Connection | None, work: Work) -> ForkServerProcess:
-    process = CONTEXT.Process(target=_serve, args=(job, sender, work, mp.get_start_method()))
-    process.start()
-    return process
 
 
 def run_process(job: Job, report: Report, work: Work = train) -> Result | Failure:
@@ -151,18 +159,16 @@ def run_process(job: Job, report: Report, work: Work = train) -> Result | Failur
         return message
 
 
-def _serve(job: Job, sender: Connection | None, work: Work, method: str) -> None:
-    """What a process does: the work, ended by nothing but the driver or its death. A helper has nothing to say."""
+def _serve(job: Job, sender: Connection, work: Work, method: str) -> None:
+    """What a process does: the work, ended by nothing but the driver or its death. Only the first rank tells of it."""
     mp.set_start_method(method, force=True)  # loader workers start as anywhere, not by way of our server
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the driver, which ends us
     threading.Thread(target=_end_with_the_driver, daemon=True).start()
+    os.environ.pop("TORCHELASTIC_USE_AGENT_STORE", None)  # ranks meet at an address of their own
     if job.gpus is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = job.gpus
-    if sender is None:
-        work(job, lambda message: None)
-        return
     try:
-        work(job, sender.send)
+        work(job, (lambda message: None) if job.rank and job.rank.number else sender.send)
     except DivergenceError as error:
         sender.send(Failure(f"diverged: {error}", ""))
     except Exception as error:  # noqa: BLE001 - whatever it is, the driver is to know

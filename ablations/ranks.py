@@ -3,11 +3,7 @@
 import socket
 from dataclasses import dataclass
 
-import torch
 from lightning_fabric.plugins import ClusterEnvironment
-from pytorch_lightning.plugins.layer_sync import TorchSyncBatchNorm
-
-from convnext_path.layers import BatchNorm2d
 
 
 @dataclass(frozen=True)
@@ -59,23 +55,6 @@ class RankEnvironment(ClusterEnvironment):
 
     def node_rank(self) -> int:
         return self.rank.number // self.rank.local_size
-
-
-class SyncBatchNorms(TorchSyncBatchNorm):
-    """What ``--trainer.sync_batchnorm`` does, on a CPU too."""
-
-    def apply(self, model: torch.nn.Module) -> torch.nn.Module:
-        return _set_synced(model, True)
-
-    def revert(self, model: torch.nn.Module) -> torch.nn.Module:
-        return _set_synced(model, False)
-
-
-def _set_synced(model: torch.nn.Module, synced: bool) -> torch.nn.Module:
-    for layer in model.modules():
-        if isinstance(layer, BatchNorm2d):
-            layer.synced = synced
-    return model
 
 
 def find_port() -> int:

@@ -7,6 +7,8 @@ the study's folder and the data under the same paths.
 import math
 import os
 import secrets
+import signal
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
@@ -20,6 +22,7 @@ from ablations.trial import Epoch, Plan
 
 #: What Ray reads from the environment: who has no token may not speak with what we start.
 MODE, TOKEN = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"
+ANSWER = 120  # seconds that a node has to say what it is; it may have to begin with imports
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,9 @@ class Cluster:
         return RayAttempt(self.ray, self._task(attend, num_returns="streaming").remote(job, self.work))
 
     def wait(self, attempts: Sequence["RayAttempt"], seconds: float | None) -> list["RayAttempt"]:
+        if not attempts:
+            time.sleep(seconds or 0)  # no node has room
+            return []
         events = {attempt.messages: attempt for attempt in attempts}
         ready, _ = self.ray.wait(list(events), timeout=seconds, fetch_local=False)
         return [events[event] for event in ready]
@@ -100,10 +106,17 @@ class Cluster:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         mark = mark.resolve()
+        asked = {}
         for node in self.nodes:
             where = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            seen, report = self.ray.get(self._task(look, scheduling_strategy=where).remote(plan, mark))
             name = f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"
+            asked[name] = self._task(look, scheduling_strategy=where).remote(plan, mark)
+        for name, answer in asked.items():
+            try:
+                seen, report = self.ray.get(answer, timeout=ANSWER)
+            except self.ray.exceptions.RayError as error:
+                why = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+                raise ValueError(f"node {name} does not answer: {why[0]}") from None
             if isinstance(report, str):
                 raise ValueError(f"node {name}: {report}")
             if seen != read(mark):
@@ -157,30 +170,29 @@ def read(file: Path) -> str:
 
 
 def connect(address: str | None) -> Any:
-    """Ray, with the cluster at ``address``, or with one of its own on this machine, which nobody else can reach.
+    """Ray, with the cluster at ``address``, or with one of its own, for which nobody else has the token.
 
     Raises:
         ValueError: no Ray, no cluster there, or one elsewhere that lets in whoever knocks.
     """
+    if os.environ.get(MODE, "token") != "token" and not (address and is_loopback(address)):
+        raise ValueError(f"{MODE} is {os.environ[MODE]}, and whoever reaches such a cluster can run anything on it")
+    if address is None:
+        os.environ.setdefault(TOKEN, secrets.token_hex(32))
+    if address is None or not is_loopback(address):
+        os.environ[MODE] = "token"  # before Ray is imported, which reads it then
     try:
         import ray
     except ImportError:
         raise ValueError("--engine ray needs Ray: pip install -e '.[ray]'") from None
-    quiet: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": "error"}
-    if address is None:
-        if os.environ.setdefault(MODE, "token") == "token":
-            os.environ.setdefault(TOKEN, secrets.token_hex(32))
-        ray.init("local", _node_ip_address="127.0.0.1", **quiet)
-        return ray
-    if os.environ.get(MODE) != "token" and not is_loopback(address):
-        raise ValueError(
-            f"--engine.address {address} is another machine, and {MODE} is not token: whoever reaches such a cluster "
-            "can run anything on it; start it with a token (ray get-auth-token --generate)"
-        )
+    own: dict[str, Any] = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"} if address is None else {}
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(address, log_to_driver=False, logging_level="error")
-    except (ConnectionError, ray.exceptions.RayError, RuntimeError) as error:
-        raise ValueError(f"no Ray cluster at --engine.address {address}: {error}") from None
+        ray.init(address or "local", log_to_driver=False, logging_level="error", **own)
+    except (OSError, ray.exceptions.RayError, RuntimeError) as error:
+        raise ValueError(f"no Ray cluster at --engine.address {address}: {' '.join(str(error).split())}") from None
+    finally:
+        signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own would give another exit code
     return ray
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import math
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -15,17 +16,20 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, Checkpoint
+from pytorch_lightning.plugins.layer_sync import TorchSyncBatchNorm
 
 from ablations.checkpoint import KeepEpochs, SafeCheckpoints, epochs_done
 from ablations.machine import environment, origin, peak_memory, reset_peak_memory
-from ablations.ranks import ALONE, Rank, RankEnvironment, SyncBatchNorms
+from ablations.ranks import ALONE, Rank, RankEnvironment
 from ablations.trial import Epoch, Result, Trial
 from convnext_path import Cost, Data, Flags, PathModule, PathNet, Scale, cost
 from convnext_path.data import PathData
 from convnext_path.datasets import Splits, open_data
+from convnext_path.layers import BatchNorm2d
+from convnext_path.processes import average
 
 #: Lightning's options that differ here, unless a trial says otherwise.
-TRAINER: dict[str, Any] = {"devices": 1, "num_sanity_val_steps": 0, "use_distributed_sampler": False}  # ours is
+TRAINER: dict[str, Any] = {"devices": 1, "num_sanity_val_steps": 0}
 
 ADVICE = (
     ".*does not have many workers.*",
@@ -123,6 +127,23 @@ def make_module(trial: Trial, splits: Splits) -> PathModule:
     return module
 
 
+class SyncBatchNorms(TorchSyncBatchNorm):
+    """What ``--trainer.sync_batchnorm`` does, on a CPU too."""
+
+    def apply(self, model: torch.nn.Module) -> torch.nn.Module:
+        return _set_synced(model, True)
+
+    def revert(self, model: torch.nn.Module) -> torch.nn.Module:
+        return _set_synced(model, False)
+
+
+def _set_synced(model: torch.nn.Module, synced: bool) -> torch.nn.Module:
+    for layer in model.modules():
+        if isinstance(layer, BatchNorm2d):
+            layer.synced = synced
+    return model
+
+
 def hash_weights(net: torch.nn.Module) -> str:
     """The SHA-256 of a network's parameters and buffers, by name and to the bit."""
     total = hashlib.sha256()
@@ -135,12 +156,17 @@ def hash_weights(net: torch.nn.Module) -> str:
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
     """With so many threads of torch on the CPU: with another number, sums are taken in another order."""
-    before = torch.get_num_threads()
+    before, name = torch.get_num_threads(), "OMP_NUM_THREADS"
+    told = os.environ.get(name)
     torch.set_num_threads(count)
+    os.environ[name] = str(count)  # else Lightning chooses for processes that train together
     try:
         yield
     finally:
         torch.set_num_threads(before)
+        os.environ.pop(name)
+        if told is not None:
+            os.environ[name] = told
 
 
 @contextmanager
@@ -167,6 +193,7 @@ def make_trainer(trial: Trial, callbacks: Sequence[Callback] = (), rank: Rank = 
         plugins=[SafeCheckpoints(), RankEnvironment(rank), *sync],
         enable_progress_bar=False,
         enable_model_summary=False,
+        use_distributed_sampler=False,  # ours is
         **options,
     )
 
@@ -225,7 +252,7 @@ class Curve(Callback):
         now = time.perf_counter()
         self.training_seconds += now - self._batch
         self._batch = now
-        loss = float(trainer.strategy.reduce(outputs["loss"]))
+        loss = float(average(outputs["loss"].detach()))
         if not math.isfinite(loss):
             raise DivergenceError(f"training loss {loss} at step {batch_idx + 1} of epoch {trainer.current_epoch + 1}")
 

@@ -81,14 +81,16 @@ class Study:
     @contextmanager
     def lead(self) -> Iterator[None]:
         """Be the folder's one driver. Raises a ValueError that names the other where there is one."""
-        with hold(self.folder / DRIVER) as alone:
-            if not alone:
-                raise ValueError(describe_driver(self.folder))
-            remove_drafts(self.folder)
-            yield
-        self._tidy(self.running)
-        with suppress(OSError):
-            self.folder.rmdir()  # where nothing was begun
+        try:
+            with hold(self.folder / DRIVER) as alone:
+                if not alone:
+                    raise ValueError(describe_driver(self.folder))
+                remove_drafts(self.folder)
+                yield
+        finally:
+            self._tidy(self.running)
+            with suppress(OSError):
+                self.folder.rmdir()  # where nothing was begun
 
     @contextmanager
     def claim(self, trial: Trial, origin: Mapping[str, object]) -> Iterator[Path | None]:

@@ -8,6 +8,7 @@ import torch
 from pytorch_lightning.callbacks import Callback, EMAWeightAveraging
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 from torchvision.transforms import v2
 
@@ -65,6 +66,7 @@ class PathModule(pl.LightningModule):
         by_recipe = (recipe.layer_scale, recipe.drop_path, recipe.init, recipe.init_std)
         net = PathNet(flags, scale, num_classes, in_channels, *by_recipe)
         self.net = net.to(memory_format=self.memory_format)
+        self.loss = MeanMetric(nan_strategy="disable")  # by images, of which processes may have unequal parts
         self.top1 = MulticlassAccuracy(num_classes, top_k=1, average="micro")
         self.top5 = MulticlassAccuracy(num_classes, top_k=min(5, num_classes), average="micro")
         mixes = [(v2.MixUp, recipe.mixup), (v2.CutMix, recipe.cutmix)]
@@ -91,21 +93,18 @@ class PathModule(pl.LightningModule):
             images, labels = mix(images, labels)  # labels: N, num_classes; each image with the one before
             _, size = rank_and_size()
             images, labels = images[size > 1 :], labels[size > 1 :]  # without the last of another process's part
-        loss, _ = self._step("train", images, labels, self.recipe.label_smoothing)
+        loss = F.cross_entropy(self(images), labels, label_smoothing=self.recipe.label_smoothing)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(images))
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         images, labels = batch
-        _, logits = self._step("val", images, labels)
-        for name, metric in (("val/top1", self.top1), ("val/top5", self.top5)):
-            metric(logits, labels)
-            self.log(name, metric, on_epoch=True, batch_size=len(images))
-
-    def _step(self, stage: str, images: Tensor, labels: Tensor, smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
         logits = self(images)
-        loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
-        self.log(f"{stage}/loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(images))
-        return loss, logits
+        self.loss.update(F.cross_entropy(logits, labels), len(images))
+        for metric in (self.top1, self.top5):
+            metric.update(logits, labels)
+        metrics = {"val/loss": self.loss, "val/top1": self.top1, "val/top5": self.top5}
+        self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(images))
 
     def configure_optimizers(self) -> Any:
         optimizer = make_optimizer(self.net, self.recipe, self.trainer.accumulate_grad_batches)

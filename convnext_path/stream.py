@@ -40,7 +40,7 @@ class StreamImages:
 
 
 def is_stream(root: str) -> bool:
-    """Whether ``root`` is where :func:`write_stream` has written, or a URL."""
+    """Whether ``root`` is where :func:`write_stream` has written, or a URL, which can be nothing else."""
     return "://" in root or (Path(root).expanduser() / MANIFEST / "index.json").is_file()
 
 
@@ -82,11 +82,11 @@ def read_stream(root: str) -> tuple[tuple[str, ...], list[StreamImages]]:
     root = root if "://" in root else str(Path(root).expanduser())
     try:
         manifest = json.loads(open_items(f"{root}/{MANIFEST}")[0])
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ValueError(f"no stream of images at {root}: {error}") from None
-    splits = manifest["splits"]
-    images = [StreamImages(f"{root}/{name}", s["labels"], Scan.from_dict(s["scan"])) for name, s in splits.items()]
-    return tuple(manifest["classes"]), images
+        splits = {name: (split["labels"], Scan.from_dict(split["scan"])) for name, split in manifest["splits"].items()}
+        classes = tuple(manifest["classes"])
+    except Exception as error:  # noqa: BLE001 - storage fails in every way: no such place, no right to it, not ours
+        raise ValueError(f"no stream of images at {root}: {' '.join(str(error).split())}") from None
+    return classes, [StreamImages(f"{root}/{name}", *found) for name, found in splits.items()]
 
 
 def open_items(place: str) -> Any:

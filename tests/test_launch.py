@@ -27,7 +27,8 @@ SLURM = {
     "SLURM_STEP_NUM_TASKS": "8",
     "SLURM_STEP_NUM_NODES": "2",
     "SLURM_PROCID": "5",
-    "SLURM_NODELIST": "node[0-1]",
+    "SLURM_STEP_ID": "2",
+    "SLURM_STEP_NODELIST": "node[0-1]",
 }
 TWO = ["--trainer.accelerator", "cpu", "--trainer.devices", "2"]
 
@@ -36,7 +37,7 @@ def test_where_a_driver_stands() -> None:
     assert find_rank({}) is None
     assert find_rank({"SLURM_JOB_ID": "1", "SLURM_NTASKS": "8", "SLURM_PROCID": "0"}) is None  # a batch script
     assert find_rank(TORCHRUN) == Rank(5, 8, 4, "node0", 29500)
-    assert find_rank(SLURM) == Rank(5, 8, 4, "node0", 15404)
+    assert find_rank(SLURM) == Rank(5, 8, 4, "node0", 15000 + (31 * 40404 + 2) % 10000)
     assert find_rank(SLURM | {"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "77"}) == Rank(5, 8, 4, "10.0.0.1", 77)
 
 
@@ -52,7 +53,7 @@ def test_a_job_travels_as_plain_values(trial: Trial, tmp_path: Path) -> None:
 
 def start(number: int, port: int, *options: str) -> subprocess.Popen[str]:
     """As srun would."""
-    step = SLURM | {"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NUM_NODES": "1", "SLURM_NODELIST": "127.0.0.1"}
+    step = SLURM | {"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NUM_NODES": "1", "SLURM_STEP_NODELIST": "127.0.0.1"}
     environment = os.environ | step | {"SLURM_PROCID": str(number), "MASTER_PORT": str(port)}
     command = [sys.executable, "-m", "ablations", "run", *SMALL, *options]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

@@ -17,8 +17,8 @@ from convnext_path.module import make_optimizer
 class BareModule(PathModule):
     """The same steps; nobody keeps what they log."""
 
-    def log(self, *args: Any, **kwargs: Any) -> None:
-        pass
+    def log(self, *args: Any, **kwargs: Any) -> None: ...
+    def log_dict(self, *args: Any, **kwargs: Any) -> None: ...
 
 
 class BareTraining:
@@ -26,10 +26,13 @@ class BareTraining:
 
     def __init__(self, trial: Trial, loader_workers: int = 0) -> None:
         pl.seed_everything(trial.seed, verbose=False)
-        self.trial, self.device = trial, make_trainer(trial).strategy.root_device
+        self.trial, self.trainer = trial, make_trainer(trial)
+        self.device = self.trainer.strategy.root_device
         recipe, data = trial.recipe, PathData(trial.data, trial.recipe, trial.seed, loader_workers)
         shape = (data.splits.num_classes, data.splits.in_channels)
         self.module = BareModule(trial.flags, trial.scale, recipe, *shape).to(self.device)
+        if trial.compile:
+            self.module.net.compile()
         self.train, self.val = data.train_dataloader(), data.val_dataloader()
         self.optimizer = make_optimizer(self.module.net, recipe)
         steps = len(self.train)
@@ -42,7 +45,9 @@ class BareTraining:
         for number, (images, labels) in enumerate(self.train):
             torch.manual_seed(mix_seed(Draw.STEP, self.trial.seed, epoch * len(self.train) + number))
             batch = images.to(self.device), labels.to(self.device)
-            torch.autograd.backward(self.module.training_step(batch, number))
+            with self.trainer.precision_plugin.train_step_context():
+                loss = self.module.training_step(batch, number)
+            torch.autograd.backward(loss)
             self.optimizer.step()
             self.optimizer.zero_grad()
             self.schedule.step()
@@ -52,6 +57,6 @@ class BareTraining:
         """A batch each time."""
         self.module.eval()
         for number, (images, labels) in enumerate(self.val):
-            with torch.inference_mode():
+            with torch.inference_mode(), self.trainer.precision_plugin.val_step_context():
                 self.module.validation_step((images.to(self.device), labels.to(self.device)), number)
             yield

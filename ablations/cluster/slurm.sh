@@ -1,7 +1,7 @@
 #!/bin/bash
 # A study on all GPUs of a SLURM job: one Ray cluster over its nodes, one trial a GPU.
 #
-#   sbatch --nodes 4 --gpus-per-node 8 --time 24:00:00 ablations/cluster/slurm.sh \
+#   sbatch --nodes 4 --gpus-per-node 8 --cpus-per-task 64 --time 24:00:00 ablations/cluster/slurm.sh \
 #       --ladder convnext-t --data imagenet --root /shared/imagenet --study /shared/studies/road
 #
 # What follows the script's name is what `python -m ablations run` takes; the study and the data lie where all nodes see
@@ -20,4 +20,4 @@ export RAY_AUTH_TOKEN
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 address=$head:$((15000 + SLURM_JOB_ID % 10000))
 srun --ntasks "$SLURM_JOB_NUM_NODES" ray symmetric-run --address "$address" --min-nodes "$SLURM_JOB_NUM_NODES" -- \
-    python -m ablations run --engine ray --engine.address "$address" "$@"
+    python -m ablations run --engine ray --engine.address "$address" --engine.cpus 8 "$@"
