@@ -13,7 +13,8 @@ from ablations.checkpoint import epochs_done
 from ablations.process import Failure, Job, Message, run_process
 from ablations.trial import Result, Trial
 from convnext_path import CONVNEXT, Flags
-from tests.conftest import COST
+from convnext_path.datasets import open_data
+from tests.conftest import COST, fake_result
 
 TWO = (("accelerator", "cpu"), ("devices", 2))
 
@@ -45,6 +46,29 @@ def test_two_train_as_one(
         assert two.top1 == pytest.approx(one.top1, abs=100 / 360 + 1e-4)  # an image on the edge
 
 
+def test_an_odd_number_of_images_is_validated_once_each(tmp_path: Path, trial: Trial) -> None:
+    data = replace(trial.data, holdout=0.0494)
+    assert len(open_data(data).val_indices) % 2
+    trial = replace(trial, flags=CONVNEXT, data=data)
+    alone, together = (train(replace(trial, trainer=t), tmp_path / str(len(t))) for t in ((), TWO))
+    assert together.curve[0].val_loss == pytest.approx(alone.curve[0].val_loss, rel=1e-5)
+    assert together.top1 == pytest.approx(alone.top1)
+
+
+def send_much_and_be_last(job: Job, send: Callable[[Message], None]) -> None:
+    """The helper is done long before the first, whose message is larger than a pipe holds."""
+    if job.rank and job.rank.number == 0:
+        time.sleep(1)
+        send(replace(fake_result(job.trial), weights="x" * 1_000_000))
+
+
+def test_a_helper_that_is_done_first_is_no_loss(trial: Trial, tmp_path: Path) -> None:
+    job = Job(replace(trial, trainer=TWO), COST, tmp_path, tmp_path)
+    result = run_process(job, lambda epoch: None, send_much_and_be_last)
+    assert isinstance(result, Result)
+    assert len(result.weights) == 1_000_000
+
+
 def test_batchnorm_that_is_not_synced_sees_less(tmp_path: Path, trial: Trial) -> None:
     """So the test above could fail."""
     trial = replace(trial, flags=Flags())
@@ -72,13 +96,21 @@ def break_the_second(job: Job, send: Callable[[Message], None]) -> None:
     time.sleep(60)
 
 
-@pytest.mark.parametrize(("work", "code"), [(lose_the_second, 3), (break_the_second, 1)])
+@pytest.mark.parametrize(
+    ("work", "summary"),
+    [
+        (lose_the_second, "its process ended with exit code 3"),
+        (break_the_second, "OSError: no such file on this node"),
+    ],
+)
 def test_a_process_that_is_lost_fails_the_trial(
-    work: Callable[[Job, Callable[[Message], None]], None], code: int, trial: Trial, tmp_path: Path
+    work: Callable[[Job, Callable[[Message], None]], None], summary: str, trial: Trial, tmp_path: Path
 ) -> None:
     job = Job(replace(trial, trainer=TWO), COST, tmp_path, tmp_path)
     start = time.monotonic()
-    assert run_process(job, lambda epoch: None, work) == Failure(f"its process ended with exit code {code}", "")
+    failure = run_process(job, lambda epoch: None, work)
+    assert isinstance(failure, Failure)
+    assert failure.summary == summary
     assert time.monotonic() - start < 30
 
 
