@@ -66,7 +66,7 @@ class PathModule(pl.LightningModule):
         by_recipe = (recipe.layer_scale, recipe.drop_path, recipe.init, recipe.init_std)
         net = PathNet(flags, scale, num_classes, in_channels, *by_recipe)
         self.net = net.to(memory_format=self.memory_format)
-        self.loss = MeanMetric(nan_strategy="disable")  # by images, of which processes may have unequal parts
+        self.loss = MeanMetric(nan_strategy="disable")  # over images, of which processes may have unequal parts
         self.top1 = MulticlassAccuracy(num_classes, top_k=1, average="micro")
         self.top5 = MulticlassAccuracy(num_classes, top_k=min(5, num_classes), average="micro")
         mixes = [(v2.MixUp, recipe.mixup), (v2.CutMix, recipe.cutmix)]
@@ -100,7 +100,7 @@ class PathModule(pl.LightningModule):
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         images, labels = batch
         logits = self(images)
-        self.loss.update(F.cross_entropy(logits, labels), len(images))
+        self.loss.update(F.cross_entropy(logits, labels, reduction="none"))
         for metric in (self.top1, self.top5):
             metric.update(logits, labels)
         metrics = {"val/loss": self.loss, "val/top1": self.top1, "val/top5": self.top5}
