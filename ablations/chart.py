@@ -13,6 +13,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
+from matplotlib.transforms import offset_copy
 
 from convnext_path.files import write_whole
 
@@ -57,12 +58,52 @@ def write_beside(axes: Axes, x: float, y: float, text: str, **style: str) -> Non
     axes.text(x, y, text, transform=axes.get_yaxis_transform(), va="center", **style)  # type: ignore[arg-type]
 
 
-def draw_number(axes: Axes, place: tuple[float, float], number: int, label: str, hollow: bool = False) -> None:
-    """A point with a number in it, which the legend explains."""
-    face, ink = (PAPER, INK) if hollow else (ROAD, PAPER)
-    label = f"{number:\u2007>2}  {label}"  # a space as wide as a digit
-    axes.plot(*place, "o", ms=13, mfc=face, mec=INK, zorder=3, label=label, clip_on=False)
-    axes.text(*place, f"{number}", ha="center", va="center_baseline", size=8, color=ink, zorder=4)
+class Point(NamedTuple):
+    """A place in a chart, with a number that the legend explains."""
+
+    x: float
+    y: float
+    number: int
+    label: str
+    hollow: bool = False
+
+
+SIZE = 13.0  # of a numbered point, in points of type
+
+
+def draw_numbers(axes: Axes, points: Sequence[Point]) -> None:
+    """Numbered points, once the limits are set; one that would cover another moves aside, on a line to its place."""
+    offsets = find_offsets(place_in_type(axes, points))
+    for point, offset in zip(points, offsets, strict=True):
+        face, ink = (PAPER, INK) if point.hollow else (ROAD, PAPER)
+        label = f"{point.number:\u2007>2}  {point.label}"  # a space as wide as a digit
+        aside = offset_copy(axes.transData, axes.figure, *offset, units="points")  # type: ignore[arg-type]
+        if any(offset):
+            line = {"arrowstyle": "-", "color": INK, "lw": 0.8, "shrinkA": 0, "shrinkB": 0}
+            axes.annotate("", (point.x, point.y), offset, textcoords="offset points", arrowprops=line, zorder=3)
+        axes.plot(
+            point.x, point.y, "o", ms=SIZE, mfc=face, mec=INK, zorder=4, label=label, clip_on=False, transform=aside
+        )
+        style = {"ha": "center", "va": "center_baseline", "size": 8, "color": ink, "zorder": 5}
+        axes.text(point.x, point.y, f"{point.number}", transform=aside, **style)  # type: ignore[arg-type]
+
+
+def place_in_type(axes: Axes, points: Sequence[Point]) -> list[complex]:
+    """About where points will be, in points of type: a layout yet to come lets legends take some of the width."""
+    side = 72 * min(*axes.bbox.size) / axes.figure.dpi
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    return [complex(side * (p.x - left) / (right - left), side * (p.y - low) / (high - low)) for p in points]
+
+
+def find_offsets(places: Sequence[complex]) -> list[tuple[float, float]]:
+    """How far each of some points moves, so that none covers one before it: not at all where it can stay."""
+    taken: list[complex] = []
+    ring = [turn * radius * SIZE for turns in ((1, -1), (1j, -1j)) for radius in (1.4, 2.8, 4.2) for turn in turns]
+    for place in places:
+        free = (place + move for move in (0, *ring) if all(abs(place + move - other) > SIZE for other in taken))
+        taken.append(next(free, place))
+    moves = [new - old for new, old in zip(taken, places, strict=True)]
+    return [(move.real, move.imag) for move in moves]
 
 
 def add_legend(figure: Figure, axes: Axes, title: str) -> None:
@@ -91,9 +132,9 @@ def draw_points(axes: Axes, points: Sequence[Timed]) -> None:
     axes.axline((0, 0), (points[0].macs, points[0].middle), color=PALE, lw=1, ls="--", zorder=1)
     for point in points:
         axes.plot([point.macs] * 2, [point.low, point.high], "-", color=INK, lw=1, zorder=2)
-        draw_number(axes, (point.macs, point.middle), point.number, point.label)
     axes.set_xlim(*spread([point.macs for point in points]))
     axes.set_ylim(*spread([end for point in points for end in (point.low, point.high)]))
+    draw_numbers(axes, [Point(point.macs, point.middle, point.number, point.label) for point in points])
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
 
 

@@ -19,9 +19,10 @@ from ablations.chart import (
     PALE,
     PAPER,
     ROAD,
+    Point,
     Timed,
     add_legend,
-    draw_number,
+    draw_numbers,
     draw_points,
     save_chart,
     spread,
@@ -172,12 +173,15 @@ def draw_road(steps: Sequence[Step], title: str, price: Price) -> Figure:
     road = [places[step.rung.name] for _, step in shown if step.rung.adopted]
     if road:
         axes.plot(*zip(*road, strict=True), "-", color=ROAD, lw=2, zorder=1)
+    points = []
     for number, step in shown:
         place, below = places[step.rung.name], f": {step.top1.mean:.1f} %" if step.top1.mean < low else ""
-        draw_number(axes, place, number, f"{step.rung.title}{below}", hollow=not step.rung.adopted)
+        points.append(Point(*place, number, f"{step.rung.title}{below}", hollow=not step.rung.adopted))
         if step.base and not step.rung.adopted and step.base.results:
             axes.plot(*zip(places[step.base.rung.name], place, strict=True), ":", color=INK, lw=1, zorder=1)
+    axes.set_xlim(*spread([point.x for point in points] or [0.0, 1.0]))
     axes.set_ylim(low, high)
+    draw_numbers(axes, points)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.set_xlabel(price.label)
     axes.set_ylabel("top-1 accuracy (%)")

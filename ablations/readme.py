@@ -5,6 +5,7 @@ python -m ablations.readme
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pandas as pd
 
 from ablations.stats import Step, estimate, summarize
 from ablations.study import Study
-from ablations.tables import MEASURES, agrees, cost_rows, count_costs, explain, show_count, show_estimate
+from ablations.tables import MEASURES, agrees, cost_rows, count_costs, explain, show_count, show_estimate, weigh
 from convnext_path import LADDERS
 
 ROOT = Path(__file__).parent.parent
@@ -80,26 +81,34 @@ def study_table(steps: Sequence[Step]) -> str:
     columns = ("top-1 %", "change", "p", "paper", "MACs", "s")
     rows = [
         (
-            f"{step.rung.title}{'' if step.rung.adopted else ' (tried)'}",
+            f"{step.title}{'' if step.rung.adopted else ' (tried)'}",
             *(MEASURES[column].show(step) for column in columns),
             step.verdict,
         )
         for step in steps
     ]
-    return f"{format_table(('step', *columns, 'verdict'), rows)}\n{' '.join(explain(steps))}\n"
+    return f"{format_table(('step', *columns, 'verdict'), rows)}\n{' '.join((*explain(steps), *weigh(steps)))}\n"
 
 
 def pair_table(ours: Sequence[Step], others: Sequence[Step], names: tuple[str, str]) -> str:
     """Two studies of the same trials, and their differences seed by seed."""
-    rows, everything = [], list[float]()
-    for step, other in zip(ours, others, strict=True):
-        differences = [a - b for a, b in zip(step.accuracies, other.accuracies, strict=True)]
-        everything += differences
-        cells = show_estimate(step.top1), show_estimate(other.top1), show_estimate(estimate(differences), "{:+.2f}")
-        rows.append((f"`{step.rung.name}`", *cells))
-    whole = estimate(everything)
+    pairs = [replace(step, base=other) for step, other in zip(ours, others, strict=True)]
+    rows = []
+    for pair, other in zip(pairs, others, strict=True):
+        cells = show_estimate(pair.top1), show_estimate(other.top1), show_estimate(pair.change, "{:+.2f}")
+        rows.append((f"`{pair.rung.name}`", *cells))
+    whole = estimate([difference for pair in pairs for difference in pair.differences])
     rows.append((f"all {whole.n} pairs", "", "", f"{show_estimate(whole, '{:+.2f}')} (p = {whole.p:.2f})"))
     return format_table(("step", *names, "difference"), rows)
+
+
+def sweep_table(name: str) -> str:
+    """A folder of one-trial studies: the learning rate of each, and its accuracy on the images held out."""
+    found = [
+        result for file in (ROOT / "results" / name).glob("*/study.json") for result in Study(file.parent).results()
+    ]
+    rows = [(f"{result.trial.recipe.lr:g}", f"{result.top1:.2f}") for result in found]
+    return format_table(("learning rate", "top-1 %"), sorted(rows), words=0)
 
 
 def fill(text: str, tables: dict[str, str]) -> str:
@@ -129,6 +138,8 @@ def make_tables(costs: dict[str, list[dict[str, Any]]]) -> dict[Path, dict[str, 
     return {
         README: {"road": path_table(costs), "speed": speed_table(ends)},
         RESULTS: {
+            "cifar": study_table(read_steps("cifar10-jpeg")),
+            "sweep": sweep_table("cifar10-jpeg-lr"),
             "digits": study_table(digits),
             "stock": pair_table(digits, read_steps("digits-stock"), ("ours", "stock")),
             "speed": speed_table(bench),
