@@ -8,6 +8,7 @@ import math
 import os
 import secrets
 import signal
+import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -179,6 +180,8 @@ def connect(address: str | None) -> Any:
         raise ValueError(f"{MODE} is {os.environ[MODE]}, and whoever reaches such a cluster can run anything on it")
     if address is None:
         os.environ.setdefault(TOKEN, secrets.token_hex(32))
+    else:
+        knock(address)
     if address is None or not is_loopback(address):
         os.environ[MODE] = "token"  # before Ray is imported, which reads it then
     try:
@@ -194,6 +197,18 @@ def connect(address: str | None) -> Any:
     finally:
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own would give another exit code
     return ray
+
+
+def knock(address: str) -> None:
+    """Raise a ValueError where nobody listens, which takes Ray minutes to find, or where we have no token."""
+    host, _, port = address.rpartition(":")
+    files = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", "")), Path.home() / ".ray" / "auth_token"
+    if not (is_loopback(address) or os.environ.get(TOKEN) or any(file.is_file() for file in files)):
+        raise ValueError(f"--engine.address {address} is another machine, and there is no token for it ({TOKEN})")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+    except (OSError, ValueError) as error:
+        raise ValueError(f"no Ray cluster at --engine.address {address}: {error}") from None
 
 
 def is_loopback(address: str) -> bool:

@@ -81,7 +81,7 @@ def read_stream(root: str) -> tuple[tuple[str, ...], list[StreamImages]]:
     """
     root = root if "://" in root else str(Path(root).expanduser())
     try:
-        manifest = json.loads(open_items(f"{root}/{MANIFEST}")[0])
+        manifest = json.loads(bytes(open_items(f"{root}/{MANIFEST}")[0]))
         splits = {name: (split["labels"], Scan.from_dict(split["scan"])) for name, split in manifest["splits"].items()}
         classes = tuple(manifest["classes"])
     except Exception as error:  # noqa: BLE001 - storage fails in every way: no such place, no right to it, not ours

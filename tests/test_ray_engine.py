@@ -41,9 +41,14 @@ def test_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_another_machine_is_not_trusted_without_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
-    with pytest.raises(ValueError, match="10.0.0.1:6379 is another machine, and RAY_AUTH_MODE is not token"):
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "/nowhere")
+    with pytest.raises(ValueError, match="10.0.0.1:6379 is another machine, and there is no token for it"):
         connect("10.0.0.1:6379")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    with pytest.raises(ValueError, match="RAY_AUTH_MODE is disabled"):
+        connect(None)
 
 
 @pytest.mark.slow
