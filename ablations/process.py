@@ -18,7 +18,7 @@ from typing import Self
 from ablations.ranks import ALONE, Rank, find_port
 from ablations.run import DivergenceError, Report, count_processes, run_trial
 from ablations.study import Study
-from ablations.tracking import Mode, finish_run, forgiving, log_epoch, send_result, start_run
+from ablations.tracking import FINISH, Mode, finish_run, forgiving, log_epoch, send_result, start_run
 from ablations.trial import Epoch, Result, Trial
 from convnext_path import Cost
 
@@ -80,7 +80,7 @@ def train(job: Job, send: Callable[[Message], None]) -> None:
     finally:
         forgiving(finish_run)(run, result)
     if job.checkpoint:
-        send_result(study, result, wandb)  # with the epochs before the break
+        send_result(study, result, wandb, FINISH)  # with the epochs before the break; the driver waits
 
 
 class Member:

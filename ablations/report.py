@@ -4,7 +4,7 @@ import inspect
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +115,7 @@ def answer(steps: Sequence[Step]) -> Iterator[str]:
 
 def describe_road(first: Step, last: Step) -> str:
     """From one end to the other, in a sentence."""
-    change = Step(last.rung, last.results, last.seeds, first).change
+    change = replace(last, base=first).change
     ends = f"{show_estimate(first.top1)} % to {show_estimate(last.top1)} %"
     whole = f"From {first.rung.title} to {last.rung.title}, top-1 accuracy goes from {ends}"
     if not change.n:

@@ -157,11 +157,12 @@ def summarize(plan: Plan, results: Sequence[Result]) -> list[Step]:
     return [replace(step, p=p) for step, p in zip(steps.values(), corrected, strict=True)]
 
 
+PUBLISHED = {(rung.flags, rung.recipe): rung.paper_top1 for rung in LADDERS["convnext-t"]}
+
+
 def find_published(rung: Rung) -> float | None:
     """A rung's top-1 in the paper, or that of Table 10's rung with these flags and this recipe."""
-    return rung.paper_top1 or {(r.flags, r.recipe): r.paper_top1 for r in LADDERS["convnext-t"]}.get(
-        (rung.flags, rung.recipe)
-    )
+    return rung.paper_top1 or PUBLISHED.get((rung.flags, rung.recipe))
 
 
 @dataclass(frozen=True)

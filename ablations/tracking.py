@@ -194,9 +194,9 @@ def finish_run(run: Any, result: Result | None) -> None:
 
 
 @forgiving
-def send_result(study: Study, result: Result, mode: Mode) -> bool:
+def send_result(study: Study, result: Result, mode: Mode, patience: float = SEND) -> bool:
     """A trial's run, from its record; true where W&B has taken it."""
-    run = start_run(study, result.trial, mode, SEND)
+    run = start_run(study, result.trial, mode, patience)
     for epoch in result.curve:
         log_epoch(run, epoch)
     finish_run(run, result)

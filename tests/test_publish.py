@@ -11,6 +11,23 @@ from convnext_path.ladder import flip
 from tests.conftest import fake_result
 
 
+def make_study(plan: Plan, folder: Path, without: Callable[[Trial], bool] = lambda trial: False) -> Study:
+    """A study that has a record of each trial but some."""
+    study = Study(folder)
+    study.begin(plan)
+    for trial in plan.trials():
+        if not without(trial):
+            study.save(fake_result(trial, 80.0 + trial.seed))
+    return study
+
+
+def report(plan: Plan, folder: Path, without: Callable[[Trial], bool] = lambda trial: False) -> str:
+    """The text of its page."""
+    make_study(plan, folder, without)
+    assert main(["report", str(folder)]) == 0
+    return " ".join((folder / "report.html").read_text().split())
+
+
 def lose_all(study: Study, others: Plan) -> None:
     for file in study.trials.iterdir():
         file.unlink()
@@ -41,10 +58,7 @@ def test_what_cannot_be_drawn_is_one_line_and_nothing_written(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    study = Study(tmp_path / "study")
-    study.begin(plan)
-    for trial in plan.trials():
-        study.save(fake_result(trial))
+    study = make_study(plan, tmp_path / "study")
     change(study, replace(plan, seeds=(7,)))
     before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
     with pytest.raises(SystemExit) as stop:
@@ -57,10 +71,7 @@ def test_what_cannot_be_drawn_is_one_line_and_nothing_written(
 
 
 def test_a_study_is_reported_as_far_as_it_is(plan: Plan, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    study = Study(tmp_path / "study")
-    study.begin(plan)
-    for trial in plan.trials()[:3]:
-        study.save(fake_result(trial))
+    study = make_study(plan, tmp_path / "study", lambda trial: trial == plan.trials()[3])
     mix_in(study, replace(plan, seeds=(7,)))
     assert main(["report", str(study.folder), "--partial"]) == 0
     assert f"wrote {study.folder / 'report.html'}" in capsys.readouterr().out
@@ -76,26 +87,12 @@ def test_runs_that_wandb_refuses_are_counted(
     def refuse(*args: object) -> None:
         raise OSError("the disk is full")
 
-    study = Study(tmp_path / "study")
-    study.begin(plan)
-    for trial in plan.trials():
-        study.save(fake_result(trial))
+    study = make_study(plan, tmp_path / "study")
     monkeypatch.setattr("ablations.tracking._start", refuse)
     assert main(["wandb", str(study.folder), "--mode", "offline"]) == 1
     out = capsys.readouterr().out
     assert "5 of 5 runs failed" in out
     assert "wandb sync" not in out
-
-
-def report(plan: Plan, folder: Path, without: Callable[[Trial], bool] = lambda trial: False) -> str:
-    """The page's text of a study that lacks some trials."""
-    study = Study(folder)
-    study.begin(plan)
-    for trial in plan.trials():
-        if not without(trial):
-            study.save(fake_result(trial, 80.0 + trial.seed))
-    assert main(["report", str(folder)]) == 0
-    return " ".join((folder / "report.html").read_text().split())
 
 
 def test_one_step_of_ones_own_has_an_answer(plan: Plan, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
