@@ -4,6 +4,7 @@ The driver claims trials, finds their checkpoints and saves their records, as on
 the study's folder and the data under the same paths.
 """
 
+import logging
 import math
 import os
 import secrets
@@ -191,7 +192,7 @@ def connect(address: str | None) -> Any:
     own: dict[str, Any] = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"} if address is None else {}
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(address or "local", log_to_driver=False, logging_level="error", **own)
+        ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
     except (OSError, ray.exceptions.RayError, RuntimeError) as error:
         raise ValueError(f"no Ray cluster at --engine.address {address}: {' '.join(str(error).split())}") from None
     finally:
