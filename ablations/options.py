@@ -151,6 +151,14 @@ def adapt_recipe(family: Mapping[str, Recipe], name: str, args: Any) -> Recipe:
     return recipe
 
 
+def check_sides(plan: Plan, image_size: int) -> None:
+    """Refuse images that are too small for a rung."""
+    for rung in plan.rungs:
+        least = rung.flags.min_image_size
+        if image_size < least:
+            raise ValueError(f"image side {image_size} is too small for rung {rung.name}, which needs {least}")
+
+
 def check_parts(trials: Iterable[Trial], processes: int, validated: int) -> None:
     """Refuse batches that processes could not share. Each has a part as large, of two images at least (BatchNorm)."""
     if validated < processes:
@@ -173,10 +181,7 @@ def check_plan(plan: Plan) -> dict[str, object]:
     trials = {trial.recipe: trial for trial in plan.trials()}
     for trial in trials.values():
         splits = PathData(trial.data, trial.recipe).splits
-    for rung in plan.rungs:
-        least = rung.flags.min_image_size
-        if splits.image_size < least:
-            raise ValueError(f"image side {splits.image_size} is too small for rung {rung.name}, which needs {least}")
+    check_sides(plan, splits.image_size)
     try:
         trainer = make_trainer(next(iter(trials.values())))
     except (MisconfigurationException, ImportError, TypeError, OverflowError) as error:

@@ -14,6 +14,7 @@ import pytorch_lightning as pl
 import yaml
 
 from ablations.options import DATA
+from ablations.pace import PROFILES
 from ablations.run import TRAINER
 from ablations.screen import fail
 from ablations.tracking import MODES
@@ -155,6 +156,7 @@ def make_plan_parser() -> Parser:
     parser = make_run_parser()
     add = parser.add_argument
     add("--bench", type=str | None, default=None, help="a benchmark's folder, for its machine (default: measure here)")
+    add("--profile", type=str | None, default=None, help="a GPU that others measured: " + ", ".join(PROFILES))
     add("--at-once", type=str, default="1,8,64", help="trials at a time, comma-separated")
     add("--price", type=float | None, default=None, help="of a device, an hour")
     add("--memory", type=float | None, default=None, help="of a device, GB (default: of this machine's)")

@@ -22,7 +22,7 @@ from ablations.checkpoint import KeepEpochs, SafeCheckpoints, epochs_done
 from ablations.machine import environment, origin, peak_memory, reset_peak_memory
 from ablations.ranks import ALONE, Rank, RankEnvironment
 from ablations.trial import Epoch, Result, Trial
-from convnext_path import Cost, Data, Flags, PathModule, PathNet, Scale, cost
+from convnext_path import Cost, Flags, PathModule, PathNet, Scale, cost
 from convnext_path.data import PathData
 from convnext_path.datasets import Splits, open_data
 from convnext_path.layers import BatchNorm2d
@@ -206,15 +206,22 @@ def count_processes(trial: Trial) -> tuple[int, int]:
 
 def trial_cost(trial: Trial) -> Cost:
     """The costs of a trial's network for one of its images."""
-    return _count(trial.flags, trial.scale, trial.recipe.layer_scale, trial.data)
+    splits = open_data(trial.data)
+    return network_cost(trial, splits.num_classes, splits.in_channels, splits.image_size)
+
+
+def network_cost(trial: Trial, num_classes: int, in_channels: int, image_size: int) -> Cost:
+    """The same for images that need not be there."""
+    return _count(trial.flags, trial.scale, num_classes, in_channels, trial.recipe.layer_scale, image_size)
 
 
 @cache
-def _count(flags: Flags, scale: Scale, layer_scale: float | None, data: Data) -> Cost:
-    splits = open_data(data)
+def _count(
+    flags: Flags, scale: Scale, num_classes: int, in_channels: int, layer_scale: float | None, image_size: int
+) -> Cost:
     with torch.device("meta"):
-        net = PathNet(flags, scale, splits.num_classes, splits.in_channels, layer_scale)
-    return cost(net, splits.image_size, splits.in_channels)
+        net = PathNet(flags, scale, num_classes, in_channels, layer_scale)
+    return cost(net, image_size, in_channels)
 
 
 class Curve(Callback):
