@@ -32,14 +32,14 @@ from ablations.run import make_trainer
 from ablations.screen import console, fail, say
 from ablations.tables import show_count, show_number
 from ablations.trial import Plan, Trial
-from convnext_path.frozen import above, at_least, choose
+from convnext_path.frozen import above, choose, within
 
 
 def foresee(args: Any) -> int:
     """What the word ``plan`` does."""
     try:
         slots, price = parse_counts(args.at_once), args.price
-        at_least("--price", 0 if price is None else price, 0)
+        within("--price", price or 0, 0, 1e6)
         above("--memory", 1 if args.memory is None else args.memory, 0)
         budget, memory, where = make_budget(args)
     except (ValueError, OSError) as error:
@@ -53,8 +53,8 @@ def foresee(args: Any) -> int:
 
 def make_budget(args: Any) -> tuple["Budget", float | None, str]:
     """A budget, the memory of a device, if it is known, and a sentence on where the paces are from."""
-    elsewhere = args.profile or args.bench
-    if args.profile and args.bench:
+    elsewhere = args.profile is not None or args.bench is not None
+    if args.profile is not None and args.bench is not None:
         raise ValueError("--profile and --bench are two answers to the same question; choose one")
     if elsewhere and args.data == "imagenet" and args.root is None:
         args.root = NOWHERE
@@ -69,7 +69,7 @@ def make_budget(args: Any) -> tuple["Budget", float | None, str]:
     extent = known_extent(plan.data)
     check_sides(plan, extent.image_size)
     check_parts(plan.trials(), devices, extent.val)
-    if args.bench:
+    if args.bench is not None:
         return Budget(plan, extent, read_paces(plan, extent, Path(args.bench))), None, f"as measured in {args.bench}"
     profile = PROFILES[choose("--profile", args.profile, PROFILES)]
     where = f"{args.profile}: {profile.images_per_second:g} images/s of ResNet-50 ({profile.source})"

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from ablations.__main__ import main
-from ablations.parser import make_cost_parser, make_run_parser, name_types
+from ablations.parser import make_cost_parser, make_plan_parser, make_run_parser, name_types
 from tests.conftest import SMALL
 
 
@@ -74,7 +74,16 @@ REFUSED = {
     "--loader-workers": ["-1", "1" + 400 * "0"],
     "--trainer.accelerator": ["", "word"],
     "--trainer.strategy": ["", "word", "subprocess.Popen"],
-    "--trainer.devices": ["", "word", "0", "-1", "2", "nan", "[]"],
+    "--engine.name": ["", "word"],
+    "--engine.address": ["", "word"],  # of a cluster, where the engine is Ray
+    "--engine.cpus": ["0", "-1", "1e400", ".nan"],
+    "--engine.gpus": ["0", "-1", "1e400", ".nan"],
+    "--bench": ["", "word"],
+    "--profile": ["", "word"],
+    "--at-once": ["", ",", "word", "0", "-1", "1.5", "1,,2", "1" + 400 * "0"],
+    "--price": ["-1", "1e400", ".nan"],
+    "--memory": ["0", "-1", "1e400", ".nan"],
+    "--trainer.devices": ["", "word", "0", "-1", "nan", "[]"],
     "--trainer.num_nodes": ["0", "-1", "2"],
     "--trainer.limit_train_batches": ["0", "-1", "1.5", "1e400", ".nan"],
     "--trainer.limit_val_batches": ["0", "-1", "1.5", "1e400", ".nan"],
@@ -88,12 +97,13 @@ REFUSED = {
     "--format": ["", "word"],
 }
 ANY = {"--root", "--study"}  # take any string
-PARSERS = {"run": make_run_parser(), "cost": make_cost_parser()}
+PARSERS = {"run": make_run_parser(), "plan": make_plan_parser(), "cost": make_cost_parser()}
 OPTIONS = [
     (command, option)
     for command, parser in PARSERS.items()
     for option in parser._option_string_actions
     if option.startswith("--") and not option.endswith("+")
+    if command != "plan" or option not in PARSERS["run"]._option_string_actions  # which takes run's as run does
 ]
 
 
@@ -128,7 +138,7 @@ def test_every_option_misspelt_gives_the_nearest(
     command: str, option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for wrong in (option[:-2] + option[-1] + option[-2], option[:3] + option[4:]):
+    for wrong in {option[:-2] + option[-1] + option[-2], option[:3] + option[4:]} - {option}:
         for given in ([wrong, "1"], [f"{wrong}=1"], [wrong]):
             assert f"unknown option {wrong}; did you mean {option}?" in refuse(capsys, command, *given)
 
@@ -139,7 +149,7 @@ def test_every_option_refuses_what_it_cannot_take(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     machine = ["--trainer.accelerator=cpu"] if command == "run" else []
-    name = option.strip("-").split(".")[-1].replace("_", "-").rstrip("s")
+    name = option.strip("-").removesuffix(".name").split(".")[-1].replace("_", "-").rstrip("s")
     for value in wrong_values(command, option):
         line = refuse(capsys, command, *machine, f"{option}={value}")
         assert name in line.lower().replace("_", "-"), (value, line)
