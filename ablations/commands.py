@@ -21,7 +21,7 @@ import torch
 
 from ablations.bench.networks import DoesNotFitError, make_setting
 from ablations.bench.overhead import TrialFailedError
-from ablations.bench.report import report_networks, report_overhead
+from ablations.bench.report import report_networks, report_overhead, report_scaling
 from ablations.budget import foresee
 from ablations.checkpoint import is_damaged
 from ablations.engine import (
@@ -263,16 +263,20 @@ def repeat(study: Study, record: Result, here: Mapping[str, object]) -> bool:
 
 
 def bench(args: Any) -> int:
-    """Measure networks, or with ``--overhead`` a trial; what was measured is kept, whatever comes next."""
+    """Measure networks, a trial (``--overhead``) or many (``--scaling``); what was measured is kept, come what may."""
+    reports = {"overhead": report_overhead, "scaling": report_scaling}
+    asked = [name for name in reports if getattr(args, name)]
     try:
+        if len(asked) > 1:
+            raise ValueError("--overhead and --scaling are two benchmarks; choose one")
         setting = make_setting(args)
-        name = "overhead" if args.overhead else f"{setting.ladder}-{setting.device.replace(':', '')}"
+        name = asked[0] if asked else f"{setting.ladder}-{setting.device.replace(':', '')}"
         folder = Path(args.out or f"results/bench-{name}")
         folder.mkdir(parents=True, exist_ok=True)
     except (ValueError, OSError) as error:
         fail(error)
     try:
-        (report_overhead if args.overhead else report_networks)(setting, folder, console)
+        reports.get(name, report_networks)(setting, folder, console)
     except DoesNotFitError as error:
         fail(f"{error}; what was measured is in {folder}")
     except TrialFailedError as error:

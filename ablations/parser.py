@@ -220,5 +220,6 @@ def make_bench_parser() -> Parser:
     add("--seconds", type=float, default=1.0, help="that each turn takes at least")
     add("--compile", action="store_true", help="compile our networks too, as the peers' are")
     add("--overhead", action="store_true", help="instead: a trial on digits beside a bare loop, --repeats times")
+    add("--scaling", action="store_true", help="instead: trials of 10 x --seconds, 1, 2, 4 at a time, by engine")
     add("--out", type=str | None, default=None, help="folder of the results (default: results/bench-LADDER-DEVICE)")
     return parser

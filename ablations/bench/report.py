@@ -19,6 +19,7 @@ from rich.table import Table
 from ablations.bench.networks import PHASES, Row, Setting, measure
 from ablations.bench.overhead import PLAN, Pair, measure_overhead
 from ablations.bench.peers import PEERS
+from ablations.bench.scaling import Scaled, measure_scaling
 from ablations.bench.steps import OURS
 from ablations.bench.timing import find_quartiles
 from ablations.chart import PACE, Timed, add_legend, draw_points, save_chart
@@ -75,6 +76,24 @@ def report_overhead(setting: Setting, folder: Path, console: Console) -> None:
         console.print(f"trial {pair.trial:.2f} s, bare loop {pair.bare:.2f} s: {pair.overhead:+.1%}")
     low, median, high = find_quartiles([pair.overhead for pair in pairs])
     console.print(f"overhead of a trial: {median:+.1%}, quartiles {low:+.1%} and {high:+.1%}")
+
+
+def report_scaling(setting: Setting, folder: Path, console: Console) -> None:
+    """Run trials of known length, few and many at a time; write each figure as it is there.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    rows: list[Scaled] = []
+    for row in measure_scaling(10 * setting.seconds):
+        rows.append(row)
+        frame = pd.DataFrame(
+            {**r.to_dict(), "trials_per_hour": r.trials_per_hour, "efficiency": r.efficiency} for r in rows
+        )
+        write(folder, PLAN.to_dict(), "cpu", frame)
+        console.print(
+            f"{row.engine}, {row.at_once} at a time: {row.trials_per_hour:.0f} trials/hour, {row.efficiency:.0%}"
+        )
 
 
 def to_frame(rows: Sequence[Row]) -> pd.DataFrame:
