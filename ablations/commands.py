@@ -68,7 +68,7 @@ def run(args: Any) -> int:
             merged = study.merge(plan)
             here = check_plan(plan)
             check_engine(args.engine, *count_processes(plan.trials()[0]), team)
-            if args.join and merged != study.plan().add(plan):
+            if args.join and merged != replace(study.plan(), data=plan.data):  # which may lie elsewhere
                 raise ValueError(f"--join takes trials that {study.folder} has; this run would add some")
             if not args.join and not args.dry_run:
                 held.enter_context(study.lead())

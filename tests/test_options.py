@@ -103,7 +103,7 @@ def test_bad_options(options: str, message: str) -> None:
         ("--batch-size 2000", "batch_size is 2000, but there are 1437"),
         ("--trainer.accelerator abacus", "abacus"),
         ("--limit-train 3", "limit_train 3"),
-        ("--trainer.devices 2 --trainer.accelerator cpu", "a trial runs on one device, got 2"),
+        ("--trainer.devices 3 --trainer.accelerator cpu", "cannot be shared by 3 processes"),
         ("--precision bf17", "bf17"),
     ],
 )
