@@ -28,7 +28,7 @@ from ablations.pace import (
     profile_paces,
     read_paces,
 )
-from ablations.run import make_trainer
+from ablations.run import find_device
 from ablations.screen import console, fail, say
 from ablations.tables import show_count, show_number
 from ablations.trial import Plan, Trial
@@ -96,7 +96,7 @@ def count_slots(plan: Plan, args: Any) -> int:
     """Trials at a time here, as ``run`` would have them."""
     if args.workers != "auto":
         return int(args.workers)
-    device = make_trainer(plan.trials()[0]).strategy.root_device
+    device = find_device(plan.trials()[0])
     return default_workers(device, torch.get_num_threads(), plan.threads)
 
 
@@ -193,7 +193,7 @@ def show_time(seconds: float) -> str:
 
 def device_memory(plan: Plan) -> int:
     """Bytes of the device that trials here run on."""
-    device = make_trainer(plan.trials()[0]).strategy.root_device
+    device = find_device(plan.trials()[0])
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

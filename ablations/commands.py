@@ -40,7 +40,7 @@ from ablations.parser import ENGINES, FORMATS, make_parser
 from ablations.process import Failure, Job, run_process, warm_up
 from ablations.publish import draw, plot, report, send
 from ablations.ray_engine import Cluster, Share
-from ablations.run import count_processes, make_trainer, trial_cost
+from ablations.run import count_processes, find_device, trial_cost
 from ablations.screen import console, fail, say
 from ablations.status import State, count_states, find_pending, show_states, survey
 from ablations.study import Study
@@ -99,7 +99,7 @@ def choose_terms(plan: Plan, study: Study, args: Any, team: Team | None, here: M
     if args.engine.name == "local":
         cores = len(os.sched_getaffinity(0)) if team else torch.get_num_threads()  # torchrun says one thread
         if workers == "auto" or team:
-            device = make_trainer(trial).strategy.root_device
+            device = find_device(trial)
             workers = 1 if team else default_workers(device, cores, threads)
         if readers is None:
             readers = default_loader_workers(plan.data, (cores // workers - threads) // devices)

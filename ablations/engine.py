@@ -18,7 +18,7 @@ from ablations.bench.timing import time_steps
 from ablations.checkpoint import epochs_done, find_checkpoint
 from ablations.launch import Team
 from ablations.process import Failure, Job, Message, TrialProcess, Work, train
-from ablations.run import make_trainer, torch_threads, trial_cost
+from ablations.run import find_device, torch_threads, trial_cost
 from ablations.study import Study
 from ablations.tracking import Mode
 from ablations.trial import Epoch, Result, Trial
@@ -279,7 +279,7 @@ def count_images(trial: Trial) -> float:
 def time_step(trial: Trial) -> float:
     """Seconds an image of a training step, the best of three after one to warm up, on as few images as tell."""
     splits = open_data(trial.data)
-    device = make_trainer(trial).strategy.root_device
+    device = find_device(trial)
     batch = int(max(2, min(trial.recipe.batch_size, 2e10 / trial_cost(trial).all_macs)))
     module = PathModule(trial.flags, trial.scale, trial.recipe, splits.num_classes, splits.in_channels).to(device)
     images = torch.zeros(batch, splits.in_channels, splits.image_size, splits.image_size, device=device)

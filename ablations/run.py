@@ -204,6 +204,12 @@ def count_processes(trial: Trial) -> tuple[int, int]:
     return trainer.num_devices, trainer.num_nodes
 
 
+def find_device(trial: Trial) -> torch.device:
+    """Where a trial would train here; the first of several."""
+    device: torch.device = make_trainer(trial).strategy.root_device
+    return device
+
+
 def trial_cost(trial: Trial) -> Cost:
     """The costs of a trial's network for one of its images."""
     splits = open_data(trial.data)

@@ -71,7 +71,7 @@ def trial(plan: Plan) -> Trial:
     return plan.trials()[0]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_images() -> Callable[..., Path]:
     """Write ``count`` random images of ``size`` into each of a folder's class folders."""
 

@@ -1,15 +1,23 @@
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from ablations.budget import Budget, checkpoint_bytes, pack, trial_seconds
 from ablations.checkpoint import KEPT
-from ablations.pace import Extent, Pace
+from ablations.engine import Terms, run_trials
+from ablations.pace import KNOWN, PROFILES, Extent, Pace, profile_paces
+from ablations.process import Job
 from ablations.run import run_trial, trial_cost
-from ablations.trial import Plan, Trial
+from ablations.study import Study
+from ablations.trial import Plan, Result, Trial
+from convnext_path import LADDERS, RECIPES, Data
+from tests.conftest import fake_result
 
 PACE = Pace(2.0, 0.01, 0.001, 1e9)
 DIGITS = Extent(100, 360, 10, 1, 32)
@@ -29,6 +37,48 @@ def test_packing_lies_between_the_ideal_and_twice_that(seconds: list[float], slo
     assert ideal <= pack(seconds, slots) * (1 + 1e-9)
     assert pack(seconds, slots) <= (2 - 1 / slots) * ideal * (1 + 1e-9)
     assert pack(seconds, 1) == pytest.approx(sum(seconds))
+
+
+class Clock:
+    """An engine of simulated devices: a trial ends when its seconds are over, and nothing else takes any."""
+
+    def __init__(self, slots: int, seconds: Mapping[str, float]) -> None:
+        self.slots, self.seconds, self.now = slots, seconds, 0.0
+
+    def start(self, job: Job) -> "Turn":
+        return Turn(job, self.now + self.seconds[job.trial.id])
+
+    def wait(self, attempts: Sequence["Turn"], seconds: float | None) -> list["Turn"]:
+        first = min(attempts, key=lambda attempt: attempt.end)
+        self.now = first.end
+        return [first]
+
+
+@dataclass
+class Turn(AbstractContextManager["Turn"]):
+    job: Job
+    end: float
+
+    def receive(self) -> Result:
+        return replace(fake_result(self.job.trial), origin=())
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+@pytest.mark.parametrize("slots", [8, 64])
+def test_a_study_is_packed_as_is_foreseen(slots: int, tmp_path: Path) -> None:
+    """The driver itself, with the 51 trials of ConvNeXt-T's ladder and their times on an A100."""
+    ladder, recipes = LADDERS["convnext-t"], tuple(RECIPES["imagenet"].items())
+    plan = Plan("convnext-t", ladder, (0, 1, 2), Data(), recipes, (("precision", "bf16-mixed"),))
+    budget = Budget(plan, KNOWN["imagenet"], profile_paces(plan, KNOWN["imagenet"], PROFILES["a100"]))
+    clock = Clock(slots, {trial.id: budget.seconds_of(trial) for trial in plan.trials()})
+    study = Study(tmp_path / "study")
+    study.begin(plan)
+    assert run_trials(study, plan.trials(), Console(quiet=True), Terms({}, engine=clock)) == []
+    assert len(study.results()) == 51
+    assert clock.now == pytest.approx(pack(budget.seconds, slots))
+    best = max(sum(budget.seconds) / slots, max(budget.seconds))
+    assert best <= clock.now < 1.1 * best
 
 
 def test_a_checkpoint_takes_what_is_said(tmp_path: Path, trial: Trial) -> None:

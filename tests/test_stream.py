@@ -15,14 +15,14 @@ from convnext_path.stream import is_stream
 pytest.importorskip("litdata")
 
 
-@pytest.fixture
-def roots(tmp_path: Path, make_images: Callable[..., Path]) -> tuple[str, str]:
+@pytest.fixture(scope="module")
+def roots(tmp_path_factory: pytest.TempPathFactory, make_images: Callable[..., Path]) -> tuple[str, str]:
     """A folder of images with a bad one among them, and the stream that was made of it."""
-    folder = tmp_path / "images"
+    place = tmp_path_factory.mktemp("roots")
+    folder, stream = place / "images", place / "stream"
     make_images(folder / "train", "cat dog eel", count=40)
     make_images(folder / "val", "cat dog", count=7, size=(33, 50))
     (folder / "train" / "dog" / "3.png").write_text("no image")
-    stream = tmp_path / "stream"
     assert main(["prepare", "--root", str(folder), "--out", str(stream), "--workers", "2", "--skip-bad-images"]) == 0
     return str(folder), str(stream)
 
