@@ -5,9 +5,11 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import pytest
@@ -156,19 +158,44 @@ def test_a_full_disk_and_one_that_cannot_be_written(disk: Path, whole: Path) -> 
     assert read_records(study) == before
 
 
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A head and two nodes of two logical GPUs each, which ask for a token."""
-    pytest.importorskip("ray")
-    from ray.cluster_utils import Cluster
+#: Holds a head and two nodes of two logical GPUs each; takes a node away for each line that it reads.
+CLUSTER = """
+import sys
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+nodes = [cluster.add_node(num_cpus=2, num_gpus=2) for _ in range(2)]
+print(cluster.address, flush=True)
+for line in sys.stdin:
+    cluster.remove_node(nodes.pop(), allow_graceful=False)
+cluster.shutdown()
+"""
 
+
+class Cluster:
+    """A cluster of three nodes on this machine, in a process of its own: Ray reads its token once, when imported."""
+
+    def __init__(self) -> None:
+        self._holder = subprocess.Popen([sys.executable, "-c", CLUSTER], stdin=PIPE, stdout=PIPE, text=True)
+        assert self._holder.stdout
+        self.address = self._holder.stdout.readline().strip()
+
+    def remove_node(self) -> None:
+        assert self._holder.stdin
+        self._holder.stdin.write("\n")
+        self._holder.stdin.flush()
+
+    def close(self) -> None:
+        self._holder.communicate(timeout=60)
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """One that asks for a token."""
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_AUTH_TOKEN", 64 * "a")
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-    for _ in range(2):
-        cluster.add_node(num_cpus=2, num_gpus=2)
+    cluster = Cluster()
     yield cluster
-    cluster.shutdown()
+    cluster.close()
 
 
 def on_ray(address: str, study: Path) -> list[str]:
@@ -188,21 +215,21 @@ def serial(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return study
 
 
-def test_a_cluster_gives_the_records_of_one_machine(cluster: Any, serial: Path, tmp_path: Path) -> None:
+def test_a_cluster_gives_the_records_of_one_machine(cluster: Cluster, serial: Path, tmp_path: Path) -> None:
     with start_driver(*LADDER, *on_ray(cluster.address, tmp_path / "study")) as driver:
         out, _ = driver.communicate(timeout=900)
     assert driver.returncode == 0, out
     assert read_records(tmp_path / "study") == read_records(serial)
 
 
-def test_a_node_removed_and_a_worker_killed(cluster: Any, serial: Path, tmp_path: Path) -> None:
+def test_a_node_removed_and_a_worker_killed(cluster: Cluster, serial: Path, tmp_path: Path) -> None:
     study = tmp_path / "study"
     with start_driver(*LADDER, *on_ray(cluster.address, study)) as driver:
         assert wait_until(lambda: len(list(study.glob("trials/[!.]*.json"))) >= 4, 300)
         (pid, *_) = find_workers()
         os.kill(pid, signal.SIGKILL)
         assert wait_until(lambda: len(list(study.glob("trials/[!.]*.json"))) >= 10, 300)
-        cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+        cluster.remove_node()
         out, _ = driver.communicate(timeout=900)
     assert driver.returncode == 0, out
     assert out.count("lost (") >= 2, out
