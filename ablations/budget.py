@@ -4,7 +4,7 @@ import heapq
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ from rich import box
 from rich.table import Table
 
 from ablations.checkpoint import KEPT
-from ablations.engine import default_workers
-from ablations.options import check_parts, check_plan, check_sides, make_plan
+from ablations.engine import default_loader_workers, default_workers
+from ablations.options import check_parts, check_plan, check_sides, check_trainer, make_plan
 from ablations.pace import (
     NOWHERE,
     PROFILES,
@@ -28,10 +28,13 @@ from ablations.pace import (
     profile_paces,
     read_paces,
 )
+from ablations.parser import ENGINES
 from ablations.run import find_device
 from ablations.screen import console, fail, say
 from ablations.tables import show_count, show_number
+from ablations.tracking import MODES
 from ablations.trial import Plan, Trial
+from convnext_path.data import check_batch
 from convnext_path.frozen import above, choose, within
 
 
@@ -59,27 +62,47 @@ def make_budget(args: Any) -> tuple["Budget", float | None, str]:
     if elsewhere and args.data == "imagenet" and args.root is None:
         args.root = NOWHERE
     plan = make_plan(args)
+    choose("--engine", args.engine.name, ENGINES)
+    choose("--wandb mode", args.wandb, MODES)
     devices = count_devices(plan.trials()[0])
     if not elsewhere:
         if devices > 1:
             raise ValueError("a pace on several devices is not measured, but computed: --profile or --bench")
         check_plan(plan)
-        budget = Budget(plan, measure_extent(plan.data), try_paces(plan, count_slots(plan, args)))
-        return budget, device_memory(plan), "measured here, on a few steps of each rung"
+        slots = count_slots(plan, args)
+        readers = args.loader_workers
+        if readers is None:
+            readers = default_loader_workers(plan.data, torch.get_num_threads() // slots - plan.threads)
+        shared = 1 if find_device(plan.trials()[0]).type == "cpu" else slots  # of a CPU, a core or so is a device
+        budget = Budget(plan, measure_extent(plan.data), try_paces(plan, slots, readers), shared)
+        return budget, device_memory(plan) / slots, f"measured here, on a few steps of each rung, {slots} at a time"
     extent = known_extent(plan.data)
     check_sides(plan, extent.image_size)
+    check_elsewhere(plan, extent)
     check_parts(plan.trials(), devices, extent.val)
     if args.bench is not None:
         return Budget(plan, extent, read_paces(plan, extent, Path(args.bench))), None, f"as measured in {args.bench}"
     profile = PROFILES[choose("--profile", args.profile, PROFILES)]
-    where = f"{args.profile}: {profile.images_per_second:g} images/s of ResNet-50 ({profile.source})"
+    where = (
+        f"{args.profile}: {profile.images_per_second:g} images/s of ResNet-50 ({profile.source}), the rest by "
+        "multiply-accumulates; no time is lost to input or between devices; memory is the least"
+    )
     return Budget(plan, extent, profile_paces(plan, extent, profile)), profile.memory, where
 
 
-def try_paces(plan: Plan, slots: int) -> dict[str, Pace]:
+def check_elsewhere(plan: Plan, extent: Extent) -> None:
+    """What :func:`check_plan` finds, as far as it does not hang on this machine. Raises a ValueError."""
+    hardware = ("accelerator", "devices", "num_nodes", "strategy")
+    options = tuple(option for option in plan.trainer if option[0] not in hardware)
+    for trial in first_trials(plan):
+        check_trainer(replace(trial, trainer=options))
+        check_batch(trial.recipe, extent.train)
+
+
+def try_paces(plan: Plan, slots: int, readers: int) -> dict[str, Pace]:
     """Each rung's pace here. Raises a ValueError where a process ends without one."""
     try:
-        return measure_paces(plan, slots)
+        return measure_paces(plan, slots, readers)
     except (RuntimeError, MemoryError) as error:  # a process that was killed is one, too
         raise ValueError(f"a batch does not fit into memory here, {slots} trials at a time ({error})") from None
 
@@ -88,7 +111,7 @@ def parse_counts(text: str) -> list[int]:
     """Numbers from 1 to 100,000 separated by commas."""
     words = [word.strip() for word in text.split(",")]
     if not all(word.isascii() and word.isdecimal() and 0 < int(word) <= 100_000 for word in words):
-        raise ValueError(f"--at-once takes numbers of trials from 1 to 100000, separated by commas, got {text!r}")
+        raise ValueError(f"--at-once takes numbers of devices from 1 to 100000, separated by commas, got {text!r}")
     return [int(word) for word in words]
 
 
@@ -130,6 +153,7 @@ class Budget:
     plan: Plan
     extent: Extent
     paces: Mapping[str, Pace]
+    shared: int = 1  # trials on a device
 
     @property
     def seconds(self) -> list[float]:
@@ -148,12 +172,12 @@ class Budget:
         """Sentences: the sum, and for each number of devices the time, what is lost to waiting, and the cost."""
         each, total = count_devices(self.plan.trials()[0]), sum(self.seconds)
         of = f", each of {each} devices" if each > 1 else ""
-        yield f"{len(self.seconds)} trials{of}, {show_time(total * each)} of one device in sum"
+        yield f"{len(self.seconds)} trials{of}, {show_time(total * each / self.shared)} of one device in sum"
         for number in numbers:
             if number < each:
                 yield f"on {number}: too few"
                 continue
-            slots = number // each
+            slots = number // each * self.shared
             wall, best = pack(self.seconds, slots), max(total / slots, max(self.seconds))
             cost = "" if price is None else f", {price * number * wall / 3600:,.2f} at {price:g} an hour"
             disk = f"{show_count(self.disk(slots))}B of checkpoints"
@@ -175,7 +199,7 @@ def show_budget(budget: Budget, memory: float | None) -> Table:
             trial.rung,
             show_number(1 / pace.train, "{:,.0f}" if pace.train < 0.01 else "{:.3g}"),
             show_time(seconds),
-            f"{len(plan.seeds) * devices * seconds / 3600:.3g}",
+            f"{len(plan.seeds) * devices * seconds / 3600 / budget.shared:.3g}",
             f"{show_count(pace.memory)}B",
             "" if fits else "does not fit",
             style="" if fits else "yellow",

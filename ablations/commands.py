@@ -35,7 +35,7 @@ from ablations.engine import (
 )
 from ablations.launch import Team, find_rank
 from ablations.locks import DRIVER
-from ablations.options import MAX_IMAGE_SIZE, check_plan, make_plan
+from ablations.options import MAX_IMAGE_SIZE, check_plan, check_ranges, make_plan
 from ablations.parser import ENGINES, FORMATS, make_parser
 from ablations.process import Failure, Job, run_process, warm_up
 from ablations.publish import draw, plot, report, send
@@ -51,14 +51,15 @@ from convnext_path import LADDERS, Recipe
 from convnext_path.datasets import open_data, read_folders
 from convnext_path.frozen import above, choose, within
 from convnext_path.kernels.build import chosen
-from convnext_path.stream import write_stream
+from convnext_path.stream import check_empty, write_stream
 
 
 def run(args: Any) -> int:
     """Train what the plan holds and the study lacks; write the table and the charts."""
     with contextlib.ExitStack() as held:
-        rank = find_rank(os.environ) if args.engine.name == "local" else None  # a Ray cluster's nodes may be srun's
         try:
+            check_ranges(args)
+            rank = find_rank(os.environ) if args.engine.name == "local" else None  # a Ray cluster's nodes may be srun's
             if rank and rank.number:
                 return Team(rank).follow()
             team = held.enter_context(Team(rank)) if rank else None
@@ -105,11 +106,11 @@ def choose_terms(plan: Plan, study: Study, args: Any, team: Team | None, here: M
             readers = default_loader_workers(plan.data, (cores // workers - threads) // devices)
         yield Terms(here, loader_workers=readers, engine=Local(workers, team=team))
         return
-    usual = 0 if args.trainer.accelerator == "cpu" or args.engine.gpus is not None else devices
-    share = Share(args.engine.cpus or threads, args.engine.gpus or 0, usual)
-    if readers is None:
-        readers = default_loader_workers(plan.data, (int(share.cpus) - threads) // devices)
-    with Cluster(args.engine.address, share, math.inf if workers == "auto" else workers) as cluster:
+    with Cluster(args.engine.address, math.inf if workers == "auto" else workers) as cluster:
+        uses = Share(threads, 0 if args.trainer.accelerator == "cpu" else devices)
+        cluster.reserve(args.engine.cpus, args.engine.gpus, uses)
+        if readers is None:
+            readers = default_loader_workers(plan.data, (int(cluster.share.cpus) - threads) // devices)
         yield Terms(cluster.check(plan, study.folder / DRIVER), loader_workers=readers, engine=cluster)
 
 
@@ -176,8 +177,7 @@ def prepare(args: Any) -> int:
     try:
         within("--workers", args.workers, 1, 1024)
         out = args.out if "://" in args.out else str(Path(args.out).expanduser())
-        if "://" not in out and Path(out).exists() and any(Path(out).iterdir()):
-            raise ValueError(f"{out} is there, and not empty; name another --out")
+        check_empty(out)
         classes, found = read_folders(args.root, args.skip_bad_images)
         with ProcessPoolExecutor(
             1, mp.get_context("spawn")

@@ -18,7 +18,7 @@ from ablations.bench.timing import time_steps
 from ablations.checkpoint import epochs_done, find_checkpoint
 from ablations.launch import Team
 from ablations.process import Failure, Job, Message, TrialProcess, Work, train
-from ablations.run import find_device, torch_threads, trial_cost
+from ablations.run import count_processes, find_device, torch_threads, trial_cost
 from ablations.study import Study
 from ablations.tracking import Mode
 from ablations.trial import Epoch, Result, Trial
@@ -144,7 +144,7 @@ class Crew:
         self.study, self.terms, self.bars = study, terms, Bars(console, trials)
         self.numbers = {trial.id: f"{i}/{len(trials)}" for i, trial in enumerate(trials, 1)}
         self.left, self.running = deque(trials), list[Running]()
-        self.missing, self.losses = list[tuple[Trial, str]](), Counter[str]()
+        self.missing, self.losses, self.waiting = list[tuple[Trial, str]](), Counter[str](), False
 
     def run(self, wait_for_others: bool) -> None:
         """Work until nothing is left, or nothing but what other drivers hold."""
@@ -199,7 +199,11 @@ class Crew:
         """Wait until a trial has something to say, or until it is time to look again at what others hold."""
         engine = self.terms.engine
         room = self.left and len(self.running) < engine.slots
-        ready = engine.wait([running.attempt for running in self.running], POLL if room else None)
+        idle = not self.running
+        if idle and not engine.slots and not self.waiting:
+            self.waiting = True
+            self.say(self.left[0], "no node has room; waits until one has")
+        ready = engine.wait([running.attempt for running in self.running], POLL if room or idle else None)
         for running in [running for running in self.running if running.attempt in ready]:
             self.hear(running, running.attempt.receive())
 
@@ -265,7 +269,7 @@ def estimate_seconds(trials: Sequence[Trial], workers: int = 1) -> float:
     rates = [time_step(trial) / trial_cost(trial).all_macs for trial in probes.values()]
     rate = sum(rates) / len(rates)  # seconds a multiply-accumulate of the forward pass
     total = sum(rate * trial_cost(trial).all_macs * count_images(trial) for trial in trials)
-    return total / min(workers, len(trials))
+    return total / min(workers, len(trials)) / math.prod(count_processes(trials[0]))
 
 
 def count_images(trial: Trial) -> float:

@@ -2,29 +2,44 @@
 
 import json
 import os
+import sys
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, Self
 
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
-from ablations.process import Job, TrialProcess
+from ablations.process import Failure, Job, TrialProcess
 from ablations.ranks import Rank, find_port
-from ablations.trial import Trial
+from ablations.trial import Epoch, Trial
 from convnext_path import Cost
 
 TORCHRUN = "TORCHELASTIC_RUN_ID"  # in the environment that it makes
 END = ""
 FOREVER = timedelta(days=10_000)  # a follower waits as long as its leader lives: what started both ends both
 GOODBYE = timedelta(seconds=10)
+POLL, GRACE = 0.5, 30.0  # seconds between looks, and those in which the first driver may see a failure of its own
 
 
 def find_rank(env: Mapping[str, str]) -> Rank | None:
-    """Where this driver stands among those that torchrun or srun started; None where it was started alone."""
+    """Where this driver stands among those that torchrun or srun started; None where it was started alone.
+
+    Raises:
+        ValueError: they say less than they do.
+    """
+    try:
+        return _find_rank(env)
+    except KeyError as error:
+        raise ValueError(f"started as by torchrun or srun, but {error} is not in the environment") from None
+
+
+def _find_rank(env: Mapping[str, str]) -> Rank | None:
     if TORCHRUN in env:
         number, size, local_size = (int(env[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"))
         return Rank(number, size, local_size, env["MASTER_ADDR"], int(env["MASTER_PORT"]))
@@ -77,15 +92,29 @@ class Team:
         self.jobs += 1
 
     def follow(self) -> int:
-        """Do each job beside the first driver, until there are no more; its exit code tells how they went."""
+        """Do each job beside the first driver, until there are no more; 1 where our part failed, or that driver has."""
         try:
             while text := self._hear():
-                with TrialProcess(load_job(json.loads(text), self.rank)):
-                    self.store.wait([f"over/{self.jobs - 1}"], FOREVER)
+                with TrialProcess(load_job(json.loads(text), self.rank)) as process:
+                    if failure := self._accompany(process):
+                        print(f"error: rank {self.rank.number}: {failure.summary}\n{failure.cause}", file=sys.stderr)
+                        return 1  # and torchrun or srun ends the others
             self.store.set(f"gone/{self.rank.number}", END)
         except RuntimeError:
             return 1  # the first driver is gone
         return 0
+
+    def _accompany(self, process: TrialProcess) -> Failure | None:
+        """Wait until the first driver calls a trial over; a failure of our part that it does not notice ends that."""
+        message, patience = None, GRACE
+        while not self.store.check([f"over/{self.jobs - 1}"]):
+            if message is None or isinstance(message, Epoch):
+                message = process.receive() if wait(process.events, POLL) else None
+            else:
+                time.sleep(POLL)
+            if isinstance(message, Failure) and (patience := patience - POLL) < 0:
+                return message
+        return None
 
     def _hear(self) -> str:
         key = f"job/{self.jobs}"

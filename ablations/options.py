@@ -74,8 +74,9 @@ def check_ranges(args: Any) -> None:
     """Refuse what the parser lets through; the first two can only be in a config file."""
     if not isinstance(args.dry_run, bool):
         raise ValueError(f"--dry-run takes true or false, got {args.dry_run!r}")
-    if not isinstance(args.trainer, Namespace):
-        raise ValueError(f"trainer takes options of its own, got {args.trainer!r}")
+    for name in ("trainer", "engine"):
+        if not isinstance(getattr(args, name), Namespace):
+            raise ValueError(f"{name} takes options of its own, got {getattr(args, name)!r}")
     for name, limits in RANGES.items():
         if (value := getattr(args, name)) is not None:
             within(f"--{name.replace('_', '-')}", value, *limits)
@@ -172,6 +173,14 @@ def check_parts(trials: Iterable[Trial], processes: int, validated: int) -> None
             )
 
 
+def check_trainer(trial: Trial) -> Trainer:
+    """The trial's trainer on this machine. Raises a ValueError where Lightning has none for its options."""
+    try:
+        return make_trainer(trial)
+    except (MisconfigurationException, ImportError, TypeError, OverflowError) as error:
+        raise ValueError(f"--trainer: {error}") from None
+
+
 def check_plan(plan: Plan) -> dict[str, object]:
     """Find what would fail only once trials run: data, image side, batch size, trainer. Return what they would hang on.
 
@@ -182,9 +191,6 @@ def check_plan(plan: Plan) -> dict[str, object]:
     for trial in trials.values():
         splits = PathData(trial.data, trial.recipe).splits
     check_sides(plan, splits.image_size)
-    try:
-        trainer = make_trainer(next(iter(trials.values())))
-    except (MisconfigurationException, ImportError, TypeError, OverflowError) as error:
-        raise ValueError(f"--trainer: {error}") from None
+    trainer = check_trainer(next(iter(trials.values())))
     check_parts(trials.values(), trainer.num_devices * trainer.num_nodes, len(splits.val_indices))
     return origin(trainer.strategy.root_device, splits.digest)

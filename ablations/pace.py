@@ -99,6 +99,8 @@ def known_extent(data: Data) -> Extent:
         return measure_extent(data)
     known = KNOWN[data.name]
     train, val = known.train, known.val
+    if (data.limit_train or 0) > train:
+        raise ValueError(f"limit_train is {data.limit_train}, but there are {train} training images")
     if data.holdout:
         val = math.ceil(train * data.holdout)
         train -= val

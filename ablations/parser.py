@@ -157,7 +157,7 @@ def make_plan_parser() -> Parser:
     add = parser.add_argument
     add("--bench", type=str | None, default=None, help="a benchmark's folder, for its machine (default: measure here)")
     add("--profile", type=str | None, default=None, help="a GPU that others measured: " + ", ".join(PROFILES))
-    add("--at-once", type=str, default="1,8,64", help="trials at a time, comma-separated")
+    add("--at-once", type=str, default="1,8,64", help="devices (of a CPU: trials) at a time, comma-separated")
     add("--price", type=float | None, default=None, help="of a device, an hour")
     add("--memory", type=float | None, default=None, help="of a device, GB (default: of this machine's)")
     return parser

@@ -10,6 +10,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -110,8 +111,8 @@ class TrialProcess:
 
     def __init__(self, job: Job, work: Work = train, at_end: Callable[[], None] | None = None) -> None:
         self._at_end = at_end
-        jobs = [replace(job, rank=rank) for rank in ([job.rank] if job.rank else gather(job.trial))]
-        self._members = [Member(job, work) for job in jobs]
+        first, *others = [replace(job, rank=rank) for rank in ([job.rank] if job.rank else gather(job.trial))]
+        self._members = [Member(first, work), *(Member(other, partial(work_silently, work)) for other in others)]
 
     @property
     def events(self) -> list[Connection | int]:
@@ -144,6 +145,11 @@ class TrialProcess:
             self._at_end()
 
 
+def work_silently(work: Work, job: Job, send: Callable[[Message], None]) -> None:
+    """Of a trial's processes on this machine, one tells how it goes."""
+    work(job, lambda message: None)
+
+
 def gather(trial: Trial) -> list[Rank]:
     """The ranks of the processes that a trial takes on this machine."""
     size, _ = count_processes(trial)
@@ -160,7 +166,7 @@ def run_process(job: Job, report: Report, work: Work = train) -> Result | Failur
 
 
 def _serve(job: Job, sender: Connection, work: Work, method: str) -> None:
-    """What a process does: the work, ended by nothing but the driver or its death. Only the first rank tells of it."""
+    """What a process does: the work, ended by nothing but the driver or its death."""
     mp.set_start_method(method, force=True)  # loader workers start as anywhere, not by way of our server
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the driver, which ends us
     threading.Thread(target=_end_with_the_driver, daemon=True).start()
@@ -168,7 +174,7 @@ def _serve(job: Job, sender: Connection, work: Work, method: str) -> None:
     if job.gpus is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = job.gpus
     try:
-        work(job, (lambda message: None) if job.rank and job.rank.number else sender.send)
+        work(job, sender.send)
     except DivergenceError as error:
         sender.send(Failure(f"diverged: {error}", ""))
     except Exception as error:  # noqa: BLE001 - whatever it is, the driver is to know

@@ -17,14 +17,18 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Self
 
+from packaging.version import Version
+
 from ablations.engine import Lost
 from ablations.options import check_plan
 from ablations.process import Job, Message, TrialProcess, Work, train
+from ablations.screen import say
 from ablations.trial import Epoch, Plan
 
 #: What Ray reads from the environment: who has no token may not speak with what we start.
 MODE, TOKEN = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"
-ANSWER = 120  # seconds that a node has to say what it is; it may have to begin with imports
+OLDEST = "2.52"  # Ray that knows tokens
+PATIENCE = 20  # seconds until it is said which node is waited for
 
 
 @dataclass(frozen=True)
@@ -33,32 +37,44 @@ class Share:
 
     cpus: float = 1
     gpus: float = 0
-    gpus_if_any: float = 0  # in a cluster that has some
 
     @property
     def options(self) -> dict[str, float]:
         return {"num_cpus": self.cpus, "num_gpus": self.gpus}
 
     def fits(self, resources: Mapping[str, float]) -> int:
-        """How often it is there."""
-        counts = [
-            int(resources.get(name, 0) / wanted + 1e-9)
-            for name, wanted in (("CPU", self.cpus), ("GPU", self.gpus))
-            if wanted
-        ]
-        return min(counts, default=0)
+        """How often it is there; a share of a GPU lies on one."""
+        cpus, gpus = int(resources.get("CPU", 0) / self.cpus + 1e-9), resources.get("GPU", 0)
+        if not self.gpus:
+            return cpus
+        return min(cpus, int(gpus) * int(1 / self.gpus + 1e-9) if self.gpus < 1 else int(gpus / self.gpus))
+
+
+def choose_share(nodes: Sequence[Mapping[str, float]], cpus: float | None, gpus: float | None, trial: Share) -> Share:
+    """What a trial takes, if it is not said: its GPUs where there are some, and the cores that go with them.
+
+    ``nodes``: the resources of each. ``trial``: threads and GPUs that it uses.
+    """
+    if gpus is None:
+        gpus = trial.gpus if any("GPU" in node for node in nodes) else 0
+    if cpus is None:
+        fit = [(node, Share(1e-6, gpus).fits(node)) for node in nodes if gpus]
+        cpus = max(trial.cpus, min((node["CPU"] // times for node, times in fit if times), default=0))
+    return Share(cpus, gpus)
 
 
 class Cluster:
-    """Trials on Ray's nodes. Raises a ValueError where there is no such cluster, or none that a trial fits into."""
+    """Trials on Ray's nodes. Raises a ValueError where there is no such cluster."""
 
-    def __init__(self, address: str | None, share: Share, limit: float = math.inf, work: Work = train) -> None:
-        self.share, self.limit, self.work, self.ray = share, limit, work, connect(address)
-        there = self.ray.cluster_resources()
-        if share.gpus_if_any and "GPU" in there:
-            self.share = replace(share, gpus=share.gpus_if_any)
+    def __init__(self, address: str | None, limit: float = math.inf, work: Work = train) -> None:
+        self.limit, self.work, self.ray, self.share = limit, work, connect(address), Share()
+
+    def reserve(self, cpus: float | None, gpus: float | None, trial: Share) -> None:
+        """Settle what each trial takes; see :func:`choose_share`. Raises a ValueError where no node has that."""
+        living = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
+        self.share = choose_share(living, cpus, gpus, trial)
         if not self.slots:
-            self.ray.shutdown()
+            there = self.ray.cluster_resources()
             raise ValueError(
                 f"no node has {self.share.cpus:g} CPUs and {self.share.gpus:g} GPUs for a trial; "
                 f"the cluster has {there.get('CPU', 0):g} and {there.get('GPU', 0):g} in all"
@@ -81,7 +97,8 @@ class Cluster:
         return int(min(sum(self.share.fits(node["Resources"]) for node in self.nodes), self.limit))
 
     def start(self, job: Job) -> "RayAttempt":
-        return RayAttempt(self.ray, self._task(attend, num_returns="streaming").remote(job, self.work))
+        task = self._task(attend, num_returns="streaming")
+        return RayAttempt(self.ray, task.remote(job, self.work, os.getcwd()))
 
     def wait(self, attempts: Sequence["RayAttempt"], seconds: float | None) -> list["RayAttempt"]:
         if not attempts:
@@ -112,10 +129,12 @@ class Cluster:
         for node in self.nodes:
             where = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
             name = f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"
-            asked[name] = self._task(look, scheduling_strategy=where).remote(plan, mark)
+            asked[name] = self._task(look, scheduling_strategy=where).remote(plan, mark, os.getcwd())
         for name, answer in asked.items():
+            if not self.ray.wait([answer], timeout=PATIENCE)[0]:
+                say(f"node {name} looks at code and images still; the first time, that takes minutes")
             try:
-                seen, report = self.ray.get(answer, timeout=ANSWER)
+                seen, report = self.ray.get(answer)
             except self.ray.exceptions.RayError as error:
                 why = str(error).strip().splitlines()[-1:] or [type(error).__name__]
                 raise ValueError(f"node {name} does not answer: {why[0]}") from None
@@ -133,36 +152,41 @@ class RayAttempt:
     """A trial at work as a task; its messages stream in."""
 
     def __init__(self, ray: Any, messages: Any) -> None:
-        self.ray, self.messages = ray, messages
+        self.ray, self.messages, self.at_work = ray, messages, True
 
     def receive(self) -> Message | Lost:
+        message: Message | Lost
         try:
-            message: Message = self.ray.get(next(self.messages))
+            message = self.ray.get(next(self.messages))
         except (self.ray.exceptions.RayError, StopIteration) as error:
-            return Lost(type(error).__name__)
+            message = Lost(type(error).__name__)
+        self.at_work = isinstance(message, Epoch)
         return message
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End the task, if it has not ended."""
-        self.ray.cancel(self.messages, force=True)
+        """End the task, unless it has had its last word: Ray takes the driver down with one that is just ending."""
+        if self.at_work:
+            self.ray.cancel(self.messages, force=True)
 
 
-def attend(job: Job, work: Work) -> Iterator[Message]:
-    """A task: a job in a process of its own, and what it says."""
+def attend(job: Job, work: Work, here: str) -> Iterator[Message]:
+    """A task: a job in a process of its own, and what it says. ``here``: what paths are relative to."""
+    os.chdir(here)
     with TrialProcess(replace(job, gpus=os.environ.get("CUDA_VISIBLE_DEVICES")), work) as process:
         while isinstance(message := process.receive(), Epoch):
             yield message
         yield message
 
 
-def look(plan: Plan, mark: Path) -> tuple[str, dict[str, object] | str]:
+def look(plan: Plan, mark: Path, here: str) -> tuple[str, dict[str, object] | str]:
     """A task: what it reads in a file of the study, and what a trial would hang on, or why there can be none."""
     try:
+        os.chdir(here)
         return read(mark), check_plan(plan)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         return read(mark), str(error)
 
 
@@ -189,6 +213,8 @@ def connect(address: str | None) -> Any:
         import ray
     except ImportError:
         raise ValueError("--engine ray needs Ray: pip install -e '.[ray]'") from None
+    if Version(ray.__version__) < Version(OLDEST):
+        raise ValueError(f"--engine ray needs Ray {OLDEST} or newer, which asks for tokens; here is {ray.__version__}")
     own: dict[str, Any] = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"} if address is None else {}
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:

@@ -1,6 +1,7 @@
 """One trial in, one result out: trains a rung with Lightning in this process, from its last whole checkpoint on."""
 
 import hashlib
+import json
 import logging
 import math
 import os
@@ -25,8 +26,9 @@ from ablations.trial import Epoch, Result, Trial
 from convnext_path import Cost, Flags, PathModule, PathNet, Scale, cost
 from convnext_path.data import PathData
 from convnext_path.datasets import Splits, open_data
+from convnext_path.files import digest
 from convnext_path.layers import BatchNorm2d
-from convnext_path.processes import average
+from convnext_path.processes import agree, average
 
 #: Lightning's options that differ here, unless a trial says otherwise.
 TRAINER: dict[str, Any] = {"devices": 1, "num_sanity_val_steps": 0}
@@ -93,10 +95,10 @@ def run_trial(
     data = PathData(trial.data, trial.recipe, trial.seed, loader_workers, first_epoch)
     splits = data.splits
     module = make_module(trial, splits)
-    curve = Curve(trial.recipe.batch_size, report)
-    trainer = make_trainer(trial, [curve, *([KeepEpochs(folder)] if folder else [])], rank)
+    curve, alike = Curve(trial.recipe.batch_size, report), SameOrigin()
+    trainer = make_trainer(trial, [alike, curve, *([KeepEpochs(folder)] if folder else [])], rank)
     device = trainer.strategy.root_device
-    decided = origin(device, splits.digest)  # before training: the code is that which runs
+    decided = alike.origin = origin(device, splits.digest)  # before training: the code is that which runs
     reset_peak_memory(device)
     with ctrl_c_raises(trainer), torch_threads(trial.threads):
         trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
@@ -228,6 +230,19 @@ def _count(
     with torch.device("meta"):
         net = PathNet(flags, scale, num_classes, in_channels, layer_scale)
     return cost(net, image_size, in_channels)
+
+
+class SameOrigin(Callback):
+    """Refuses processes that together would train another trial than each: of other code, versions, data or device."""
+
+    def __init__(self) -> None:
+        self.origin: dict[str, object] = {}
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        mine = int(digest(json.dumps(self.origin, sort_keys=True).encode())[:15], 16)
+        if not agree(mine, pl_module.device):
+            there = ", ".join(f"{name} {value}" for name, value in sorted(self.origin.items()))
+            raise ValueError(f"its processes would train other trials; rank {trainer.global_rank} has {there}")
 
 
 class Curve(Callback):

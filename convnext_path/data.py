@@ -126,6 +126,12 @@ class EpochBatches(Sampler[list[Key]]):
         return [(self.epoch, int(place)) for place in places]
 
 
+def check_batch(recipe: Recipe, found: int) -> None:
+    """Raise a ValueError where there are fewer training images than a batch takes."""
+    if recipe.batch_size > found:
+        raise ValueError(f"batch_size is {recipe.batch_size}, but there are {found} training images; lower it")
+
+
 class PathData(pl.LightningDataModule):
     """Loaders over ``data`` with the augmentation of ``recipe``; the last, smaller training batch is dropped.
 
@@ -141,9 +147,7 @@ class PathData(pl.LightningDataModule):
         super().__init__()
         self.splits, self.recipe, self.seed, self.workers = open_data(data), recipe, seed, workers
         self.first_epoch = first_epoch
-        found = len(self.splits.train_indices)
-        if recipe.batch_size > found:
-            raise ValueError(f"batch_size is {recipe.batch_size}, but there are {found} training images; lower it")
+        check_batch(recipe, len(self.splits.train_indices))
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
         return self._loader(train=True)

@@ -19,6 +19,15 @@ def average(x: Tensor) -> Tensor:
     return y
 
 
+def agree(number: int, device: torch.device) -> bool:
+    """Whether all processes have the same number, below 2^63."""
+    if rank_and_size()[1] == 1:
+        return True
+    ends = torch.tensor([number, -number], device=device)
+    distributed.all_reduce(ends, distributed.ReduceOp.MAX)
+    return bool(ends.sum() == 0)
+
+
 class _Sum(torch.autograd.Function):
     """The sum over all processes, which has the sum of their gradients."""
 

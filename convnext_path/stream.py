@@ -54,6 +54,19 @@ def write_stream(classes: Sequence[str], splits: Sequence[FileImages], out: str,
     write_items(str.encode, [manifest], f"{out}/{MANIFEST}", 1)
 
 
+def check_empty(out: str) -> None:
+    """Raise a ValueError where something is already: litdata would remove it."""
+    if "://" in out:
+        import_litdata()
+        from litdata.streaming.fs_provider import _get_fs_provider
+
+        empty = _get_fs_provider(out).is_empty(out)
+    else:
+        empty = not (Path(out).exists() and any(Path(out).iterdir()))
+    if not empty:
+        raise ValueError(f"{out} is there, and not empty; name another --out")
+
+
 def read_file(folder: Path, file: str) -> bytes:
     return (folder / file).read_bytes()
 
@@ -90,7 +103,12 @@ def read_stream(root: str) -> tuple[tuple[str, ...], list[StreamImages]]:
 
 
 def open_items(place: str) -> Any:
-    return import_litdata().StreamingDataset(place)
+    """Raises a ValueError where they are stored as anything but bytes: litdata would unpickle what says that it is."""
+    items = import_litdata().StreamingDataset(place)
+    stored = json.loads((Path(items.input_dir.path) / "index.json").read_bytes())["config"]["data_format"]
+    if stored != ["bytes"]:
+        raise ValueError(f"{place} holds no images of ours, but items stored as {stored}")
+    return items
 
 
 def import_litdata() -> Any:

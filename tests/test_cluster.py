@@ -14,7 +14,7 @@ FOLDER = Path(__file__).parents[1] / "ablations" / "cluster"
 #: What a scheduler would have: commands that take the same words and do them here.
 COMMANDS = {
     "scontrol": 'test "$1 $2" = "show hostnames" && printf "127.0.0.1\\nother\\n"',
-    "srun": 'test "$1" = --ntasks && shift 2 && exec "$@"',
+    "srun": 'test "$1 $3 $5" = "--ntasks --cpus-per-task --no-kill" && shift 5 && exec "$@"',
     "ray": 'test "$1" = symmetric-run && env | grep RAY_AUTH | sort && printf "%s\\n" "$@"',
 }
 
@@ -29,6 +29,7 @@ def run_script(tmp_path: Path, *options: str) -> list[str]:
         "SLURM_JOB_ID": "30123",
         "SLURM_JOB_NODELIST": "node[0-1]",
         "SLURM_JOB_NUM_NODES": "2",
+        "SLURM_CPUS_ON_NODE": "64",
     }
     command = ["bash", FOLDER / "slurm.sh", *options]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
@@ -41,7 +42,8 @@ def test_the_batch_script_starts_the_driver_in_a_cluster_with_a_token(tmp_path: 
     assert len(token.removeprefix("RAY_AUTH_TOKEN=")) == 64
     assert token != run_script(tmp_path)[1]
     cluster, driver = words[: words.index("--")], words[words.index("--") + 1 :]
-    assert cluster == ["symmetric-run", "--address", "127.0.0.1:15123", "--min-nodes", "2"]
+    meeting = ["--address", "127.0.0.1:15123", "--min-nodes", "2"]
+    assert cluster == ["symmetric-run", *meeting, "--num-cpus", "64"]
     assert driver[:4] == ["python", "-m", "ablations", "run"]
     args = make_run_parser().parse_args(driver[4:])
     assert (args.engine.name, args.engine.address) == ("ray", "127.0.0.1:15123")

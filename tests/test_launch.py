@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,11 @@ def test_where_a_driver_stands() -> None:
     assert find_rank(SLURM | {"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "77"}) == Rank(5, 8, 4, "10.0.0.1", 77)
 
 
+def test_half_of_an_environment() -> None:
+    with pytest.raises(ValueError, match="but 'WORLD_SIZE' is not in the environment"):
+        find_rank({name: value for name, value in TORCHRUN.items() if name != "WORLD_SIZE"})
+
+
 def test_a_job_travels_as_plain_values(trial: Trial, tmp_path: Path) -> None:
     for begin in (None, tmp_path / "00001-x.ckpt"):
         job = Job(trial, COST, tmp_path, tmp_path / "checkpoints", begin, "offline", loader_workers=3)
@@ -51,11 +57,12 @@ def test_a_job_travels_as_plain_values(trial: Trial, tmp_path: Path) -> None:
         assert there.loader_workers == 3
 
 
-def start(number: int, port: int, *options: str) -> subprocess.Popen[str]:
+def start(number: int, port: int, *options: str, program: Sequence[str] = ("-m", "ablations")) -> subprocess.Popen[str]:
     """As srun would."""
     step = SLURM | {"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NUM_NODES": "1", "SLURM_STEP_NODELIST": "127.0.0.1"}
     environment = os.environ | step | {"SLURM_PROCID": str(number), "MASTER_PORT": str(port)}
-    command = [sys.executable, "-m", "ablations", "run", *SMALL, *options]
+    command = [sys.executable, *program, "run", *SMALL, *options]
+    environment |= {"PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
@@ -75,6 +82,32 @@ def test_srun_and_torchrun_give_the_same_records(tmp_path: Path) -> None:
     outcomes = [[result.outcome for result in Study(study).results()] for study in studies]
     assert len(outcomes[0]) == 2
     assert outcomes[0] == outcomes[1] == outcomes[2]
+
+
+#: A driver whose trials' processes find that something is missing on their node.
+BROKEN = """
+import sys
+from ablations import launch
+from ablations.process import TrialProcess
+from tests.test_process import throw
+launch.GRACE = 1
+launch.TrialProcess = lambda job: TrialProcess(job, throw)
+from ablations.__main__ import main
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+def test_a_follower_that_fails_says_so_and_ends(tmp_path: Path) -> None:
+    port, script = find_port(), tmp_path / "broken.py"
+    script.write_text(BROKEN)
+    options = [*TWO, "--study", str(tmp_path / "study")]
+    with start(0, port, *options) as first, start(1, port, *options, program=[str(script)]) as second:
+        out, _ = second.communicate(timeout=60)
+        assert second.returncode == 1
+        assert out.startswith("error: rank 1: MemoryError: too small a machine")
+        first.kill()  # as torchrun does then, and srun --kill-on-bad-exit
 
 
 @pytest.mark.slow

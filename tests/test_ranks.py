@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ablations import checkpoint
+from ablations import checkpoint, process, run
 from ablations.checkpoint import epochs_done
 from ablations.process import Failure, Job, Message, run_process
 from ablations.trial import Result, Trial
@@ -112,6 +112,20 @@ def test_a_process_that_is_lost_fails_the_trial(
     assert isinstance(failure, Failure)
     assert failure.summary == summary
     assert time.monotonic() - start < 30
+
+
+def differ(job: Job, send: Callable[[Message], None]) -> None:
+    """A node with other code."""
+    if job.rank and job.rank.number == 1:
+        run.origin = lambda device, images: {"code": "other"}  # type: ignore[assignment]  # this process is the trial's own
+    process.train(job, send)
+
+
+def test_processes_that_differ_train_nothing(trial: Trial, tmp_path: Path) -> None:
+    job = Job(replace(trial, trainer=TWO), COST, tmp_path, tmp_path)
+    failure = run_process(job, lambda epoch: None, differ)
+    assert isinstance(failure, Failure)
+    assert "its processes would train other trials; rank " in failure.summary
 
 
 def test_kept_checkpoints_are_as_many_as_of_one(tmp_path: Path, trial: Trial) -> None:

@@ -1,3 +1,4 @@
+import math
 import sys
 from pathlib import Path
 
@@ -5,19 +6,37 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablations.ray_engine import Share, connect, is_loopback
+from ablations.ray_engine import Share, choose_share, connect, is_loopback
 from ablations.study import Study
 from tests.conftest import run_small
 
 HALVES = st.integers(1, 16).map(lambda n: n / 4)
 
 
-@given(cpus=HALVES, gpus=st.sampled_from([0, 0.25, 0.5, 1, 2]), there=st.tuples(HALVES, st.integers(0, 8)))
+@given(cpus=HALVES, gpus=st.sampled_from([0, 0.25, 0.3, 0.4, 0.5, 1, 2]), there=st.tuples(HALVES, st.integers(0, 8)))
 def test_a_share_fits_as_often_as_all_of_it_is_there(cpus: float, gpus: float, there: tuple[float, int]) -> None:
-    count = Share(cpus, gpus).fits({"CPU": there[0], "GPU": there[1]})
-    assert count * cpus <= there[0]
-    assert count * gpus <= there[1]
-    assert (count + 1) * cpus > there[0] or (count + 1) * gpus > there[1]
+    """Shares of a GPU are placed one by one, each on the first that has room, as Ray places them."""
+    room, cores, count = [1.0] * there[1], there[0], 0
+    while cores >= cpus and (places := find_places(room, gpus)) is not None:
+        for place in places:
+            room[place] -= min(gpus, 1)
+        cores, count = cores - cpus, count + 1
+    assert Share(cpus, gpus).fits({"CPU": there[0], "GPU": there[1]}) == count
+
+
+def find_places(room: list[float], gpus: float) -> list[int] | None:
+    """GPUs with room for a share, or for as many whole ones; None where there are too few."""
+    places = [i for i, left in enumerate(room) if left >= min(gpus, 1) - 1e-9][: math.ceil(gpus)]
+    return places if len(places) == math.ceil(gpus) else None
+
+
+def test_what_a_trial_takes_if_it_is_not_said() -> None:
+    gpus, cores = {"CPU": 64.0, "GPU": 8.0}, {"CPU": 16.0}
+    assert choose_share([cores], None, None, Share(1, 1)) == Share(1, 0)
+    assert choose_share([cores, gpus], None, None, Share(1, 1)) == Share(8, 1)
+    assert choose_share([gpus], None, None, Share(2, 2)) == Share(16, 2)
+    assert choose_share([gpus, {"CPU": 12.0, "GPU": 2.0}], None, 0.25, Share(1, 1)) == Share(1, 0.25)
+    assert choose_share([gpus], 3, 0.5, Share(1, 1)) == Share(3, 0.5)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
+import multiprocessing as mp
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from ablations.run import run_trial
 from ablations.trial import Trial
 from convnext_path import Data
 from convnext_path.datasets import open_data
-from convnext_path.stream import is_stream
+from convnext_path.stream import MANIFEST, is_stream, write_items
 
 pytest.importorskip("litdata")
 
@@ -55,3 +57,22 @@ def test_a_full_folder_is_not_written_into(roots: tuple[str, str], capsys: pytes
 def test_no_stream_there(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no stream of images at "):
         open_data(Data("imagefolder", root=f"local:{tmp_path}://nothing"))
+
+
+def test_what_a_stream_carries_is_not_run(tmp_path: Path) -> None:
+    stream = tmp_path / "stream"
+    with ProcessPoolExecutor(1, mp.get_context("spawn")) as alone:
+        alone.submit(write_items, Harm, [str(tmp_path / "harmed")], str(stream / MANIFEST), 1).result()
+    with pytest.raises(ValueError, match=r"no images of ours, but items stored as \['pickle'\]"):
+        open_data(Data("imagefolder", root=str(stream)))
+    assert not (tmp_path / "harmed").exists()
+
+
+class Harm:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
+        return Path.touch, (Path(self.file),)  # type: ignore[return-value]

@@ -54,7 +54,9 @@ class Rest:
 def start_engine(name: str, at_once: int, rest: Rest) -> AbstractContextManager[Engine]:
     if name == "local":
         return nullcontext(Local(at_once, rest))
-    return Cluster(None, Share(cpus=0.25), at_once, rest)
+    cluster = Cluster(None, at_once, rest)
+    cluster.reserve(0.25, 0, Share())
+    return cluster
 
 
 def measure_scaling(length: float) -> Iterator[Scaled]:

@@ -10,6 +10,7 @@
 #   srun --ntasks-per-node 8 python -m ablations run --trainer.devices 8 --trainer.num_nodes 4 ...
 #SBATCH --job-name=convnext-path
 #SBATCH --ntasks-per-node=1
+#SBATCH --no-kill
 set -euo pipefail
 
 # Nobody else on these nodes may speak with our cluster.
@@ -17,7 +18,10 @@ export RAY_AUTH_MODE=token
 RAY_AUTH_TOKEN=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
 export RAY_AUTH_TOKEN
 
-head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)  # head would break the pipe
 address=$head:$((15000 + SLURM_JOB_ID % 10000))
-srun --ntasks "$SLURM_JOB_NUM_NODES" ray symmetric-run --address "$address" --min-nodes "$SLURM_JOB_NUM_NODES" -- \
-    python -m ablations run --engine ray --engine.address "$address" --engine.cpus 8 "$@"
+cores=${SLURM_CPUS_PER_TASK:-$SLURM_CPUS_ON_NODE}
+export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=600  # seconds in which all nodes are to be there
+srun --ntasks "$SLURM_JOB_NUM_NODES" --cpus-per-task "$cores" --no-kill \
+    ray symmetric-run --address "$address" --min-nodes "$SLURM_JOB_NUM_NODES" --num-cpus "$cores" -- \
+    python -m ablations run --engine ray --engine.address "$address" "$@"
