@@ -277,7 +277,7 @@ def bench(args: Any) -> int:
         fail(error)
     try:
         reports.get(name, report_networks)(setting, folder, console)
-    except DoesNotFitError as error:
+    except (DoesNotFitError, ValueError) as error:
         fail(f"{error}; what was measured is in {folder}")
     except TrialFailedError as error:
         print(f"error: the trial failed: {error}; what was measured is in {folder}", file=sys.stderr)

@@ -1,8 +1,8 @@
 import io
 import os
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,7 +21,7 @@ from ablations.engine import (
     run_trials,
 )
 from ablations.options import check_plan
-from ablations.process import Job, Message
+from ablations.process import Job, Message, TrialProcess
 from ablations.status import find_pending, survey
 from ablations.study import Study
 from ablations.trial import Plan, Trial
@@ -165,3 +165,30 @@ def test_default_workers(device: str, cores: int, threads: int, workers: int) ->
 def test_default_loader_workers(cores: int, readers: int) -> None:
     assert default_loader_workers(Data("digits"), cores) == 0
     assert default_loader_workers(Data("cifar10"), cores) == readers
+
+
+@dataclass
+class Full:
+    """An engine whose nodes are gone for a while."""
+
+    looks: int = 0
+
+    @property
+    def slots(self) -> int:
+        self.looks += 1
+        return int(self.looks > 9)
+
+    def start(self, job: Job) -> TrialProcess:
+        return TrialProcess(job, fake)
+
+    def wait(self, attempts: Sequence[TrialProcess], seconds: float | None) -> list[TrialProcess]:
+        assert attempts or seconds  # else it would look without end, and without a pause
+        return list(attempts)
+
+
+def test_where_no_node_has_room_the_driver_says_so_and_waits(plan: Plan, tmp_path: Path) -> None:
+    console, study, engine = make_console(), Study(tmp_path), Full()
+    study.begin(plan)
+    run_trials(study, plan.trials(), console, Terms(dict(ORIGIN), engine=engine))
+    assert console.file.getvalue().count("no node has room; waits until one has") == 1  # type: ignore[attr-defined]
+    assert len(study.results()) == 2

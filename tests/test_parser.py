@@ -207,6 +207,7 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("\0\1\2", "is no YAML"),
         (b"\x89PNG\r\n\x1a\n", "is no YAML"),
         ("epohcs: 3\n", "unknown option epohcs; did you mean epochs?"),
+        ("engine: ray\n", "engine takes options of its own, got 'ray'"),
         ("trainer: {presicion: 16}\n", "unknown option trainer.presicion; did you mean trainer.precision?"),
         ("epochs: many\n", "--epochs takes int, got 'many'"),
         ("epochs: [1]\n", "--epochs takes int"),

@@ -15,6 +15,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from ablations.readme import BEGIN, COSTS, README, RESULTS, ROOT, fill, make_tables
+from ablations.study import Study
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
@@ -108,6 +109,13 @@ def test_the_readmes_links_lead_somewhere(file: Path) -> None:
     links = re.findall(r"\]\((?!http|#)([^)#]+)", file.read_text())
     assert links
     assert [link for link in links if not (file.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("file", sorted(ROOT.glob("results/**/study.json")), ids=lambda file: file.parent.name)
+def test_published_studies_are_whole(file: Path) -> None:
+    study = Study(file.parent)
+    assert study.faults() == {}
+    assert len(study.results()) == len(study.plan().trials())
 
 
 def test_results_hold_no_data_and_stay_small() -> None:
