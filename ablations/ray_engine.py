@@ -27,6 +27,7 @@ from ablations.trial import Epoch, Plan
 
 #: What Ray reads from the environment: who has no token may not speak with what we start.
 MODE, TOKEN = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"
+ELSEWHERE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # where 0, on whatever system, all that Ray starts listens on loopback
 OLDEST = "2.52"  # Ray that knows tokens
 PATIENCE = 20  # seconds until it is said which node is waited for
 
@@ -205,6 +206,7 @@ def connect(address: str | None) -> Any:
         raise ValueError(f"{MODE} is {os.environ[MODE]}, and whoever reaches such a cluster can run anything on it")
     if address is None:
         os.environ.setdefault(TOKEN, secrets.token_hex(32))
+        os.environ[ELSEWHERE] = "0"
     else:
         knock(address)
     if address is None or not is_loopback(address):
@@ -215,7 +217,7 @@ def connect(address: str | None) -> Any:
         raise ValueError("--engine ray needs Ray: pip install -e '.[ray]'") from None
     if Version(ray.__version__) < Version(OLDEST):
         raise ValueError(f"--engine ray needs Ray {OLDEST} or newer, which asks for tokens; here is {ray.__version__}")
-    own: dict[str, Any] = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"} if address is None else {}
+    own: dict[str, Any] = {"include_dashboard": False} if address is None else {}
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)

@@ -1,5 +1,8 @@
 import math
+import os
+import subprocess
 import sys
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -68,6 +71,30 @@ def test_another_machine_is_not_trusted_without_a_token(monkeypatch: pytest.Monk
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     with pytest.raises(ValueError, match="RAY_AUTH_MODE is disabled"):
         connect(None)
+
+
+#: Starts a cluster of our own and prints where its processes, and we, can be reached.
+LISTEN = """
+import psutil
+from ablations.ray_engine import connect
+if __name__ == "__main__":
+    ray = connect(None)
+    ray.get(ray.remote(int).remote())
+    us = psutil.Process()
+    processes = [us, *us.children(recursive=True)]
+    print(*{c.laddr.ip for p in processes for c in p.net_connections("tcp") if c.status == "LISTEN"})
+"""
+
+
+@pytest.mark.slow
+def test_a_cluster_of_our_own_is_reached_from_this_machine_alone(tmp_path: Path) -> None:
+    script = tmp_path / "listen.py"
+    script.write_text(LISTEN)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, check=True)
+    addresses = {ip_address(text.removeprefix("::ffff:")) for text in done.stdout.split()}
+    assert addresses
+    assert all(address.is_loopback for address in addresses)
 
 
 @pytest.mark.slow
