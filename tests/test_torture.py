@@ -206,23 +206,23 @@ LADDER = ["--seeds", "2", "--wandb", "disabled"]
 
 
 @pytest.fixture(scope="module")
-def serial(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The digits ladder with two seeds, trained one trial after the other on this machine."""
-    study = tmp_path_factory.mktemp("serial") / "study"
-    with start_driver(*LADDER, "--workers", "1", "--study", str(study)) as driver:
+def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The digits ladder with two seeds, trained on this machine."""
+    study = tmp_path_factory.mktemp("local") / "study"
+    with start_driver(*LADDER, "--study", str(study)) as driver:
         out, _ = driver.communicate(timeout=900)
     assert driver.returncode == 0, out
     return study
 
 
-def test_a_cluster_gives_the_records_of_one_machine(cluster: Cluster, serial: Path, tmp_path: Path) -> None:
+def test_a_cluster_gives_the_records_of_one_machine(cluster: Cluster, local: Path, tmp_path: Path) -> None:
     with start_driver(*LADDER, *on_ray(cluster.address, tmp_path / "study")) as driver:
         out, _ = driver.communicate(timeout=900)
     assert driver.returncode == 0, out
-    assert read_records(tmp_path / "study") == read_records(serial)
+    assert read_records(tmp_path / "study") == read_records(local)
 
 
-def test_a_node_removed_and_a_worker_killed(cluster: Cluster, serial: Path, tmp_path: Path) -> None:
+def test_a_node_removed_and_a_worker_killed(cluster: Cluster, local: Path, tmp_path: Path) -> None:
     study = tmp_path / "study"
     with start_driver(*LADDER, *on_ray(cluster.address, study)) as driver:
         assert wait_until(lambda: len(list(study.glob("trials/[!.]*.json"))) >= 4, 300)
@@ -234,8 +234,8 @@ def test_a_node_removed_and_a_worker_killed(cluster: Cluster, serial: Path, tmp_
     assert driver.returncode == 0, out
     assert out.count("lost (") >= 2, out
     done = [line.split("  ")[1].split(": ")[0] for line in out.splitlines() if ": top-1 " in line]
-    assert len(done) == len(set(done)) == len(read_records(serial))
-    assert read_records(study) == read_records(serial)
+    assert len(done) == len(set(done)) == len(read_records(local))
+    assert read_records(study) == read_records(local)
     assert not (study / "running").exists()
     assert find_workers() == []
 
