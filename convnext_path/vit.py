@@ -121,6 +121,8 @@ class ViTNet(nn.Module):
         ValueError: an argument out of range.
     """
 
+    places: Tensor | None
+
     def __init__(
         self,
         flags: ViTFlags,
@@ -141,13 +143,13 @@ class ViTNet(nn.Module):
         side = image_size // patch
         self.patches = nn.Conv2d(in_channels, width, patch, patch)
         self.token = nn.Parameter(torch.zeros(1, 1, width)) if flags.class_token else None
-        tokens = int(flags.class_token) + side * side
-        self.places: Tensor | None = None
+        tokens, sines = int(flags.class_token) + side * side, None
         if flags.position == "learned":
             self.places = nn.Parameter(torch.zeros(tokens, width))
-        elif flags.position == "sinusoidal":
-            sines = make_sines(side, width)
-            self.register_buffer("places", F.pad(sines, (0, 0, tokens - len(sines), 0)), persistent=False)
+        else:
+            if flags.position == "sinusoidal":
+                sines = F.pad(make_sines(side, width), (0, 0, int(flags.class_token), 0))
+            self.register_buffer("places", sines, persistent=False)
         rates = torch.linspace(0, drop_path, scale.depth, device="cpu").tolist()
         self.blocks = nn.Sequential(*(ViTBlock(width, scale.heads, rate) for rate in rates))
         self.norm = nn.LayerNorm(width, eps=1e-6)
