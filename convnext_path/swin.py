@@ -144,7 +144,7 @@ class WindowAttention(nn.Module):
         down, right = (self.shift if side > window else 0 for side in x.shape[1:3])
         x = x.roll((-down, -right), (1, 2))
         n, rows, columns = len(x), x.shape[1] // window, x.shape[2] // window
-        x = x.unflatten(2, (columns, window)).unflatten(1, (rows, window)).transpose(2, 3)  # N, rows, columns, w, w, C
+        x = x.reshape(n, rows, window, columns, window, -1).transpose(2, 3)  # N, rows, columns, w, w, C
         x = x.reshape(n, rows * columns, window**2, -1)
         x = self.attend(x, self.mask(rows, columns, down, right, x))
         x = x.reshape(n, rows, columns, window, window, -1).transpose(2, 3).flatten(3, 4).flatten(1, 2)
@@ -158,7 +158,9 @@ class WindowAttention(nn.Module):
             query, key, value = bias.chunk(3)
             bias = torch.cat((query, torch.zeros_like(key), value))
         qkv = F.linear(x, self.qkv.weight, bias)
-        q, k, v = qkv.unflatten(-1, (3, self.heads, -1)).permute(3, 0, 1, 4, 2, 5)  # each N, windows, heads, w², d
+        q, k, v = qkv.reshape(*x.shape[:-1], 3, self.heads, -1).permute(
+            3, 0, 1, 4, 2, 5
+        )  # each N, windows, heads, w², d
         if self.flags.cosine_attention:
             q = F.normalize(q, dim=-1) * self.log_scale.clamp(max=log(100)).exp()
             k = F.normalize(k, dim=-1)
@@ -179,9 +181,10 @@ class WindowAttention(nn.Module):
             return None
         window = self.window
         ids = 3 * number_regions(rows, window, down)[:, None] + number_regions(columns, window, right)
-        ids = ids.unflatten(1, (columns, window)).unflatten(0, (rows, window)).transpose(1, 2)  # rows, columns, w, w
+        ids = ids.reshape(rows, window, columns, window).transpose(1, 2)  # rows, columns, w, w
         ids = ids.reshape(rows * columns, 1, window**2)
-        return -100.0 * (ids.unsqueeze(-1) != ids.unsqueeze(-2)).to(like)
+        apart = ids.unsqueeze(-1) != ids.unsqueeze(-2)
+        return -100.0 * apart.to(like)
 
 
 def number_regions(windows: int, window: int, shift: int) -> Tensor:
@@ -221,7 +224,7 @@ class PatchMerging(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.pad(x, (0, 0, 0, x.shape[2] % 2, 0, x.shape[1] % 2))
-        x = x.unflatten(2, (-1, 2)).unflatten(1, (-1, 2))  # N, H/2, 2, W/2, 2, C
+        x = x.reshape(len(x), x.shape[1] // 2, 2, x.shape[2] // 2, 2, -1)  # N, H/2, 2, W/2, 2, C
         x = x.permute(0, 1, 3, 4, 2, 5).flatten(3)  # N, H/2, W/2, 4C: down first, then right
         x = self.norm(self.reduction(x)) if self.post_norm else self.reduction(self.norm(x))
         return x

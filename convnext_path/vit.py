@@ -82,7 +82,9 @@ class Attention(nn.Module):
         self.proj = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each N, heads, tokens, d
+        q, k, v = (
+            self.qkv(x).reshape(*x.shape[:-1], 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        )  # each N, heads, tokens, d
         x = F.scaled_dot_product_attention(q, k, v)
         x = self.proj(x.transpose(1, 2).flatten(2))
         return x
