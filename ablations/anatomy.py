@@ -9,8 +9,10 @@ import torch
 from torch import nn
 
 from convnext_path import PathNet, Recipe, Rung
+from convnext_path.frozen import Frozen
 from convnext_path.layers import GELU, LayerScale
 from convnext_path.model import Block
+from convnext_path.networks import make_network
 
 
 @dataclass(frozen=True)
@@ -27,19 +29,28 @@ NAMES = {nn.BatchNorm2d: "BatchNorm", nn.LayerNorm: "LayerNorm", nn.ReLU: "ReLU"
 
 
 def list_parts(rung: Rung, recipe: Recipe) -> dict[str, Part]:
-    """A rung's recipe, stem, stages, downsampling, and a block of its first stage that keeps the shape."""
+    """A rung's recipe, stem, stages, downsampling, and a block of its first stage that keeps the shape.
+
+    Of a network that is not the road's, its recipe and flags.
+    """
     with torch.device("meta"):
-        net = PathNet(rung.flags, rung.scale, layer_scale=recipe.layer_scale)
-    depths, width = rung.scale.choose_depths(rung.flags), rung.scale.choose_width(rung.flags)
+        net = make_network(rung.flags, rung.scale, recipe)
+    if not isinstance(net, PathNet):
+        return {"recipe": tuple(list_terms(recipe)), "network": tuple(list_terms(rung.flags))}
+    depths, width = net.scale.choose_depths(net.flags), net.scale.choose_width(net.flags)
     stages = (Line(f"{depth} blocks of width {width * 2**i}") for i, depth in enumerate(depths))
-    terms = (Line(f"{name.replace('_', ' ')} {show_term(value)}") for name, value in recipe.to_dict().items())
     return {
-        "recipe": tuple(terms),
+        "recipe": tuple(list_terms(recipe)),
         "stem": tuple(name_layers(net.stem)),
         "stages": tuple(stages),
         "between stages": tuple(name_downsampling(net)),
         "block": tuple(name_block(find_block(net))),
     }
+
+
+def list_terms(terms: Frozen) -> Iterator[Line]:
+    for name, value in terms.to_dict().items():
+        yield Line(f"{name.replace('_', ' ')} {show_term(value)}")
 
 
 def show_term(value: object) -> str:
@@ -102,11 +113,11 @@ def compare(base: Rung | None, rung: Rung, recipes: Mapping[str, Recipe]) -> lis
 
 
 def compare_part(name: str, before: Part, after: Part) -> Change:
-    """Of a recipe the terms that differ, of a network's part all layers."""
+    """Of a recipe and of flags the terms that differ, of a network's part all layers."""
     pairs = [m for m in SequenceMatcher(a=before, b=after, autojunk=False).get_matching_blocks() if m.size]
     same_before = {m.a + i for m in pairs for i in range(m.size)}
     same_after = {m.b + i for m in pairs for i in range(m.size)}
-    if name == "recipe":
+    if name in ("recipe", "network"):
         before = tuple(line for i, line in enumerate(before) if i not in same_before)
         after = tuple(line for i, line in enumerate(after) if i not in same_after)
         same_before, same_after = set(), set()

@@ -18,11 +18,10 @@ from ablations.bench.timing import time_steps
 from ablations.checkpoint import epochs_done, find_checkpoint
 from ablations.launch import Team
 from ablations.process import Failure, Job, Message, TrialProcess, Work, train
-from ablations.run import count_processes, find_device, torch_threads, trial_cost
+from ablations.run import count_processes, find_device, make_module, torch_threads, trial_cost
 from ablations.study import Study
 from ablations.tracking import Mode
 from ablations.trial import Epoch, Result, Trial
-from convnext_path import PathModule
 from convnext_path.datasets import Data, open_data
 
 POLL = 0.2  # seconds between looks at trials that another driver holds
@@ -285,7 +284,7 @@ def time_step(trial: Trial) -> float:
     splits = open_data(trial.data)
     device = find_device(trial)
     batch = int(max(2, min(trial.recipe.batch_size, 2e10 / trial_cost(trial).all_macs)))
-    module = PathModule(trial.flags, trial.scale, trial.recipe, splits.num_classes, splits.in_channels).to(device)
+    module = make_module(trial, splits).to(device)
     images = torch.zeros(batch, splits.in_channels, splits.image_size, splits.image_size, device=device)
     labels = torch.zeros(batch, dtype=torch.long, device=device)
 

@@ -22,8 +22,9 @@ from ablations.machine import keep_freed_memory, peak_memory, reset_peak_memory
 from ablations.process import CONTEXT
 from ablations.run import network_cost, torch_threads
 from ablations.trial import Plan, Trial
-from convnext_path import Cost, Data, PathNet
+from convnext_path import Cost, Data, Flags
 from convnext_path.datasets import open_data
+from convnext_path.networks import make_network
 
 WARM, TIMED = 2, 6  # training steps: the first ones take longer
 START = 3.0  # seconds that a trial takes beside its steps, where that was not measured
@@ -83,7 +84,7 @@ PROFILES = {
 }
 #: Images/s of ResNet-50 and ConvNeXt-T in training and inference on an RTX 3090 (the same results of timm), and
 #: their multiply-accumulates: how much longer one of ConvNeXt's takes, taken to be alike on other GPUs.
-ENDS = {False: (1218.01, 3676.35, 4.0892e9), True: (819.24, 2379.50, 4.4555e9)}
+ENDS = {"resnet": (1218.01, 3676.35, 4.0892e9), "convnext": (819.24, 2379.50, 4.4555e9)}
 
 
 def measure_extent(data: Data) -> Extent:
@@ -210,8 +211,9 @@ def profile_paces(plan: Plan, extent: Extent, profile: Profile) -> dict[str, Pac
 
 def profile_pace(trial: Trial, extent: Extent, profile: Profile) -> Pace:
     cost = extent.cost(trial)
-    train, infer, macs = ENDS[trial.flags.depthwise]
-    scale = cost.paper_macs / macs * ENDS[False][0] / profile.images_per_second
+    resnet = isinstance(trial.flags, Flags) and not trial.flags.depthwise
+    train, infer, macs = ENDS["resnet" if resnet else "convnext"]
+    scale = cost.paper_macs / macs * ENDS["resnet"][0] / profile.images_per_second
     kept = 2 * count_kept(trial, extent)  # bytes, if all of it is in 16 bits
     return share_pace(trial, scale / train, scale / infer, HELD * cost.params, kept)
 
@@ -219,7 +221,8 @@ def profile_pace(trial: Trial, extent: Extent, profile: Profile) -> Pace:
 def count_kept(trial: Trial, extent: Extent) -> int:
     """Elements that a training step keeps for its backward pass, of each image more."""
     with torch.device("meta"):
-        net = PathNet(trial.flags, trial.scale, extent.num_classes, extent.in_channels, trial.recipe.layer_scale)
+        recipe = replace(trial.recipe, drop_path=0.0)  # which would look at values
+        net = make_network(trial.flags, trial.scale, recipe, extent.num_classes, extent.in_channels, extent.image_size)
         image = (extent.in_channels, extent.image_size, extent.image_size)
         batch = trial.recipe.batch_size
         whole, one_more = (count_saved(net, torch.empty(number, *image)) for number in (batch, batch + 1))

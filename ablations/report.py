@@ -25,7 +25,6 @@ from ablations.tables import (
     weigh,
 )
 from ablations.trial import Plan, Result
-from convnext_path import Flags
 from convnext_path.files import write_whole
 
 #: Colours of the charts that the page has in two shades.
@@ -154,7 +153,7 @@ COLUMNS = ("step", "top-1 %", "change", "p", "paper", "MACs", "params", "s", "MB
 
 
 def make_rows(steps: Sequence[Step], plan: Plan) -> list[Row]:
-    recipes, explained = dict(plan.recipes), explain_flags()
+    recipes = dict(plan.recipes)
     return [
         Row(
             place=place,
@@ -163,7 +162,7 @@ def make_rows(steps: Sequence[Step], plan: Plan) -> list[Row]:
             verdict=step.verdict,
             gap=step.gap,
             cells=[make_cell(MEASURES[name], step) for name in COLUMNS[1:-1]],
-            what=explained.get(step.rung.change[0], ""),
+            what=explain_flags(type(step.rung.flags)).get(step.rung.change[0], ""),
             finding=describe_finding(step),
             changes=compare(step.base.rung if step.base else None, step.rung, recipes),
         )
@@ -176,9 +175,9 @@ def make_cell(measure: Measure, step: Step) -> tuple[str, float | None]:
     return measure.show(step), None if math.isnan(value) else value
 
 
-def explain_flags() -> dict[str, str]:
+def explain_flags(flags: type) -> dict[str, str]:
     """What a step does, by the flag that it sets: the sentences of the flags' own documentation."""
-    items = re.findall(r"^ *- ``(\w+)`` \(([\d.]+)\): (.*?)(?=^ *- ``|\n\n)", Flags.__doc__ or "", re.M | re.S)
+    items = re.findall(r"^ *- ``(\w+)`` \(([^)]+)\): (.*?)(?=^ *- ``|\n\n)", flags.__doc__ or "", re.M | re.S)
     texts = {
         name: (section, inspect.cleandoc(text).replace("``", "").replace("\n", " ")) for name, section, text in items
     }

@@ -23,11 +23,12 @@ from ablations.checkpoint import KeepEpochs, SafeCheckpoints, epochs_done
 from ablations.machine import environment, origin, peak_memory, reset_peak_memory
 from ablations.ranks import ALONE, Rank, RankEnvironment
 from ablations.trial import Epoch, Result, Trial
-from convnext_path import Cost, Flags, PathModule, PathNet, Scale, cost
+from convnext_path import Cost, PathModule, Recipe, cost
 from convnext_path.data import PathData
 from convnext_path.datasets import Splits, open_data
 from convnext_path.files import digest
 from convnext_path.layers import BatchNorm2d
+from convnext_path.networks import Design, Size, make_network
 from convnext_path.processes import agree, average
 
 #: Lightning's options that differ here, unless a trial says otherwise.
@@ -123,7 +124,8 @@ def run_trial(
 
 
 def make_module(trial: Trial, splits: Splits) -> PathModule:
-    module = PathModule(trial.flags, trial.scale, trial.recipe, splits.num_classes, splits.in_channels, trial.seed)
+    design, shape = (trial.flags, trial.scale, trial.recipe), (splits.num_classes, splits.in_channels)
+    module = PathModule(*design, *shape, trial.seed, image_size=splits.image_size)
     if trial.compile:
         module.net.compile()
     return module
@@ -220,15 +222,14 @@ def trial_cost(trial: Trial) -> Cost:
 
 def network_cost(trial: Trial, num_classes: int, in_channels: int, image_size: int) -> Cost:
     """The same for images that need not be there."""
-    return _count(trial.flags, trial.scale, num_classes, in_channels, trial.recipe.layer_scale, image_size)
+    return count(trial.flags, trial.scale, trial.recipe, num_classes, in_channels, image_size)
 
 
 @cache
-def _count(
-    flags: Flags, scale: Scale, num_classes: int, in_channels: int, layer_scale: float | None, image_size: int
-) -> Cost:
+def count(flags: Design, scale: Size, recipe: Recipe, num_classes: int, in_channels: int, image_size: int) -> Cost:
+    """The costs of a network for one image."""
     with torch.device("meta"):
-        net = PathNet(flags, scale, num_classes, in_channels, layer_scale)
+        net = make_network(flags, scale, recipe, num_classes, in_channels, image_size)
     return cost(net, image_size, in_channels)
 
 

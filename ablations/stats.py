@@ -98,7 +98,7 @@ class Step:
         if self.base is None:
             return self.rung.title
         before, after = ({"recipe": s.rung.recipe, **s.rung.flags.to_dict()} for s in (self.base, self))
-        leap = sum(before[name] != after[name] for name in after) > 1
+        leap = sum(before.get(name) != after.get(name) for name in {**before, **after}) > 1
         return f"{self.rung.title}, from {self.base.rung.title}" if leap else self.rung.title
 
     @property

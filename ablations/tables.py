@@ -3,17 +3,16 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import pandas as pd
-import torch
 from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from ablations.run import count
 from ablations.stats import LEVEL, Agreement, Estimate, Step, agree
-from convnext_path import Cost, PathNet, Rung, cost
+from convnext_path import RECIPES, Cost, Rung
 
 
 def to_frame(steps: Iterable[Step]) -> pd.DataFrame:
@@ -146,11 +145,8 @@ def count_costs(rungs: Sequence[Rung], image_size: int = 224) -> list[Cost]:
     return [count_cost(rung, image_size) for rung in rungs]
 
 
-@cache
 def count_cost(rung: Rung, image_size: int) -> Cost:
-    with torch.device("meta"):
-        net = PathNet(rung.flags, rung.scale, layer_scale=None if rung.recipe == "original" else 1e-6)
-    return cost(net, image_size)
+    return count(rung.flags, rung.scale, RECIPES["imagenet"][rung.recipe], 1000, 3, image_size)
 
 
 def cost_rows(ladder: str, rungs: Sequence[Rung], costs: Sequence[Cost]) -> list[dict[str, Any]]:

@@ -8,9 +8,9 @@ from typing import Any
 from convnext_path.cost import Cost
 from convnext_path.datasets import Data
 from convnext_path.files import digest
-from convnext_path.flags import Flags, Scale
 from convnext_path.frozen import Frozen
 from convnext_path.ladder import LADDERS, Rung
+from convnext_path.networks import Design, Size
 from convnext_path.recipe import Recipe
 
 Options = tuple[tuple[str, object], ...]  # of the Lightning trainer, by name
@@ -22,8 +22,8 @@ class Trial(Frozen):
 
     ladder: str
     rung: str
-    flags: Flags
-    scale: Scale
+    flags: Design
+    scale: Size
     recipe: Recipe
     data: Data
     seed: int

@@ -6,12 +6,18 @@ the classifier alone, :attr:`Cost.paper_macs`.
 
 import copy
 import warnings
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from convnext_path.frozen import Frozen, at_least
+
+ATTENTION = "scaled_dot_product_attention"
 
 
 @dataclass(frozen=True)
@@ -24,8 +30,8 @@ class Cost(Frozen):
 
     @property
     def paper_macs(self) -> int:
-        """Multiply-accumulates of the convolutions and the classifier, as the paper counts."""
-        return sum(n for operator, n in self.macs if operator in ("conv", "linear"))
+        """Multiply-accumulates of convolutions, linear layers and attention's products, as the papers count."""
+        return sum(n for operator, n in self.macs if operator in ("conv", "linear", "matmul", ATTENTION))
 
     @property
     def all_macs(self) -> int:
@@ -45,12 +51,18 @@ def cost(net: nn.Module, image_size: int = 224, in_channels: int = 3) -> Cost:
     at_least("in_channels", in_channels, 1)
     # Values have no say in the counts, but tracing needs tensors with storage, and zeros are quick to compute with.
     net = copy.deepcopy(net).to_empty(device="cpu").eval()
-    for tensor in net.state_dict().values():
-        tensor.zero_()
+    for tensor in (*net.parameters(), *net.buffers()):
+        tensor.detach().zero_()
     image = torch.zeros(1, in_channels, image_size, image_size)
     params = sum(p.numel() for p in net.parameters())
     macs, activations = _trace(net, image)
     return Cost(params, tuple(sorted(macs.items(), key=lambda item: -item[1])), activations)
+
+
+def count_attention(inputs: Sequence[Any], outputs: Sequence[Any]) -> Counter[str]:
+    """Of fused attention, which fvcore does not count: queries by keys, and their weights by values."""
+    (*heads, queries, channels), keys = (tensor.type().sizes() for tensor in inputs[:2])
+    return Counter({ATTENTION: 2 * prod(heads) * queries * keys[-2] * channels})
 
 
 @torch.no_grad()
@@ -65,5 +77,6 @@ def _trace(net: nn.Module, image: Tensor) -> tuple[dict[str, int], int]:
         from fvcore.nn import FlopCountAnalysis
 
         analysis = FlopCountAnalysis(net, image).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+        analysis.set_op_handle(f"aten::{ATTENTION}", count_attention)
         macs = {operator: int(n) for operator, n in analysis.by_operator().items()}
     return macs, sum(sizes)

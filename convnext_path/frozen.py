@@ -62,9 +62,16 @@ def _to_json(value: Any) -> Any:
     return [_to_json(v) for v in value] if isinstance(value, tuple) else value
 
 
+def find_kind(hint: Any, content: Mapping[str, Any]) -> Any:
+    """Of the frozen classes that a hint allows, the first that has most of the fields."""
+    kinds = [kind for kind in get_args(hint) or (hint,) if isinstance(kind, type) and issubclass(kind, Frozen)]
+    return max(kinds, key=lambda kind: len(content.keys() & {f.name for f in fields(kind)}))
+
+
 def _from_json(value: Any, hint: Any) -> Any:
-    if isinstance(hint, type) and issubclass(hint, Frozen) and isinstance(value, Mapping):
-        return hint.from_dict(value)
+    kinds = [hint, *(get_args(hint) if isinstance(hint, types.UnionType) else ())]
+    if isinstance(value, Mapping) and any(isinstance(kind, type) and issubclass(kind, Frozen) for kind in kinds):
+        return find_kind(hint, value).from_dict(value)
     if isinstance(value, list):
         args = get_args(hint)
         inner = args[:1] * len(value) if args[1:] == (...,) else args

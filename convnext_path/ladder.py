@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from convnext_path.flags import NANO, RESNET50, RESNET200, Flags, Scale
 from convnext_path.frozen import Frozen, choose
+from convnext_path.networks import Design, Size
 
 RecipeName = Literal["original", "enhanced", "enhanced_b"]
 
@@ -23,8 +24,8 @@ class Rung(Frozen):
     title: str  # as the paper's table prints it
     section: str  # the group in the paper's Figure 2
     change: tuple[str, object]  # a flag or "recipe", and its new value
-    flags: Flags
-    scale: Scale
+    flags: Design
+    scale: Size
     recipe: RecipeName
     adopted: bool = True  # whether the next rungs build on it
     paper_top1: float | None = None  # percent

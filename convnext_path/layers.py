@@ -65,7 +65,7 @@ class BatchNorm2d(nn.BatchNorm2d):
 
 
 class DropPath(nn.Module):
-    """Stochastic depth: in training each image's (C, H, W) is zero at ``rate``, and else larger in proportion.
+    """Stochastic depth: in training each image's part is zero at ``rate``, and else larger in proportion.
 
     Of the processes that train together each draws for the whole batch, and takes its own part (Huang et al., arXiv
     1603.09382).
@@ -79,7 +79,8 @@ class DropPath(nn.Module):
         if not self.training or self.rate == 0:
             return x
         rank, size = rank_and_size()
-        kept = torch.empty(size * len(x), 1, 1, 1, dtype=x.dtype, device=x.device).bernoulli_(1 - self.rate)
+        shape = size * len(x), *(x.ndim - 1) * (1,)
+        kept = torch.empty(shape, dtype=x.dtype, device=x.device).bernoulli_(1 - self.rate)
         kept = kept[rank * len(x) :][: len(x)]
         return x * (kept / (1 - self.rate) if self.rate < 1 else kept)
 

@@ -13,17 +13,20 @@ from torchmetrics.classification import MulticlassAccuracy
 from torchvision.transforms import v2
 
 from convnext_path.data import Draw, mix_seed
-from convnext_path.flags import RESNET50, Flags, Scale
+from convnext_path.flags import RESNET50
 from convnext_path.frozen import Frozen
-from convnext_path.model import PathNet
+from convnext_path.networks import Design, Size, make_network, restore_design, restore_size
 from convnext_path.processes import rank_and_size
 from convnext_path.recipe import ENHANCED, Recipe
+
+#: Tensors of several dimensions that are no weights of a sum: positions, a class token, attention's scales.
+NOT_DECAYED = ("places", "table", "token", "log_scale")
 
 Config = TypeVar("Config", bound=Frozen)
 
 
 class PathModule(pl.LightningModule):
-    """Trains :class:`PathNet`; logs ``train/loss``, ``val/loss``, ``val/top1``, ``val/top5`` and ``lr``.
+    """Trains a network of flags; logs ``train/loss``, ``val/loss``, ``val/top1``, ``val/top5`` and ``lr``.
 
     Accuracies are shares between 0 and 1. Below five classes, ``val/top5`` counts as many as there are.
 
@@ -32,6 +35,7 @@ class PathModule(pl.LightningModule):
         num_classes, in_channels: of the data.
         seed: what is random in a training step follows from (seed, step); None leaves torch's generator alone.
         channels_last: memory layout of network and images.
+        image_size: the images' side in pixels, which attention's windows and places follow.
 
     Raises:
         ValueError: whatever flags, scale, recipe or network refuse.
@@ -39,16 +43,17 @@ class PathModule(pl.LightningModule):
 
     def __init__(
         self,
-        flags: Flags | Mapping[str, Any],
-        scale: Scale | Mapping[str, Any] = RESNET50,
+        flags: Design | Mapping[str, Any],
+        scale: Size | Mapping[str, Any] = RESNET50,
         recipe: Recipe | Mapping[str, Any] = ENHANCED,
         num_classes: int = 1000,
         in_channels: int = 3,
         seed: int | None = None,
         channels_last: bool = True,
+        image_size: int = 224,
     ) -> None:
         super().__init__()
-        flags, scale, recipe = restore(Flags, flags), restore(Scale, scale), restore(Recipe, recipe)
+        flags, scale, recipe = restore_design(flags), restore_size(scale), restore(Recipe, recipe)
         self.recipe, self.seed, self.num_classes = recipe, seed, num_classes
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         # Plain dicts, so that a checkpoint loads without trusting any class in it.
@@ -61,10 +66,10 @@ class PathModule(pl.LightningModule):
                 "in_channels": in_channels,
                 "seed": seed,
                 "channels_last": channels_last,
+                "image_size": image_size,
             }
         )
-        by_recipe = (recipe.layer_scale, recipe.drop_path, recipe.init, recipe.init_std)
-        net = PathNet(flags, scale, num_classes, in_channels, *by_recipe)
+        net = make_network(flags, scale, recipe, num_classes, in_channels, image_size)
         self.net = net.to(memory_format=self.memory_format)
         self.loss = MeanMetric(nan_strategy="disable")  # over images, of which processes may have unequal parts
         self.top1 = MulticlassAccuracy(num_classes, top_k=1, average="micro")
@@ -132,9 +137,10 @@ def make_optimizer(net: nn.Module, recipe: Recipe, batches: int = 1) -> torch.op
 
 
 def weight_decay_groups(net: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
-    """Parameters for the optimizer: norms, biases and layer scales apart, without decay unless ``decay_all``."""
-    matrices = [p for p in net.parameters() if p.ndim > 1]
-    others = [p for p in net.parameters() if p.ndim == 1]
+    """Parameters for the optimizer: norms, biases, layer scales, places apart, without decay unless ``decay_all``."""
+    apart = {id(p) for name, p in net.named_parameters() if p.ndim == 1 or name.rpartition(".")[2] in NOT_DECAYED}
+    matrices = [p for p in net.parameters() if id(p) not in apart]
+    others = [p for p in net.parameters() if id(p) in apart]
     decay = recipe.weight_decay
     return [
         {"params": matrices, "weight_decay": decay},

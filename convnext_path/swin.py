@@ -102,6 +102,9 @@ SWIN_NANO = SwinScale((1, 1, 2, 1), 32, (1, 2, 4, 8))
 class RelativePosition(nn.Module):
     """A number for each head and each pair of places in a window: (heads, w², w²)."""
 
+    index: Tensor
+    offsets: Tensor
+
     def __init__(self, flags: SwinFlags, heads: int, window: int) -> None:
         super().__init__()
         self.continuous = flags.continuous_position
@@ -153,7 +156,7 @@ class WindowAttention(nn.Module):
 
     def attend(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Windows of (N, windows, w², C) to the same; ``mask``, added to logits, is (windows, 1, w², w²)."""
-        bias = self.qkv.bias
+        bias: Tensor = self.qkv.bias
         if self.flags.cosine_attention:
             query, key, value = bias.chunk(3)
             bias = torch.cat((query, torch.zeros_like(key), value))

@@ -30,7 +30,8 @@ class BareTraining:
         self.device = self.trainer.strategy.root_device
         recipe, data = trial.recipe, PathData(trial.data, trial.recipe, trial.seed, loader_workers)
         shape = (data.splits.num_classes, data.splits.in_channels)
-        self.module = BareModule(trial.flags, trial.scale, recipe, *shape).to(self.device)
+        module = BareModule(trial.flags, trial.scale, recipe, *shape, image_size=data.splits.image_size)
+        self.module = module.to(self.device)
         if trial.compile:
             self.module.net.compile()
         self.train, self.val = data.train_dataloader(), data.val_dataloader()

@@ -5,7 +5,7 @@ Contestants take turns, a block of steps each, so that what else the machine doe
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from typing import Any, cast
@@ -25,12 +25,13 @@ from ablations.bench.timing import (
 )
 from ablations.options import MAX_IMAGE_SIZE
 from ablations.tables import count_costs
-from convnext_path import LADDERS, RECIPES, PathNet, Rung
+from convnext_path import LADDERS, RECIPES, Rung
 from convnext_path.data import View
 from convnext_path.datasets import IMAGENET_STATISTICS, MemoryImages, Splits
 from convnext_path.frozen import Frozen, choose, within
 from convnext_path.kernels.build import Choice, is_ready, use_kernels
 from convnext_path.ladder import select_rungs
+from convnext_path.networks import make_network
 
 WAYS = ("eager", "channels_last", "compiled")  # compiled: in channels-last too
 PHASES = ("data", "forward", "backward", "optimizer")
@@ -165,8 +166,8 @@ class Contestant:
 def list_contestants(case: Case) -> list[Contestant]:
     """Our network in the layout that it is trained in, with and without our kernels, and each peer's in each way."""
     rung, setting = case.rung, case.setting
-    layer_scale = None if rung.recipe == "original" else 1e-6
-    ours = partial(PathNet, rung.flags, rung.scale, CLASSES, layer_scale=layer_scale)
+    recipe = replace(RECIPES["imagenet"][rung.recipe], drop_path=0.0)
+    ours = partial(make_network, rung.flags, rung.scale, recipe, CLASSES, image_size=setting.image_size)
     contestants = [Contestant("ours", way, ours) for way in WAYS[1 : 3 if setting.compiled else 2]]
     with use_kernels(OURS):
         kernels = is_ready(case.device)

@@ -7,7 +7,7 @@ from torch import nn
 from torchvision.ops import StochasticDepth
 
 from convnext_path import CONVNEXT, Flags, Rung
-from convnext_path.flags import Depths
+from convnext_path.flags import Depths, Scale
 from convnext_path.frozen import choose
 
 PEERS = ("torchvision", "timm")
@@ -24,6 +24,8 @@ TWINS: dict[tuple[Flags, Depths, int, bool], str] = {
 def find_twin(rung: Rung) -> str | None:
     """What the peers call the network of a rung; None where they have no such one."""
     flags, scale = rung.flags, rung.scale
+    if not (isinstance(flags, Flags) and isinstance(scale, Scale)):
+        return None
     return TWINS.get((flags, scale.choose_depths(flags), scale.choose_width(flags), rung.recipe != "original"))
 
 
