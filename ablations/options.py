@@ -18,7 +18,7 @@ from convnext_path import LADDERS, RECIPES, Recipe, Rung
 from convnext_path.data import PathData
 from convnext_path.datasets import Data
 from convnext_path.frozen import above, at_least, choose, within
-from convnext_path.ladder import flip, select_rungs
+from convnext_path.ladder import REFERENCES, choose_ladder, flip, select_rungs
 
 #: Data sets, and the recipes that suit them unless --recipe says otherwise.
 DATA = {"digits": "digits", "cifar10": "cifar", "cifar100": "cifar", "imagefolder": "cifar", "imagenet": "imagenet"}
@@ -42,10 +42,13 @@ def make_plan(args: Any) -> Plan:
     """What the options ask for. Raises a ValueError for whatever is wrong with them."""
     check_ranges(args)
     choose("data set", args.data, DATA)
-    ladder = LADDERS[choose("ladder", args.ladder, LADDERS)]
+    name = choose_ladder(args.ladder, small=DATA[args.data] != "imagenet")
+    ladder = LADDERS[name]
     rungs = select_rungs(ladder, args.rungs.split(",")) if args.rungs is not None else ladder
     if args.flip is not None:
         rungs += tuple(dict.fromkeys(parse_flip(rungs[-1], text) for text in args.flip.split(",")))
+    if args.references is not None:
+        rungs += tuple(REFERENCES[choose("reference", word, REFERENCES)] for word in args.references.split(","))
     family = RECIPES[choose("recipe", DATA[args.data] if args.recipe is None else args.recipe, RECIPES)]
     names = sorted({rung.recipe for rung in rungs})
     data = Data(
@@ -59,7 +62,7 @@ def make_plan(args: Any) -> Plan:
         skip_bad_images=args.skip_bad_images,
     )
     return Plan(
-        args.ladder,
+        name,
         rungs,
         parse_seeds(args.seeds),
         data,

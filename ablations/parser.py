@@ -19,6 +19,7 @@ from ablations.run import TRAINER
 from ablations.screen import fail
 from ablations.tracking import MODES
 from convnext_path import LADDERS, RECIPES
+from convnext_path.ladder import FAMILIES, REFERENCES
 
 FORMATS = ("table", "csv", "json")
 ENGINES = ("local", "ray")
@@ -105,7 +106,8 @@ def make_run_parser() -> Parser:
     parser = Parser()
     add = parser.add_argument
     add("--config", action="config", help="a YAML file of options, as --print_config gives it")
-    add("--ladder", type=str, default="convnext-nano", help=f"one of {', '.join(LADDERS)}")
+    families = f"or {', '.join(FAMILIES)}: the nano one, on ImageNet the other"
+    add("--ladder", type=str, default="convnext-nano", help=f"one of {', '.join(LADDERS)}; {families}")
     add("--rungs", type=str, default=None, help="only these, by name, comma-separated (default: all)")
     add(
         "--flip",
@@ -113,6 +115,7 @@ def make_run_parser() -> Parser:
         default=None,
         help="FLAG=VALUE,...: the last of them once more with each changed",
     )
+    add("--references", type=str, default=None, help=f"trained beside the rungs: {', '.join(REFERENCES)}")
     add("--data", type=str, default="digits", help=f"one of {', '.join(DATA)}")
     add("--root", type=str | None, default=None, help="folder of the images, or where downloads go (default: data)")
     add("--image-size", type=int | None, default=None, help="side in pixels (default: the data set's own)")

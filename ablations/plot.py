@@ -60,6 +60,8 @@ def draw_steps(steps: Sequence[Step], title: str) -> Figure:
         if first:
             write_beside(axes, 0.008, place - 0.85, step.rung.section, weight="bold")
     write_beside(axes, 1.02, places[0] - 0.85, "MACs", color=PALE, weight="bold")
+    for step in list_references(steps):
+        axes.axvline(step.top1.mean, color=PALE, lw=1, ls=":", zorder=0)
     axes.set_yticks(places, [step.rung.title for step in steps])
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
@@ -72,6 +74,11 @@ def draw_steps(steps: Sequence[Step], title: str) -> Figure:
     axes.set_xlabel(f"top-1 accuracy (%), {seeds}; the axis starts at {low:g}")
     axes.set_title(f"{title}: accuracy by step", parse_math=False)  # a folder may be named $x^2$
     return figure
+
+
+def list_references(steps: Sequence[Step]) -> list[Step]:
+    """The networks beside the ladder that have a result."""
+    return [step for step in steps if step.rung.is_reference and step.results]
 
 
 def draw_bar(axes: Axes, step: Step, place: float, low: float) -> None:
@@ -179,6 +186,8 @@ def draw_road(steps: Sequence[Step], title: str, price: Price) -> Figure:
         points.append(Point(*place, number, f"{step.rung.title}{below}", hollow=not step.rung.adopted))
         if step.base and not step.rung.adopted and step.base.results:
             axes.plot(*zip(places[step.base.rung.name], place, strict=True), ":", color=INK, lw=1, zorder=1)
+    for step in list_references([step for _, step in shown]):
+        axes.axhline(max(step.top1.mean, low), color=PALE, lw=1, ls=":", zorder=0)
     axes.set_xlim(*spread([point.x for point in points] or [0.0, 1.0]))
     axes.set_ylim(low, high)
     draw_numbers(axes, points)

@@ -148,7 +148,7 @@ def summarize(plan: Plan, results: Sequence[Result]) -> list[Step]:
     steps: dict[str, Step] = {}
     last: Step | None = None
     for rung in plan.rungs:
-        base = steps.get(rung.base) if rung.base else last
+        base = None if rung.is_reference else steps.get(rung.base) if rung.base else last
         step = Step(rung, tuple(r for r in results if r.trial.rung == rung.name), len(plan.seeds), base)
         steps[rung.name] = step
         last = step if rung.adopted and step.results else last

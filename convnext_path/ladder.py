@@ -1,17 +1,20 @@
-"""The steps as data: one list of steps, walked at several scales, the published figures beside each.
+"""The steps as data: lists of steps, walked at several scales, the published figures beside each.
 
-Published: Liu et al., arXiv 2201.03545v2, Table 10 (ResNet-50 to ConvNeXt-T; mean and standard deviation of 3
+Published for ConvNeXt: Liu et al., arXiv 2201.03545v2, Table 10 (ResNet-50 to ConvNeXt-T; mean and deviation of 3
 seeds) and Table 11 (ResNet-200 to ConvNeXt-B; one seed). ImageNet-1K top-1 in percent, 224 x 224; "GFLOPs"
-there are 1e9 multiply-accumulates of convolutions and classifier.
+there are 1e9 multiply-accumulates of convolutions and classifier. For Swin: Liu et al., arXiv 2103.14030, Table 4
+(Swin-T, ImageNet-1K).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
-from convnext_path.flags import NANO, RESNET50, RESNET200, Flags, Scale
+from convnext_path.flags import NANO, RESNET50, RESNET200, Flags
 from convnext_path.frozen import Frozen, choose
 from convnext_path.networks import Design, Size
+from convnext_path.swin import SWIN, SWIN_NANO, SWIN_T, SwinFlags
+from convnext_path.vit import VIT_NANO, VIT_S, ViTFlags
 
 RecipeName = Literal["original", "enhanced", "enhanced_b"]
 
@@ -33,9 +36,16 @@ class Rung(Frozen):
     paper_gmacs: float | None = None
     base: str | None = None  # the rung that a flip changes; None: the last adopted one before it
 
+    @property
+    def is_reference(self) -> bool:
+        """Whether it stands beside the ladder, and changes nothing."""
+        return self.section == REFERENCE
 
-# name, section, what changes, its new value. "tried" marks what is measured and not kept.
-STEPS: tuple[tuple[str, str, str, Any], ...] = (
+
+REFERENCE = "References"
+Step = tuple[str, str, str, Any]  # name, section, what changes, its new value
+
+STEPS: tuple[Step, ...] = (
     ("resnet", "ResNet", "recipe", "original"),
     ("recipe", "ResNet", "recipe", "enhanced"),
     ("stage_ratio", "Macro design", "stage_ratio", True),
@@ -54,7 +64,35 @@ STEPS: tuple[tuple[str, str, str, Any], ...] = (
     ("layer_norm", "Micro design", "layer_norm", True),
     ("separate_downsampling", "Micro design", "separate_downsampling", True),
 )
-TRIED = {"kernel_size_5", "kernel_size_9", "kernel_size_11"}
+
+SWIN_STEPS: tuple[Step, ...] = (
+    ("windows", "Windows", "recipe", "enhanced"),
+    ("shifted_windows", "Windows", "shifted_windows", True),
+    ("no_position", "Position", "position", "none"),
+    ("absolute_position", "Position", "position", "absolute"),
+    ("both_positions", "Position", "position", "both"),
+    ("no_appearance", "Position", "appearance", False),
+)
+
+SWIN_V2_STEPS: tuple[Step, ...] = (
+    ("swin", "Swin", "recipe", "enhanced"),
+    ("post_norm", "Swin V2", "post_norm", True),
+    ("cosine_attention", "Swin V2", "cosine_attention", True),
+    ("continuous_position", "Swin V2", "continuous_position", True),
+)
+
+VIT_STEPS: tuple[Step, ...] = (
+    ("patches", "ViT", "recipe", "enhanced"),
+    ("sinusoidal_position", "Position", "position", "sinusoidal"),
+    ("learned_position", "Position", "position", "learned"),
+    ("class_token", "Head", "class_token", True),
+)
+
+#: What is measured and not kept: the next step builds on the one before.
+TRIED = {
+    *("kernel_size_5", "kernel_size_9", "kernel_size_11"),
+    *("no_position", "absolute_position", "both_positions", "no_appearance", "sinusoidal_position"),
+}
 
 # title, top-1, its deviation over seeds, 1e9 multiply-accumulates: a row a step
 Published = tuple[str, float | None, float | None, float | None]
@@ -100,31 +138,88 @@ TABLE_11: tuple[Published, ...] = (
 )
 
 
+SWIN_TABLE_4: tuple[Published, ...] = (
+    ("windows that do not shift", 80.2, None, None),
+    ("shifted windows (Swin)", 81.3, None, 4.5),
+    ("no position", 80.1, None, None),
+    ("absolute position", 80.5, None, None),
+    ("absolute and relative position", 81.3, None, None),
+    ("relative position without appearance", 79.3, None, None),
+)
+
+
+def titles(*names: str) -> tuple[Published, ...]:
+    """Rows without figures."""
+    return tuple((name, None, None, None) for name in names)
+
+
+SWIN_NANO_TITLES = titles(*(title for title, *_ in SWIN_TABLE_4))
+SWIN_V2_TITLES = titles("Swin", "norm after each branch", "cosine attention", "continuous position (Swin V2)")
+VIT_TITLES = titles("mean of patches, no position", "sinusoidal position", "learned position", "class token (ViT)")
+
+
 def unpublished(start: str, end: str) -> tuple[Published, ...]:
     """Table 10's rows without its figures, for a road between networks of other names."""
-    titles = [title.replace("ResNet-50", start).replace("ConvNeXt-T", end) for title, *_ in TABLE_10]
-    return tuple((title, None, None, None) for title in titles)
+    return titles(*(title.replace("ResNet-50", start).replace("ConvNeXt-T", end) for title, *_ in TABLE_10))
 
 
-def make_ladder(scale: Scale, published: Sequence[Published], enhanced: RecipeName = "enhanced") -> tuple[Rung, ...]:
-    """Walk :data:`STEPS` from ``Flags()`` and the original recipe; ``published`` holds a row for each step."""
+def make_ladder(
+    scale: Size,
+    published: Sequence[Published],
+    enhanced: RecipeName = "enhanced",
+    steps: Sequence[Step] = STEPS,
+    start: Design = Flags(),  # noqa: B008 - frozen
+) -> tuple[Rung, ...]:
+    """Walk the steps from ``start``; ``published`` holds a row for each, ``enhanced`` is what that recipe is called."""
     rungs: list[Rung] = []
-    flags = Flags()
-    for (name, section, what, value), (title, top1, std, gmacs) in zip(STEPS, published, strict=True):
+    flags, recipe = start, enhanced
+    for (name, section, what, value), (title, top1, std, gmacs) in zip(steps, published, strict=True):
         here = flags if what == "recipe" else replace(flags, **{what: value})
-        recipe: RecipeName = enhanced if rungs else "original"
-        change = (what, recipe if what == "recipe" else value)
+        if what == "recipe":
+            recipe = value = enhanced if value == "enhanced" else value
         adopted = name not in TRIED
-        rungs.append(Rung(name, title, section, change, here, scale, recipe, adopted, top1, std, gmacs))
+        rungs.append(Rung(name, title, section, (what, value), here, scale, recipe, adopted, top1, std, gmacs))
         flags = here if adopted else flags
     return tuple(rungs)
 
 
+RELATIVE = SwinFlags(position="relative")
 LADDERS: dict[str, tuple[Rung, ...]] = {
     "convnext-t": make_ladder(RESNET50, TABLE_10),
     "convnext-b": make_ladder(RESNET200, TABLE_11, "enhanced_b"),
     "convnext-nano": make_ladder(NANO, unpublished("ResNet-nano", "ConvNeXt-nano")),
+    "swin-t": make_ladder(SWIN_T, SWIN_TABLE_4, steps=SWIN_STEPS, start=RELATIVE),
+    "swin-nano": make_ladder(SWIN_NANO, SWIN_NANO_TITLES, steps=SWIN_STEPS, start=RELATIVE),
+    "swin-v2-t": make_ladder(SWIN_T, SWIN_V2_TITLES, steps=SWIN_V2_STEPS, start=SWIN),
+    "swin-v2-nano": make_ladder(SWIN_NANO, SWIN_V2_TITLES, steps=SWIN_V2_STEPS, start=SWIN),
+    "vit-s": make_ladder(VIT_S, VIT_TITLES, steps=VIT_STEPS, start=ViTFlags()),
+    "vit-nano": make_ladder(VIT_NANO, VIT_TITLES, steps=VIT_STEPS, start=ViTFlags()),
 }
+
+#: Families by the names that --ladder takes too: their small ladder for small images, and their published one.
+FAMILIES = {
+    "convnext": ("convnext-nano", "convnext-t"),
+    "swin": ("swin-nano", "swin-t"),
+    "swin-v2": ("swin-v2-nano", "swin-v2-t"),
+    "vit": ("vit-nano", "vit-s"),
+}
+
+
+def refer(name: str, title: str, ladder: str, rung: str, top1: float | None = None, gmacs: float | None = None) -> Rung:
+    """A rung of any ladder as a network to compare with."""
+    (found,) = select_rungs(LADDERS[ladder], [rung])
+    published = {"paper_top1": top1, "paper_std": None, "paper_gmacs": gmacs}
+    return replace(found, name=name, title=title, section=REFERENCE, adopted=False, **published)
+
+
+def choose_ladder(name: str, small: bool) -> str:
+    """A ladder's name, for itself or for its family; ``small``: whether the images are.
+
+    Raises:
+        ValueError: neither a ladder nor a family.
+    """
+    choose("ladder", name, [*LADDERS, *FAMILIES])
+    return FAMILIES[name][not small] if name in FAMILIES else name
 
 
 def select_rungs(ladder: Sequence[Rung], names: Sequence[str]) -> tuple[Rung, ...]:
@@ -162,3 +257,22 @@ def flip(rung: Rung, flag: str, value: Any) -> Rung:
         paper_gmacs=None,
         base=rung.name,
     )
+
+
+#: Networks that any study may train beside its rungs. Accuracies: Swin, ConvNeXt and (as DeiT-S) ViT by Table 1 and 9 of
+#: Liu et al., arXiv 2201.03545v2, and arXiv 2012.12877; Swin V2 by torchvision's weights, at 256 pixels.
+REFERENCES: dict[str, Rung] = {
+    rung.name: rung
+    for rung in (
+        refer("resnet50", "ResNet-50", "convnext-t", "recipe", 78.82, 4.09),
+        refer("convnext-t", "ConvNeXt-T", "convnext-t", "separate_downsampling", 82.1, 4.5),
+        refer("swin-t", "Swin-T", "swin-t", "shifted_windows", 81.3, 4.5),
+        refer("swin-v2-t", "Swin V2-T", "swin-v2-t", "continuous_position", 82.07, 5.94),
+        refer("vit-s", "ViT-S", "vit-s", "class_token", 79.8, 4.6),
+        refer("resnet-nano", "ResNet-nano", "convnext-nano", "recipe"),
+        refer("convnext-nano", "ConvNeXt-nano", "convnext-nano", "separate_downsampling"),
+        refer("swin-nano", "Swin-nano", "swin-nano", "shifted_windows"),
+        refer("swin-v2-nano", "Swin V2-nano", "swin-v2-nano", "continuous_position"),
+        refer("vit-nano", "ViT-nano", "vit-nano", "class_token"),
+    )
+}
