@@ -1,4 +1,4 @@
-"""Weights of the road's two ends under other people's names: torchvision, timm, the released ConvNeXt code.
+"""Weights of published networks under other people's names: torchvision, timm, the released ConvNeXt code.
 
 A layout maps our layers to theirs. ``{stage}`` and ``{block}`` count from 0; ``{next}`` is stage + 1, ``{even}``
 and ``{odd}`` are torchvision's places of a stage's downsampling and blocks.
@@ -12,6 +12,9 @@ from torch import Tensor
 from convnext_path.flags import CONVNEXT, Flags
 from convnext_path.frozen import choose
 from convnext_path.model import PathNet
+from convnext_path.networks import Design
+from convnext_path.swin import SWIN, SWIN_V2, SwinNet
+from convnext_path.vit import VIT, ViTNet
 
 RESNET_LAYOUT = {
     "stem.conv": "conv1",
@@ -27,6 +30,7 @@ RESNET_LAYOUT = {
     "head": "fc",
 }
 
+Network = PathNet | SwinNet | ViTNet
 Layouts = Mapping[str, Mapping[str, str]]
 
 RESNET_LAYOUTS: Layouts = {"torchvision": RESNET_LAYOUT, "timm": RESNET_LAYOUT}
@@ -73,11 +77,58 @@ CONVNEXT_LAYOUTS: Layouts = {
     },
 }
 
+SWIN_LAYER = "features.{odd}.{block}."
+SWIN_LAYOUT = {
+    "patches": "features.0.0",
+    "norm_patches": "features.0.2",
+    "merging.reduction": "features.{even}.reduction",
+    "merging.norm": "features.{even}.norm",
+    "attention.position.index": SWIN_LAYER + "attn.relative_position_index",
+    "attention.position.table": SWIN_LAYER + "attn.relative_position_bias_table",
+    "attention.position.offsets": SWIN_LAYER + "attn.relative_coords_table",
+    "attention.position.network.0": SWIN_LAYER + "attn.cpb_mlp.0",
+    "attention.position.network.2": SWIN_LAYER + "attn.cpb_mlp.2",
+    "attention.log_scale": SWIN_LAYER + "attn.logit_scale",
+    "attention.qkv": SWIN_LAYER + "attn.qkv",
+    "attention.proj": SWIN_LAYER + "attn.proj",
+    "norm1": SWIN_LAYER + "norm1",
+    "norm2": SWIN_LAYER + "norm2",
+    "mlp.0": SWIN_LAYER + "mlp.0",
+    "mlp.2": SWIN_LAYER + "mlp.3",
+    "norm": "norm",
+    "head": "head",
+}
+
+VIT_LAYER = "encoder.layers.encoder_layer_{block}."
+VIT_LAYOUT = {
+    "patches": "conv_proj",
+    "token": "class_token",
+    "places": "encoder.pos_embedding",
+    "attention.qkv.weight": VIT_LAYER + "self_attention.in_proj_weight",
+    "attention.qkv.bias": VIT_LAYER + "self_attention.in_proj_bias",
+    "attention.proj": VIT_LAYER + "self_attention.out_proj",
+    "norm1": VIT_LAYER + "ln_1",
+    "norm2": VIT_LAYER + "ln_2",
+    "mlp.0": VIT_LAYER + "mlp.0",
+    "mlp.2": VIT_LAYER + "mlp.3",
+    "norm": "encoder.ln",
+    "head": "heads.head",
+}
+
+#: Of the networks that others have published, by their flags.
+LAYOUTS: dict[Design, Layouts] = {
+    Flags(): RESNET_LAYOUTS,
+    CONVNEXT: CONVNEXT_LAYOUTS,
+    SWIN: {"torchvision": SWIN_LAYOUT},
+    SWIN_V2: {"torchvision": SWIN_LAYOUT},
+    VIT: {"torchvision": VIT_LAYOUT},
+}
+
 #: BatchNorm's count of batches, which old checkpoints lack and no output depends on.
 COUNTER = "num_batches_tracked"
 
 
-def import_weights(net: PathNet, state_dict: Mapping[str, Tensor]) -> str:
+def import_weights(net: Network, state_dict: Mapping[str, Tensor]) -> str:
     """Load weights named as torchvision, timm or the released checkpoints name them; return which it was.
 
     A released checkpoint may come as saved, under its ``model`` key. ``net`` changes only if all fits.
@@ -108,7 +159,7 @@ def import_weights(net: PathNet, state_dict: Mapping[str, Tensor]) -> str:
     return layout
 
 
-def export_weights(net: PathNet, layout: str) -> dict[str, Tensor]:
+def export_weights(net: Network, layout: str) -> dict[str, Tensor]:
     """The inverse of :func:`import_weights`: a state dict that loads into the layout's own network.
 
     Raises:
@@ -119,27 +170,28 @@ def export_weights(net: PathNet, layout: str) -> dict[str, Tensor]:
     return {theirs: _shaped(own[name], theirs) for name, theirs in name_tensors(net, layout).items()}
 
 
-def layouts_of(net: PathNet) -> Layouts:
-    """The layouts that the network's end of the road has."""
-    if net.flags == Flags():
-        return RESNET_LAYOUTS
-    if net.flags == CONVNEXT:
-        return CONVNEXT_LAYOUTS
-    raise ValueError("only the ends of the road, Flags() and CONVNEXT, have published weights")
+def layouts_of(net: Network) -> Layouts:
+    """The layouts that the network has. Raises a ValueError where it is none that others have published."""
+    if net.flags not in LAYOUTS:
+        raise ValueError(
+            "only the ends of the road, Flags() and CONVNEXT, and SWIN, SWIN_V2, VIT have published weights"
+        )
+    return LAYOUTS[net.flags]
 
 
-def name_tensors(net: PathNet, layout: str) -> dict[str, str]:
+def name_tensors(net: Network, layout: str) -> dict[str, str]:
     """Our name of each tensor to theirs."""
     layers = layouts_of(net)[layout]
     return {name: _translate(name, layers) for name in net.state_dict()}
 
 
 def _translate(name: str, layers: Mapping[str, str]) -> str:
-    place = re.match(r"stages\.(\d+)\.(?:block(\d+)\.)?", name)
-    stage, block = (int(n or 0) for n in place.groups()) if place else (0, 0)
-    layer = name[place.end() :] if place else name
+    place = re.match(r"(?:stages\.(\d+)\.)?(?:blocks?\.?(\d+)\.)?", name)
+    assert place is not None  # it may be empty
+    stage, block = (int(n or 0) for n in place.groups())
+    layer = name[place.end() :]
     suffix = ""
-    if layer not in layers:  # all but layer scale's: a layer's tensor
+    if layer not in layers:  # a layer's tensor
         layer, _, tensor = layer.rpartition(".")
         suffix = f".{tensor}"
     theirs = layers[layer].format(stage=stage, next=stage + 1, even=2 * stage, odd=2 * stage + 1, block=block)

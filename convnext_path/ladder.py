@@ -259,8 +259,8 @@ def flip(rung: Rung, flag: str, value: Any) -> Rung:
     )
 
 
-#: Networks that any study may train beside its rungs. Accuracies: Swin, ConvNeXt and (as DeiT-S) ViT by Table 1 and 9 of
-#: Liu et al., arXiv 2201.03545v2, and arXiv 2012.12877; Swin V2 by torchvision's weights, at 256 pixels.
+#: Networks that any study may train beside its rungs. Accuracies: of Swin and ConvNeXt by Table 1 of
+#: Liu et al., arXiv 2201.03545v2; of ViT-S as DeiT-S, arXiv 2012.12877; of Swin V2 by torchvision's weights, 256 pixels.
 REFERENCES: dict[str, Rung] = {
     rung.name: rung
     for rung in (

@@ -107,23 +107,23 @@ class RelativePosition(nn.Module):
 
     def __init__(self, flags: SwinFlags, heads: int, window: int) -> None:
         super().__init__()
-        self.continuous = flags.continuous_position
+        self.continuous, self.window = flags.continuous_position, window
         places = torch.stack(torch.meshgrid(2 * [torch.arange(window)], indexing="ij")).flatten(1)  # 2, w²
         rows, columns = places[:, :, None] - places[:, None, :] + window - 1  # each w², w²
-        self.register_buffer("index", rows * (2 * window - 1) + columns, persistent=False)
+        self.register_buffer("index", (rows * (2 * window - 1) + columns).flatten())  # w⁴, of places in the table
         if self.continuous:
             layers = nn.Linear(2, 512), nn.ReLU(inplace=True), nn.Linear(512, heads, bias=False)
             self.network = nn.Sequential(*layers)
             steps = torch.arange(1.0 - window, window) / max(window - 1, 1) * 8
             steps = steps.sign() * torch.log2(steps.abs() + 1) / 3  # from -log 9 / log 8 to as much
             grid = torch.stack(torch.meshgrid(2 * [steps], indexing="ij"), -1)
-            self.register_buffer("offsets", grid.flatten(0, 1), persistent=False)  # (2w - 1)², 2
+            self.register_buffer("offsets", grid.unsqueeze(0))  # 1, 2w - 1, 2w - 1, 2
         else:
             self.table = nn.Parameter(torch.zeros((2 * window - 1) ** 2, heads))
 
     def forward(self) -> Tensor:
-        table = self.network(self.offsets) if self.continuous else self.table
-        bias: Tensor = table[self.index].permute(2, 0, 1)
+        table: Tensor = self.network(self.offsets).flatten(0, 2) if self.continuous else self.table
+        bias = table[self.index].T.reshape(table.shape[1], self.window**2, self.window**2)
         return 16 * torch.sigmoid(bias) if self.continuous else bias
 
 

@@ -147,7 +147,7 @@ class ViTNet(nn.Module):
         self.token = nn.Parameter(torch.zeros(1, 1, width)) if flags.class_token else None
         tokens, sines = int(flags.class_token) + side * side, None
         if flags.position == "learned":
-            self.places = nn.Parameter(torch.zeros(tokens, width))
+            self.places = nn.Parameter(torch.zeros(1, tokens, width))
         else:
             if flags.position == "sinusoidal":
                 sines = F.pad(make_sines(side, width), (0, 0, int(flags.class_token), 0))

@@ -1,4 +1,6 @@
 from collections.abc import Callable
+from itertools import product
+from typing import Any
 
 import pytest
 import timm
@@ -8,16 +10,30 @@ from torch import nn
 
 from convnext_path import CONVNEXT, RESNET50, SCALES, Flags, PathNet
 from convnext_path.convert import export_weights, import_weights, layouts_of
+from convnext_path.swin import SWIN, SWIN_V2, SwinNet, SwinScale
+from convnext_path.vit import VIT, VIT_B, ViTNet
 
+SIDES = [(224, 224), (256, 256), (200, 170), (64, 64), (33, 250)]
 NAMES = {"T": "tiny", "S": "small", "B": "base", "L": "large", "XL": "xlarge"}
 
 
+#: Torchvision's transformers, which are ours in a size.
+TRANSFORMERS = {
+    "swin_t": (SwinNet, SWIN, SwinScale(window=7, patch=4), 28_288_354),
+    "swin_v2_t": (SwinNet, SWIN_V2, SwinScale(window=8, patch=4), 28_351_570),
+    "vit_b_16": (ViTNet, VIT, VIT_B, 86_567_656),
+}
+
+
 def make_peer(layout: str, end: str) -> nn.Module:
-    name = "resnet50" if end == "R50" else f"convnext_{NAMES[end]}"
+    name = "resnet50" if end == "R50" else end if end in TRANSFORMERS else f"convnext_{NAMES[end]}"
     return getattr(torchvision.models, name)() if layout == "torchvision" else timm.create_model(name)
 
 
-def make_ours(end: str) -> PathNet:
+def make_ours(end: str) -> Any:
+    if end in TRANSFORMERS:
+        kind, flags, scale, _ = TRANSFORMERS[end]
+        return kind(flags, scale)
     return PathNet(Flags(), RESNET50) if end == "R50" else PathNet(CONVNEXT, SCALES[end], layer_scale=1.0)
 
 
@@ -46,8 +62,22 @@ def test_the_ends_give_their_peers_logits(layout: str, end: str) -> None:
     assert ((got - expected).abs().max() / expected.abs().max()).item() <= 1e-5
 
 
-@pytest.mark.parametrize("end", ["R50", "T"])
-@pytest.mark.parametrize("layout", ["torchvision", "timm"])
+@pytest.mark.parametrize(("end", "sides"), [("swin_t", SIDES), ("swin_v2_t", SIDES), ("vit_b_16", [(224, 224)])])
+@torch.no_grad()
+def test_transformers_give_torchvisions_logits(end: str, sides: list[tuple[int, int]]) -> None:
+    theirs, ours = randomize(make_peer("torchvision", end)), make_ours(end).eval()
+    assert import_weights(ours, theirs.state_dict()) == "torchvision"
+    assert sum(p.numel() for p in ours.parameters()) == TRANSFORMERS[end][-1]
+    for side in sides:
+        images = torch.randn(2, 3, *side)
+        expected, got = theirs(images), ours(images)
+        assert ((got - expected).abs().max() / expected.abs().max()).item() <= 1e-4
+
+
+@pytest.mark.parametrize(
+    ("layout", "end"),
+    [*product(["torchvision", "timm"], ["R50", "T"]), *(("torchvision", name) for name in TRANSFORMERS)],
+)
 def test_round_trip_through_a_peer(layout: str, end: str) -> None:
     ours = randomize(make_ours(end))
     peer = make_peer(layout, end)
