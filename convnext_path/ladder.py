@@ -260,7 +260,7 @@ def flip(rung: Rung, flag: str, value: Any) -> Rung:
 
 
 #: Networks that any study may train beside its rungs. Accuracies: of Swin and ConvNeXt by Table 1 of
-#: Liu et al., arXiv 2201.03545v2; of ViT-S as DeiT-S, arXiv 2012.12877; of Swin V2 by torchvision's weights, 256 pixels.
+#: Liu et al., arXiv 2201.03545v2; of ViT-S as DeiT-S, arXiv 2012.12877; of Swin V2 by torchvision's weights, 256 px.
 REFERENCES: dict[str, Rung] = {
     rung.name: rung
     for rung in (

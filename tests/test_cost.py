@@ -27,7 +27,7 @@ def test_thirty_of_thirty_two_distinct_rows_agree_to_the_printed_digit(costs: di
     assert len(published) - 2 == 32  # the two recipes of a ResNet are one row of costs
 
 
-@pytest.mark.parametrize("ladder", LADDERS)
+@pytest.mark.parametrize("ladder", ["convnext-t", "convnext-b", "convnext-nano"])
 def test_fvcore_agrees_with_torchs_own_counter_on_every_rung(ladder: str, costs: dict) -> None:
     for rung, row in zip(LADDERS[ladder], costs[ladder], strict=True):
         with torch.device("meta"), FlopCounterMode(display=False) as counter:
