@@ -10,6 +10,7 @@ from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
 from statistics import fmean
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
@@ -19,8 +20,8 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from ablations.bench.bare import BareTraining
 from ablations.machine import keep_freed_memory, peak_memory, reset_peak_memory
-from ablations.process import CONTEXT
-from ablations.run import network_cost, torch_threads
+from ablations.process import CONTEXT, Failure, Job, run_process
+from ablations.run import network_cost, torch_threads, trial_cost
 from ablations.trial import Plan, Trial
 from convnext_path import Cost, Data, Flags
 from convnext_path.datasets import open_data
@@ -35,7 +36,7 @@ HELD = 16  # bytes a parameter: weight, gradient and AdamW's two moments, in fp3
 class Pace:
     """What a rung takes."""
 
-    start: float  # seconds before its first step
+    start: float  # seconds beside its steps
     train: float  # seconds an image
     validate: float
     memory: float  # bytes at the peak, of each of its devices
@@ -131,20 +132,33 @@ def measure_paces(plan: Plan, workers: int, loader_workers: int = 0) -> dict[str
     """Each rung's pace here, ``workers`` at a time as in a study: they share caches and memory."""
     trials = first_trials(plan)
     with ProcessPoolExecutor(workers, CONTEXT, keep_freed_memory, max_tasks_per_child=1) as pool:
-        paces = pool.map(partial(measure_pace, loader_workers=loader_workers), trials)
-        return {trial.rung: pace for trial, pace in zip(trials, paces, strict=True)}
+        paces = [*pool.map(partial(measure_pace, loader_workers=loader_workers), trials)]
+    start = measure_start(trials[0], paces[0])
+    return {trial.rung: replace(pace, start=start) for trial, pace in zip(trials, paces, strict=True)}
+
+
+def measure_start(trial: Trial, pace: Pace) -> float:
+    """Seconds that a trial takes beside its steps: process, Lightning, checkpoints, record. Raises a RuntimeError."""
+    epochs, steps, batch = min(trial.recipe.epochs, 3), 2, trial.recipe.batch_size
+    limits = {"limit_train_batches": steps, "limit_val_batches": 1}
+    few = replace(trial, recipe=trial.recipe.with_epochs(epochs), trainer=(*{**dict(trial.trainer), **limits}.items(),))
+    with TemporaryDirectory() as folder:
+        begin = time.perf_counter()
+        result = run_process(Job(few, trial_cost(few), Path(folder), Path(folder)), lambda epoch: None)
+        seconds = time.perf_counter() - begin
+    if isinstance(result, Failure):
+        raise RuntimeError(result.summary)
+    return max(seconds - epochs * batch * (steps * pace.train + pace.validate), 0.0)
 
 
 def measure_pace(trial: Trial, loader_workers: int = 0) -> Pace:
-    """A trial's pace in this process."""
-    begin = time.perf_counter()
-    training = BareTraining(trial, loader_workers)
+    """A trial's pace in this process; what it takes beside its steps is not looked at."""
+    training, batch = BareTraining(trial, loader_workers), trial.recipe.batch_size
     reset_peak_memory(training.device)
-    start, batch = time.perf_counter() - begin, trial.recipe.batch_size
     with torch_threads(trial.threads):
         train = time_batches(training.train_epoch(0), training.device)
         validate = time_batches(training.validate(), training.device)
-    return Pace(start, train / batch, validate / batch, peak_memory(training.device))
+    return Pace(0.0, train / batch, validate / batch, peak_memory(training.device))
 
 
 def time_batches(batches: Iterable[None], device: torch.device) -> float:

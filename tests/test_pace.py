@@ -18,6 +18,7 @@ from ablations.pace import (
     known_extent,
     measure_extent,
     measure_pace,
+    measure_start,
     profile_pace,
     read_paces,
 )
@@ -33,7 +34,7 @@ DIGITS = Extent(100, 360, 10, 1, 32)
 
 def test_a_pace_is_that_of_the_trial(trial: Trial) -> None:
     pace = measure_pace(trial)
-    assert min(pace.start, pace.train, pace.validate) > 0
+    assert min(measure_start(trial, pace), pace.train, pace.validate) > 0
     assert pace.memory > 1e6
 
 
