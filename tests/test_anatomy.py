@@ -36,7 +36,7 @@ def test_the_ends_of_the_road() -> None:
     assert texts("stage_ratio", "stages")[2] == "9 blocks of width 256"
 
 
-@pytest.mark.parametrize("ladder", LADDERS)
+@pytest.mark.parametrize("ladder", ["convnext-t", "convnext-b", "convnext-nano"])
 def test_every_step_changes_something_and_only_the_first_has_nothing_before(ladder: str) -> None:
     recipes, rungs = RECIPES["imagenet"], {rung.name: rung for rung in LADDERS[ladder]}
     bases: list[Rung | None] = [None]
@@ -76,3 +76,12 @@ def test_a_change_in_words() -> None:
         "    add the shortcut                  add the shortcut",
         "  * ReLU                            * GELU",
     ]
+
+
+@pytest.mark.parametrize("ladder", ["swin-t", "swin-v2-nano", "vit-s"])
+def test_of_other_networks_the_flags_are_said(ladder: str) -> None:
+    recipes, rungs = RECIPES["imagenet"], LADDERS[ladder]
+    (change,) = compare(rungs[0], rungs[1], recipes)
+    flag, value = rungs[1].change
+    assert change.part == "network"
+    assert [line.text for line, _ in change.after] == [f"{flag.replace('_', ' ')} {value}"]
