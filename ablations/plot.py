@@ -82,11 +82,14 @@ def list_references(steps: Sequence[Step]) -> list[Step]:
 
 
 def draw_bar(axes: Axes, step: Step, place: float, low: float) -> None:
-    """One step's bar from the axis' start, its seeds and its mean; hatched where the step was not adopted."""
+    """One step's bar from the axis' start, its seeds and its mean; hatched where the step was not adopted.
+
+    A reference's is hollow.
+    """
     if not step.results:
         axes.text(low, place, f"  {step.gap}", va="center", color=PALE, style="italic")
         return
-    face, hatch = (BAR, "") if step.rung.adopted else (PAPER, "////")
+    face, hatch = BAR if step.rung.adopted else PAPER, "////" if step.rung.is_tried else ""
     axes.barh(place, step.top1.mean - low, left=low, height=0.75, color=face, edgecolor=BAR, hatch=hatch)
     axes.plot(step.accuracies, [place] * len(step.results), "o", ms=3.5, mfc=PAPER, mec=INK, mew=0.8)
     published = step.rung.paper_top1
@@ -196,7 +199,7 @@ def draw_road(steps: Sequence[Step], title: str, price: Price) -> Figure:
     axes.set_ylabel("top-1 accuracy (%)")
     axes.set_title(f"{title}: the road", parse_math=False)
     if shown:
-        add_legend(figure, axes, "hollow: tried, not adopted")
+        add_legend(figure, axes, "hollow: not on the road")
     return figure
 
 

@@ -81,7 +81,7 @@ def study_table(steps: Sequence[Step]) -> str:
     columns = ("top-1 %", "change", "p", "paper", "MACs", "s")
     rows = [
         (
-            f"{step.title}{'' if step.rung.adopted else ' (tried)'}",
+            f"{step.title}{' (tried)' if step.rung.is_tried else ''}",
             *(MEASURES[column].show(step) for column in columns),
             step.verdict,
         )

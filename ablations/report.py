@@ -31,7 +31,7 @@ from convnext_path.files import write_whole
 COLOURS = {INK: "ink", PALE: "pale", BAR: "bar", ROAD: "road", GRID: "grid", PAPER: "paper"}
 
 CAPTIONS = {
-    "accuracy": ("Accuracy by step", "A dot a seed; hatched: tried, not adopted. Grey: the paper's, if any."),
+    "accuracy": ("Accuracy by step", "A dot a seed; hatched: tried, not adopted; dotted lines: references. Grey: the paper's, if any."),
     "changes": ("Changes of accuracy by step, with intervals", "What each step changes, seed by seed."),
     "road": ("Accuracy against multiply-accumulates", "The road in accuracy and multiply-accumulates."),
     "road-seconds": ("Accuracy against seconds of training", "The same against measured time."),
@@ -53,7 +53,7 @@ class Row:
 
     place: int
     title: str
-    adopted: bool
+    tried: bool
     verdict: str
     gap: str
     cells: Sequence[tuple[str, float | None]]  # a text for each measure, and what it is sorted by
@@ -158,7 +158,7 @@ def make_rows(steps: Sequence[Step], plan: Plan) -> list[Row]:
         Row(
             place=place,
             title=step.title,
-            adopted=step.rung.adopted,
+            tried=step.rung.is_tried,
             verdict=step.verdict,
             gap=step.gap,
             cells=[make_cell(MEASURES[name], step) for name in COLUMNS[1:-1]],

@@ -94,8 +94,8 @@ def show_results(steps: Sequence[Step]) -> Table:
         gap = f" ({step.gap})" if step.results and step.gap else ""
         cells = {column: MEASURES[column].show(step) for column in columns}
         cells["change"] += " ?" * (step.verdict == "cannot tell")
-        title = f"{'' if step.rung.adopted else '× '}{step.title}{gap}"
-        table.add_row(escape(title), *cells.values(), style="" if step.rung.adopted else "dim")
+        title = f"{'× ' if step.rung.is_tried else ''}{step.title}{gap}"
+        table.add_row(escape(title), *cells.values(), style="dim" if step.rung.is_tried else "")
     return table
 
 

@@ -41,6 +41,11 @@ class Rung(Frozen):
         """Whether it stands beside the ladder, and changes nothing."""
         return self.section == REFERENCE
 
+    @property
+    def is_tried(self) -> bool:
+        """Whether it is a step that no other builds on."""
+        return not self.adopted and not self.is_reference
+
 
 REFERENCE = "References"
 Step = tuple[str, str, str, Any]  # name, section, what changes, its new value
@@ -208,8 +213,8 @@ FAMILIES = {
 def refer(name: str, title: str, ladder: str, rung: str, top1: float | None = None, gmacs: float | None = None) -> Rung:
     """A rung of any ladder as a network to compare with."""
     (found,) = select_rungs(LADDERS[ladder], [rung])
-    published = {"paper_top1": top1, "paper_std": None, "paper_gmacs": gmacs}
-    return replace(found, name=name, title=title, section=REFERENCE, adopted=False, **published)
+    beside = replace(found, name=name, title=title, section=REFERENCE, adopted=False)
+    return replace(beside, paper_top1=top1, paper_std=None, paper_gmacs=gmacs)
 
 
 def choose_ladder(name: str, small: bool) -> str:

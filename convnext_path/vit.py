@@ -69,7 +69,7 @@ class ViTScale(Frozen):
 
 VIT_S = ViTScale()
 VIT_B = ViTScale(width=768, heads=12)
-VIT_NANO = ViTScale(depth=4, width=96, heads=3)
+VIT_NANO = ViTScale(depth=4, width=48, heads=3)
 
 
 class Attention(nn.Module):

@@ -10,7 +10,7 @@ from scipy import stats as scipy_stats
 from ablations.stats import Step, agree, correct, estimate, find_published, summarize
 from ablations.trial import Plan
 from convnext_path import LADDERS
-from convnext_path.ladder import flip
+from convnext_path.ladder import REFERENCES, flip
 from tests.conftest import fake_result
 
 Scores = dict[tuple[str, int], float]
@@ -161,3 +161,12 @@ def test_a_few_steps_agree_in_sign_alone(plan: Plan) -> None:
 def test_a_flip_has_no_figure_of_the_papers(plan: Plan) -> None:
     step = walk(plan, 1.0)[-1]
     assert math.isnan(Step(flip(step.rung, "gelu", False), (), 1, step).paper_change)
+
+
+def test_a_reference_changes_nothing_and_nothing_changes_from_it(plan: Plan) -> None:
+    plan = replace(plan, rungs=(plan.rungs[0], REFERENCES["swin-nano"], plan.rungs[1]))
+    results = [fake_result(trial, 80.0 + i) for i, trial in enumerate(plan.trials())]
+    first, reference, second = summarize(plan, results)
+    assert (reference.base, reference.change.n) == (None, 0)
+    assert second.base is not None
+    assert second.base.rung == first.rung
