@@ -31,7 +31,7 @@ from convnext_path.files import write_whole
 COLOURS = {INK: "ink", PALE: "pale", BAR: "bar", ROAD: "road", GRID: "grid", PAPER: "paper"}
 
 CAPTIONS = {
-    "accuracy": ("Accuracy by step", "A dot a seed; hatched: tried, not adopted; dotted lines: references. Grey: the paper's, if any."),
+    "accuracy": ("Accuracy by step", "A dot a seed; hatched: tried; hollow, dotted: references. Grey: the paper's."),
     "changes": ("Changes of accuracy by step, with intervals", "What each step changes, seed by seed."),
     "road": ("Accuracy against multiply-accumulates", "The road in accuracy and multiply-accumulates."),
     "road-seconds": ("Accuracy against seconds of training", "The same against measured time."),

@@ -110,3 +110,10 @@ def test_bad_options(options: str, message: str) -> None:
 def test_what_only_a_closer_look_finds(options: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         check_plan(plan_of(*options.split()))
+
+
+def test_references_stand_behind_the_rungs_and_families_are_chosen_by_the_images() -> None:
+    plan = plan_of("--ladder", "swin", "--rungs", "windows", "--references", "vit-nano,resnet50")
+    assert (plan.ladder, [rung.name for rung in plan.rungs]) == ("swin-nano", ["windows", "vit-nano", "resnet50"])
+    assert [trial.rung for trial in plan.trials()[:3]] == ["windows", "vit-nano", "resnet50"]
+    assert plan_of("--ladder", "swin", "--data", "imagenet", "--root", "x").ladder == "swin-t"

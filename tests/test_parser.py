@@ -55,6 +55,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
 REFUSED = {
     "--ladder": ["", "word"],
     "--rungs": ["", ",", "word", "recipe,"],
+    "--references": ["", ",", "word", "swin-t,"],
     "--flip": ["", ",", "word", "=", "kernel_size=", "kernel_size=nan"],
     "--data": ["", "word"],
     "--image-size": ["0", "-1", "1" + 400 * "0"],
