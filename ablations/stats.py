@@ -157,11 +157,11 @@ def summarize(plan: Plan, results: Sequence[Result]) -> list[Step]:
     return [replace(step, p=p) for step, p in zip(steps.values(), corrected, strict=True)]
 
 
-PUBLISHED = {(rung.flags, rung.recipe): rung.paper_top1 for rung in LADDERS["convnext-t"]}
+PUBLISHED = {(rung.flags, rung.recipe): rung.paper_top1 for name in ("convnext-t", "swin-t") for rung in LADDERS[name]}
 
 
 def find_published(rung: Rung) -> float | None:
-    """A rung's top-1 in the paper, or that of Table 10's rung with these flags and this recipe."""
+    """A rung's top-1 in its paper, or that of ResNet-50's, ConvNeXt-T's or Swin-T's rung with its flags and recipe."""
     return rung.paper_top1 or PUBLISHED.get((rung.flags, rung.recipe))
 
 
