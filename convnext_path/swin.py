@@ -96,7 +96,7 @@ class SwinScale(Frozen):
 
 
 SWIN_T = SwinScale()
-SWIN_NANO = SwinScale((1, 1, 3, 1), 16, (1, 2, 4, 8))
+SWIN_NANO = SwinScale((2, 2, 2, 1), 16, (1, 2, 4, 8))
 
 
 class RelativePosition(nn.Module):

@@ -90,3 +90,19 @@ def test_positions_tokens_and_scales_do_not_decay() -> None:
         ids = {id(parameter) for parameter in apart["params"]}
         found = {name.rpartition(".")[2] for name, p in net.named_parameters() if id(p) in ids and p.ndim > 1}
         assert found == names
+
+
+@pytest.mark.parametrize("ladder", [name for name in LADDERS if name.endswith("nano")])
+@torch.no_grad()
+def test_each_step_of_a_small_ladder_computes_something_else(ladder: str) -> None:
+    """At 32 pixels, where windows could be too large to shift."""
+    images, logits = torch.randn(4, 1, 32, 32), []
+    for rung in LADDERS[ladder]:
+        torch.manual_seed(0)
+        net = make_network(rung.flags, rung.scale, RECIPE, 10, 1, 32).eval()
+        for parameter in net.parameters():
+            torch.nn.init.normal_(parameter, std=0.2)
+        logits.append(net(images))
+    changed = [rung.change[0] != "recipe" for rung in LADDERS[ladder]]
+    kept = [not torch.allclose(a, b) for i, b in enumerate(logits) if changed[i] for a in logits[:i]]
+    assert all(kept)
