@@ -51,6 +51,7 @@ from convnext_path import LADDERS, Recipe
 from convnext_path.datasets import open_data, read_folders
 from convnext_path.frozen import above, choose, within
 from convnext_path.kernels.build import chosen
+from convnext_path.ladder import choose_ladder
 from convnext_path.stream import check_empty, write_stream
 
 
@@ -193,7 +194,8 @@ def print_costs(args: Any) -> int:
     """Count a ladder's costs, or those of the two that are published."""
     try:
         choose("--format", args.format, FORMATS)
-        names = [choose("ladder", args.ladder, LADDERS)] if args.ladder is not None else ["convnext-t", "convnext-b"]
+        small = args.image_size < 128
+        names = ["convnext-t", "convnext-b"] if args.ladder is None else [choose_ladder(args.ladder, small)]
         least = max(r.flags.min_image_size for name in names for r in LADDERS[name])
         within("--image-size", args.image_size, least, MAX_IMAGE_SIZE)
     except ValueError as error:

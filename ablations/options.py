@@ -42,13 +42,14 @@ def make_plan(args: Any) -> Plan:
     """What the options ask for. Raises a ValueError for whatever is wrong with them."""
     check_ranges(args)
     choose("data set", args.data, DATA)
-    name = choose_ladder(args.ladder, small=DATA[args.data] != "imagenet")
-    ladder = LADDERS[name]
+    title = choose_ladder(args.ladder, small=DATA[args.data] != "imagenet")
+    ladder = LADDERS[title]
     rungs = select_rungs(ladder, args.rungs.split(",")) if args.rungs is not None else ladder
     if args.flip is not None:
         rungs += tuple(dict.fromkeys(parse_flip(rungs[-1], text) for text in args.flip.split(",")))
     if args.references is not None:
-        rungs += tuple(REFERENCES[choose("reference", word, REFERENCES)] for word in args.references.split(","))
+        words = dict.fromkeys(args.references.split(","))
+        rungs += tuple(REFERENCES[choose("reference", word, REFERENCES)] for word in words)
     family = RECIPES[choose("recipe", DATA[args.data] if args.recipe is None else args.recipe, RECIPES)]
     names = sorted({rung.recipe for rung in rungs})
     data = Data(
@@ -62,7 +63,7 @@ def make_plan(args: Any) -> Plan:
         skip_bad_images=args.skip_bad_images,
     )
     return Plan(
-        name,
+        title,
         rungs,
         parse_seeds(args.seeds),
         data,
@@ -112,12 +113,18 @@ def parse_numbers(name: str, text: str | None) -> tuple[float, ...] | None:
 
 
 def parse_flip(rung: Rung, text: str) -> Rung:
-    """FLAG=VALUE as a rung beside ``rung``; the value is JSON's true, false or a number."""
-    flag, _, value = text.partition("=")
+    """FLAG=VALUE as a rung beside ``rung``; the value is true, false, a number or a word."""
+    flag, _, value = map(str.strip, text.partition("="))
+    if not value:
+        raise ValueError(f"--flip takes FLAG=VALUE, got {text!r}")
     try:
-        return flip(rung, flag.strip(), json.loads(value.lower()))
+        chosen = json.loads(value.lower())
     except json.JSONDecodeError:
-        raise ValueError(f"--flip takes FLAG=VALUE with true, false or a kernel size, got {text!r}") from None
+        chosen = value
+    try:
+        return flip(rung, flag, chosen)
+    except ValueError as error:
+        raise ValueError(f"--flip {text}: {error}") from None
 
 
 def parse_trainer(chosen: Any, precision: str | None = None) -> Options:

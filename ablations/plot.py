@@ -169,7 +169,7 @@ class Price:
     of: Callable[[Step], float]
 
 
-MACS = Price("multiply-accumulates an image (convolutions and classifier)", lambda step: step.macs)
+MACS = Price("multiply-accumulates an image, norms aside", lambda step: step.macs)
 SECONDS = Price("seconds a training", lambda step: step.mean(lambda result: result.seconds))
 
 

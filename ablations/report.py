@@ -162,7 +162,7 @@ def make_rows(steps: Sequence[Step], plan: Plan) -> list[Row]:
             verdict=step.verdict,
             gap=step.gap,
             cells=[make_cell(MEASURES[name], step) for name in COLUMNS[1:-1]],
-            what=explain_flags(type(step.rung.flags)).get(step.rung.change[0], ""),
+            what="" if step.rung.is_reference else explain_flags(type(step.rung.flags)).get(step.rung.change[0], ""),
             finding=describe_finding(step),
             changes=compare(step.base.rung if step.base else None, step.rung, recipes),
         )
@@ -181,8 +181,8 @@ def explain_flags(flags: type) -> dict[str, str]:
     texts = {
         name: (section, inspect.cleandoc(text).replace("``", "").replace("\n", " ")) for name, section, text in items
     }
-    recipe = ("2.1", "the training recipe: optimizer, schedule, augmentation, regularization.")
-    return {name: f"Section {section}: {text}" for name, (section, text) in {"recipe": recipe, **texts}.items()}
+    texts["recipe"] = ("2.1", "the training recipe: optimizer, schedule, augmentation, regularization.")
+    return {name: f"{'Section ' * place[0].isdigit()}{place}: {text}" for name, (place, text) in texts.items()}
 
 
 def describe_finding(step: Step) -> str:

@@ -171,7 +171,7 @@ def cost_rows(ladder: str, rungs: Sequence[Rung], costs: Sequence[Cost]) -> list
 
 def show_costs(rows: Sequence[dict[str, Any]], title: str) -> Table:
     """The costs for the screen, in 1e9; rows that do not agree with the paper stand out."""
-    caption = "1e9 multiply-accumulates; GMACs: conv and linear, as the paper counts; norm: with pooling"
+    caption = "1e9 multiply-accumulates; GMACs: all but norms and pooling, as the papers count"
     table = Table(title=title, caption=caption, box=box.SIMPLE, show_edge=False, padding=0)
     table.add_column("rung")
     for column in ("GMACs", "paper", "diff", "conv", "linear", "norm", "params", "activ."):

@@ -1,13 +1,14 @@
 """One LightningModule for every rung: a network of flags, trained by a recipe."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, EMAWeightAveraging
+from pytorch_lightning.callbacks import Callback, WeightAveraging
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim.swa_utils import get_ema_avg_fn
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 from torchvision.transforms import v2
@@ -19,8 +20,9 @@ from convnext_path.networks import Design, Size, make_network, restore_design, r
 from convnext_path.processes import rank_and_size
 from convnext_path.recipe import ENHANCED, Recipe
 
-#: Tensors of several dimensions that are no weights of a sum: positions, a class token, attention's scales.
-NOT_DECAYED = ("places", "table", "token", "log_scale")
+#: Names of what does not decay though it has several dimensions: positions, a class token, attention's scales, and as
+#: released the network that tells Swin V2's relative positions.
+NOT_DECAYED = {"places", "table", "token", "log_scale", "position"}
 
 Config = TypeVar("Config", bound=Frozen)
 
@@ -84,7 +86,7 @@ class PathModule(pl.LightningModule):
 
     def configure_callbacks(self) -> list[Callback]:
         """The moving average of the weights, where the recipe asks for one."""
-        return [] if self.recipe.ema is None else [EMAWeightAveraging(decay=self.recipe.ema)]
+        return [] if self.recipe.ema is None else [WeightAveraging(avg_fn=average_floats(self.recipe.ema))]
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         if self.seed is not None:
@@ -123,6 +125,12 @@ class PathModule(pl.LightningModule):
         self.log("lr", self.optimizers().param_groups[0]["lr"], sync_dist=True)  # type: ignore[union-attr]
 
 
+def average_floats(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
+    """An exponential moving average; whole numbers, which are counts and places, are taken as they are."""
+    average = get_ema_avg_fn(decay)  # type: ignore[no-untyped-call]
+    return lambda old, new, count: average(old, new, count) if old.is_floating_point() else new
+
+
 def restore(kind: type[Config], value: Config | Mapping[str, Any]) -> Config:
     """A frozen value, or the one that its dict stands for."""
     return value if isinstance(value, kind) else kind.from_dict(cast(Mapping[str, Any], value))
@@ -138,7 +146,7 @@ def make_optimizer(net: nn.Module, recipe: Recipe, batches: int = 1) -> torch.op
 
 def weight_decay_groups(net: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     """Parameters for the optimizer: norms, biases, layer scales, places apart, without decay unless ``decay_all``."""
-    apart = {id(p) for name, p in net.named_parameters() if p.ndim == 1 or name.rpartition(".")[2] in NOT_DECAYED}
+    apart = {id(p) for name, p in net.named_parameters() if p.ndim == 1 or NOT_DECAYED & {*name.split(".")}}
     matrices = [p for p in net.parameters() if id(p) not in apart]
     others = [p for p in net.parameters() if id(p) in apart]
     decay = recipe.weight_decay

@@ -24,7 +24,8 @@ def make_network(
 ) -> nn.Module:
     """The network of a design and a size: (N, in_channels, H, W) to logits (N, num_classes).
 
-    Of the recipe it takes stochastic depth, initialization and, where its blocks have one, layer scale.
+    Of the recipe it takes stochastic depth and the weights' deviation; the road's networks take layer scale and the
+    kind of initialization too, which transformers do not have.
 
     Raises:
         ValueError: a size of another kind of network, or what the network refuses.

@@ -91,8 +91,8 @@ class SwinScale(Frozen):
         return self.patch or (4 if image_size >= 128 else 2)
 
     def choose_window(self, image_size: int) -> int:
-        """The side of the last stage, as published (7 at 224 pixels, 8 at 256), but at least 4 patches."""
-        return self.window or max(image_size // (8 * self.choose_patch(image_size)), 4)
+        """The side of the last stage, as published (7 at 224 pixels, 8 at 256), but 4 to 12 patches (12 at 384)."""
+        return self.window or min(max(image_size // (8 * self.choose_patch(image_size)), 4), 12)
 
 
 SWIN_T = SwinScale()
@@ -138,7 +138,7 @@ class WindowAttention(nn.Module):
         self.proj = nn.Linear(channels, channels)
         relative = flags.position in ("relative", "both")
         self.position = RelativePosition(flags, heads, window) if relative else None
-        if flags.cosine_attention:
+        if flags.cosine_attention and flags.appearance:
             self.log_scale = nn.Parameter(torch.full((heads, 1, 1), log(10)))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -156,19 +156,13 @@ class WindowAttention(nn.Module):
 
     def attend(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Windows of (N, windows, w², C) to the same; ``mask``, added to logits, is (windows, 1, w², w²)."""
-        bias: Tensor = self.qkv.bias
+        qkv = self.qkv(x).reshape(*x.shape[:-1], 3, self.heads, -1)
+        q, k, v = qkv.permute(3, 0, 1, 4, 2, 5)  # each N, windows, heads, w², d
         if self.flags.cosine_attention:
-            query, key, value = bias.chunk(3)
-            bias = torch.cat((query, torch.zeros_like(key), value))
-        qkv = F.linear(x, self.qkv.weight, bias)
-        q, k, v = qkv.reshape(*x.shape[:-1], 3, self.heads, -1).permute(
-            3, 0, 1, 4, 2, 5
-        )  # each N, windows, heads, w², d
-        if self.flags.cosine_attention:
-            q = F.normalize(q, dim=-1) * self.log_scale.clamp(max=log(100)).exp()
-            k = F.normalize(k, dim=-1)
-        else:
-            q = q * q.shape[-1] ** -0.5
+            _, key_bias, _ = self.qkv.bias.reshape(3, self.heads, 1, -1)
+            q, k = F.normalize(q, dim=-1), F.normalize(k - key_bias, dim=-1)
+        scale = self.log_scale.clamp(max=log(100)).exp() if hasattr(self, "log_scale") else q.shape[-1] ** -0.5
+        q = q * scale
         logits = q @ k.transpose(-2, -1) if self.flags.appearance else q.new_zeros(*q.shape[:-1], q.shape[-2])
         if self.position is not None:
             logits = logits + self.position()
@@ -183,16 +177,17 @@ class WindowAttention(nn.Module):
         if not down and not right:
             return None
         window = self.window
-        ids = 3 * number_regions(rows, window, down)[:, None] + number_regions(columns, window, right)
+        vertical = number_regions(rows, window, down, like.device)
+        ids = 3 * vertical[:, None] + number_regions(columns, window, right, like.device)
         ids = ids.reshape(rows, window, columns, window).transpose(1, 2)  # rows, columns, w, w
         ids = ids.reshape(rows * columns, 1, window**2)
         apart = ids.unsqueeze(-1) != ids.unsqueeze(-2)
         return -100.0 * apart.to(like)
 
 
-def number_regions(windows: int, window: int, shift: int) -> Tensor:
+def number_regions(windows: int, window: int, shift: int, device: torch.device) -> Tensor:
     """Along a side: 0 in whole windows, 1 and 2 in the two parts of a last one that a shift has put together."""
-    place = torch.arange(windows * window)
+    place = torch.arange(windows * window, device=device)
     return ((place >= (windows - 1) * window).long() + (place >= windows * window - shift)) * (shift > 0)
 
 
@@ -277,9 +272,10 @@ class SwinNet(nn.Module):
             layers: OrderedDict[str, nn.Module] = OrderedDict()
             if i:
                 layers["merging"] = PatchMerging(flags, width * 2 ** (i - 1))
+            fitting = scale.window or min(window, -(-side // 2**i))  # no larger than the stage
             for j in range(depth):
                 shifted = flags.shifted_windows and j % 2 == 1
-                layers[f"block{j}"] = SwinBlock(flags, width * 2**i, heads, window, shifted, next(rates))
+                layers[f"block{j}"] = SwinBlock(flags, width * 2**i, heads, fitting, shifted, next(rates))
             stages.append(nn.Sequential(layers))
         self.stages = nn.Sequential(*stages)
         self.norm = nn.LayerNorm(width * 8)
@@ -297,7 +293,7 @@ class SwinNet(nn.Module):
 
 
 def initialize(net: nn.Module, std: float) -> None:
-    """As released: weights and positions from a truncated normal distribution, biases 0."""
+    """As released: weights and positions from a truncated normal distribution, biases and V2's last norms 0."""
     for layer in net.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.trunc_normal_(layer.weight, std=std)
@@ -306,3 +302,7 @@ def initialize(net: nn.Module, std: float) -> None:
     for name, parameter in net.named_parameters():
         if name.endswith(("table", "places")):
             nn.init.trunc_normal_(parameter, std=std)
+    for block in net.modules():
+        if isinstance(block, SwinBlock) and block.post_norm:
+            nn.init.zeros_(block.norm1.weight)
+            nn.init.zeros_(block.norm2.weight)

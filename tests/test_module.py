@@ -12,7 +12,7 @@ from torch import nn
 from ablations.run import quiet_lightning
 from convnext_path import CONVNEXT, RECIPES, Flags, PathData, PathModule, Recipe
 from convnext_path.layers import DepthwiseConv2d, LayerScale, PatchConv2d
-from convnext_path.module import weight_decay_groups
+from convnext_path.module import average_floats, weight_decay_groups
 from tests.conftest import DIGITS, TINY
 
 RECIPE = replace(RECIPES["digits"]["enhanced"].with_epochs(2), batch_size=25)
@@ -143,3 +143,11 @@ def test_bad_arguments_are_named() -> None:
         PathModule({"kernal_size": 3})
     with pytest.raises(TypeError):
         PathModule(Flags(), learning_rate=3)  # type: ignore[call-arg]
+
+
+def test_an_average_of_weights_leaves_whole_numbers_alone() -> None:
+    """Swin's places in its table: an average of them would be one less, now and then."""
+    average = average_floats(0.9)
+    index = torch.arange(100)
+    assert torch.equal(average(index, index, 1), index)
+    assert average(torch.tensor(1.0), torch.tensor(2.0), 1) == pytest.approx(1.1)

@@ -24,6 +24,7 @@ def test_every_combination_trains_a_step() -> None:
     images, labels = torch.randn(2, 3, 16, 16), torch.tensor([0, 1])
     for flags in COMBINATIONS:
         net = SwinNet(flags, TINY, num_classes=2, image_size=16, drop_path=0.1)
+        randomize(net)  # a norm that starts at zero lets no gradient through
         before = [parameter.clone() for parameter in net.parameters()]
         F.cross_entropy(net(images), labels).backward()
         torch.optim.SGD(net.parameters(), lr=1.0).step()
@@ -97,8 +98,12 @@ def test_an_offset_has_one_number_wherever_it_is() -> None:
 
 
 def test_what_suits_an_image() -> None:
-    sizes = {side: (SWIN_T.choose_patch(side), SWIN_T.choose_window(side)) for side in (32, 64, 128, 224, 256, 384)}
-    assert sizes == {32: (2, 4), 64: (2, 4), 128: (4, 4), 224: (4, 7), 256: (4, 8), 384: (4, 12)}
+    deep = SwinNet(SWIN, SwinScale((1, 1, 1, 1), 16, (1, 1, 1, 1)), 10, 1, 32).stages
+    assert [stage.block0.attention.window for stage in deep] == [4, 4, 4, 2]  # of sides 16, 8, 4, 2
+    sizes = {
+        side: (SWIN_T.choose_patch(side), SWIN_T.choose_window(side)) for side in (32, 64, 128, 224, 256, 384, 2048)
+    }
+    assert sizes == {32: (2, 4), 64: (2, 4), 128: (4, 4), 224: (4, 7), 256: (4, 8), 384: (4, 12), 2048: (4, 12)}
     assert SwinNet(SWIN, SWIN_NANO, 10, 1, 32)(torch.zeros(2, 1, 32, 32)).shape == (2, 10)
 
 
