@@ -18,7 +18,7 @@ from convnext_path import LADDERS, RECIPES, Recipe, Rung
 from convnext_path.data import PathData
 from convnext_path.datasets import Data
 from convnext_path.frozen import above, at_least, choose, within
-from convnext_path.ladder import REFERENCES, choose_ladder, flip, select_rungs
+from convnext_path.ladder import choose_ladder, find_reference, flip, select_rungs
 
 #: Data sets, and the recipes that suit them unless --recipe says otherwise.
 DATA = {"digits": "digits", "cifar10": "cifar", "cifar100": "cifar", "imagefolder": "cifar", "imagenet": "imagenet"}
@@ -49,7 +49,7 @@ def make_plan(args: Any) -> Plan:
         rungs += tuple(dict.fromkeys(parse_flip(rungs[-1], text) for text in args.flip.split(",")))
     if args.references is not None:
         words = dict.fromkeys(args.references.split(","))
-        rungs += tuple(REFERENCES[choose("reference", word, REFERENCES)] for word in words)
+        rungs += tuple(find_reference(word) for word in words)
     family = RECIPES[choose("recipe", DATA[args.data] if args.recipe is None else args.recipe, RECIPES)]
     names = sorted({rung.recipe for rung in rungs})
     data = Data(

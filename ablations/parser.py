@@ -115,7 +115,7 @@ def make_run_parser() -> Parser:
         default=None,
         help="FLAG=VALUE,...: the last of them once more with each changed",
     )
-    add("--references", type=str, default=None, help=f"trained beside the rungs: {', '.join(REFERENCES)}")
+    add("--references", type=str, default=None, help=f"trained beside: {', '.join(REFERENCES)}, timm:NAME")
     add("--data", type=str, default="digits", help=f"one of {', '.join(DATA)}")
     add("--root", type=str | None, default=None, help="folder of the images, or where downloads go (default: data)")
     add("--image-size", type=int | None, default=None, help="side in pixels (default: the data set's own)")

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from convnext_path.flags import NANO, RESNET50, RESNET200, Flags
 from convnext_path.frozen import Frozen, choose
 from convnext_path.networks import Design, Size
+from convnext_path.peers import PeerFlags, PeerScale
 from convnext_path.swin import SWIN, SWIN_NANO, SWIN_T, SwinFlags
 from convnext_path.vit import VIT_NANO, VIT_S, ViTFlags
 
@@ -281,3 +282,16 @@ REFERENCES: dict[str, Rung] = {
         refer("vit-nano", "ViT-nano", "vit-nano", "class_token"),
     )
 }
+
+
+def find_reference(name: str) -> Rung:
+    """A network to compare with: one of :data:`REFERENCES`, or timm's as timm:NAME.
+
+    Raises:
+        ValueError: an unknown one; the message has the nearest.
+    """
+    package, _, model = name.partition(":")
+    if package != "timm":
+        return REFERENCES[choose("reference", name, [*REFERENCES, "timm:NAME"])]
+    size = PeerScale(model)
+    return Rung(name, model, REFERENCE, ("recipe", "enhanced"), PeerFlags(), size, "enhanced", adopted=False)

@@ -11,12 +11,13 @@ from torch import nn
 from convnext_path.flags import Flags, Scale
 from convnext_path.frozen import find_kind
 from convnext_path.model import PathNet
+from convnext_path.peers import PeerFlags, PeerScale, make_peer
 from convnext_path.recipe import Recipe
 from convnext_path.swin import SwinFlags, SwinNet, SwinScale
 from convnext_path.vit import ViTFlags, ViTNet, ViTScale
 
-Design = Flags | SwinFlags | ViTFlags
-Size = Scale | SwinScale | ViTScale
+Design = Flags | SwinFlags | ViTFlags | PeerFlags
+Size = Scale | SwinScale | ViTScale | PeerScale
 
 
 def make_network(
@@ -38,6 +39,8 @@ def make_network(
             return SwinNet(flags, scale, num_classes, in_channels, image_size, recipe.drop_path, recipe.init_std)
         case ViTFlags(), ViTScale():
             return ViTNet(flags, scale, num_classes, in_channels, image_size, recipe.drop_path, recipe.init_std)
+        case PeerFlags(), PeerScale():
+            return make_peer(scale, num_classes, in_channels, image_size, recipe.drop_path)
     raise ValueError(f"{type(scale).__name__} is no scale for {type(flags).__name__}")
 
 
