@@ -7,7 +7,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
@@ -99,18 +99,20 @@ def run_trial(
     curve, alike = Curve(trial.recipe.batch_size, report), SameOrigin()
     trainer = make_trainer(trial, [alike, curve, *([KeepEpochs(folder)] if folder else [])], rank)
     device = trainer.strategy.root_device
-    decided = alike.origin = origin(device, splits.digest)  # before training: the code is that which runs
+    alike.origin = origin(device, splits.digest)  # before training: the code is that which runs
     reset_peak_memory(device)
     with ctrl_c_raises(trainer), torch_threads(trial.threads):
-        trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
-        if curve.epochs[-1].top1 is None:
-            trainer.validate(module, data, verbose=False)
-            curve.complete_last()
-    if not math.isfinite(curve.top1):
-        raise ValueError("nothing was validated")
+        fit(trainer, module, data, curve, checkpoint)
+    return make_result(trial, curve, module, counted or trial_cost(trial), device, alike.origin)
+
+
+def make_result(
+    trial: Trial, curve: "Curve", module: PathModule, cost: Cost, device: torch.device, decided: Mapping[str, object]
+) -> Result:
+    """What a training that is over has given."""
     return Result(
         trial=trial,
-        cost=counted or trial_cost(trial),
+        cost=cost,
         top1=curve.top1,
         top5=curve.top5,
         curve=tuple(curve.epochs),
@@ -121,6 +123,16 @@ def run_trial(
         environment=tuple(sorted(environment().items())),
         weights=hash_weights(module.net),
     )
+
+
+def fit(trainer: pl.Trainer, module: PathModule, data: PathData, curve: "Curve", checkpoint: Path | None) -> None:
+    """Train to the end, and validate the last epoch, whatever the options say of others."""
+    trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+    if curve.epochs[-1].top1 is None:
+        trainer.validate(module, data, verbose=False)
+        curve.complete_last()
+    if not math.isfinite(curve.top1):
+        raise ValueError("nothing was validated")
 
 
 def make_module(trial: Trial, splits: Splits) -> PathModule:
