@@ -13,7 +13,6 @@ from rich import box
 from rich.table import Table
 
 from ablations.checkpoint import KEPT
-from ablations.engine import default_loader_workers, default_workers
 from ablations.options import check_parts, check_plan, check_sides, check_trainer, make_plan
 from ablations.pace import (
     NOWHERE,
@@ -29,6 +28,7 @@ from ablations.pace import (
     read_paces,
 )
 from ablations.parser import ENGINES
+from ablations.places import share_cores
 from ablations.run import find_device
 from ablations.screen import console, fail, say
 from ablations.tables import show_count, show_number
@@ -69,10 +69,7 @@ def make_budget(args: Any) -> tuple["Budget", float | None, str]:
         if devices > 1:
             raise ValueError("a pace on several devices is not measured, but computed: --profile or --bench")
         check_plan(plan)
-        slots = count_slots(plan, args)
-        readers = args.loader_workers
-        if readers is None:
-            readers = default_loader_workers(plan.data, torch.get_num_threads() // slots - plan.threads)
+        slots, readers = share_cores(plan, args.workers, args.loader_workers, torch.get_num_threads())
         shared = 1 if find_device(plan.trials()[0]).type == "cpu" else slots  # of a CPU, a core or so is a device
         budget = Budget(plan, measure_extent(plan.data), try_paces(plan, slots, readers), shared)
         return budget, device_memory(plan) / slots, f"measured here, on a few steps of each rung, {slots} at a time"
@@ -113,14 +110,6 @@ def parse_counts(text: str) -> list[int]:
     if not all(word.isascii() and word.isdecimal() and 0 < int(word) <= 100_000 for word in words):
         raise ValueError(f"--at-once takes numbers of devices from 1 to 100000, separated by commas, got {text!r}")
     return [int(word) for word in words]
-
-
-def count_slots(plan: Plan, args: Any) -> int:
-    """Trials at a time here, as ``run`` would have them."""
-    if args.workers != "auto":
-        return int(args.workers)
-    device = find_device(plan.trials()[0])
-    return default_workers(device, torch.get_num_threads(), plan.threads)
 
 
 def trial_seconds(trial: Trial, pace: Pace, extent: Extent) -> float:

@@ -2,14 +2,13 @@
 
 import contextlib
 import json
-import math
 import multiprocessing as mp
 import os
 import shlex
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -17,30 +16,20 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
 from ablations.bench.networks import DoesNotFitError, make_setting
 from ablations.bench.overhead import TrialFailedError
 from ablations.bench.report import report_networks, report_overhead, report_scaling
 from ablations.budget import foresee
 from ablations.checkpoint import is_damaged
-from ablations.engine import (
-    Local,
-    Terms,
-    default_loader_workers,
-    default_workers,
-    describe,
-    estimate_seconds,
-    run_trials,
-)
+from ablations.engine import Terms, describe, estimate_seconds, run_trials
 from ablations.launch import Team, find_rank
-from ablations.locks import DRIVER
 from ablations.options import MAX_IMAGE_SIZE, check_plan, check_ranges, make_plan
-from ablations.parser import ENGINES, FORMATS, make_parser
+from ablations.parser import FORMATS, make_parser
+from ablations.places import check_engine, choose_terms
 from ablations.process import Failure, Job, run_process, warm_up
 from ablations.publish import draw, plot, report, send
-from ablations.ray_engine import Cluster, Share
-from ablations.run import count_processes, find_device, trial_cost
+from ablations.run import count_processes, trial_cost
 from ablations.screen import console, fail, say
 from ablations.status import State, count_states, find_pending, show_states, survey
 from ablations.study import Study
@@ -49,7 +38,7 @@ from ablations.tracking import MODES, choose_mode
 from ablations.trial import Plan, Result, Trial
 from convnext_path import LADDERS, Recipe
 from convnext_path.datasets import open_data, read_folders
-from convnext_path.frozen import above, choose, within
+from convnext_path.frozen import choose, within
 from convnext_path.kernels.build import chosen
 from convnext_path.ladder import choose_ladder
 from convnext_path.stream import check_empty, write_stream
@@ -90,49 +79,6 @@ def run(args: Any) -> int:
         if not args.join:
             study.begin(merged, args.command)
         return train_and_draw(study, pending, terms, args.join)
-
-
-@contextlib.contextmanager
-def choose_terms(plan: Plan, study: Study, args: Any, team: Team | None, here: Mapping[str, object]) -> Iterator[Terms]:
-    """Where trials run, how many at a time, and how many processes read a trial's images."""
-    trial = plan.trials()[0]
-    devices, _ = count_processes(trial)
-    threads, workers, readers = plan.threads * devices, args.workers, args.loader_workers
-    if args.engine.name == "local":
-        cores = len(os.sched_getaffinity(0)) if team else torch.get_num_threads()  # torchrun says one thread
-        if workers == "auto" or team:
-            device = find_device(trial)
-            workers = 1 if team else default_workers(device, cores, threads)
-        if readers is None:
-            readers = default_loader_workers(plan.data, (cores // workers - threads) // devices)
-        yield Terms(here, loader_workers=readers, engine=Local(workers, team=team))
-        return
-    with Cluster(args.engine.address, math.inf if workers == "auto" else workers) as cluster:
-        uses = Share(threads, 0 if args.trainer.accelerator == "cpu" else devices)
-        cluster.reserve(args.engine.cpus, args.engine.gpus, uses)
-        if readers is None:
-            readers = default_loader_workers(plan.data, (int(cluster.share.cpus) - threads) // devices)
-        yield Terms(cluster.check(plan, study.folder / DRIVER), loader_workers=readers, engine=cluster)
-
-
-def check_engine(engine: Any, devices: int, nodes: int, team: Team | None) -> None:
-    """Refuse what no engine does. Raises a ValueError."""
-    choose("--engine", engine.name, ENGINES)
-    given = [f"--engine.{name}" for name in ("address", "cpus", "gpus") if getattr(engine, name) is not None]
-    if engine.name == "local" and given:
-        raise ValueError(f"{given[0]} is --engine ray's")
-    for name in ("cpus", "gpus"):
-        if (value := getattr(engine, name)) is not None:
-            above(f"--engine.{name}", value, 0)
-    if devices > 1 and engine.gpus is not None and engine.gpus != devices:
-        raise ValueError(f"--engine.gpus {engine.gpus:g} beside --trainer.devices {devices}: each process takes a GPU")
-    if nodes > 1 and not team:
-        raise ValueError(f"--trainer.num_nodes {nodes} takes torchrun or srun to start the processes on each node")
-    if team and team.rank.size != devices * nodes:
-        raise ValueError(
-            f"{team.rank.size} processes were started by torchrun or srun; a trial takes {devices} x {nodes} "
-            "(--trainer.devices x .num_nodes)"
-        )
 
 
 def train_and_draw(study: Study, pending: Sequence[Trial], terms: Terms, join: bool) -> int:

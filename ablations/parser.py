@@ -4,7 +4,7 @@ import argparse
 import difflib
 import re
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, NoReturn, get_args, get_origin
@@ -116,14 +116,7 @@ def make_run_parser() -> Parser:
         help="FLAG=VALUE,...: the last of them once more with each changed",
     )
     add("--references", type=str, default=None, help=f"trained beside: {', '.join(REFERENCES)}, timm:NAME")
-    add("--data", type=str, default="digits", help=f"one of {', '.join(DATA)}")
-    add("--root", type=str | None, default=None, help="folder of the images, or where downloads go (default: data)")
-    add("--image-size", type=int | None, default=None, help="side in pixels (default: the data set's own)")
-    add("--limit-train", type=int | None, default=None, help="keep so many training images, stratified")
-    add("--holdout", type=float, default=0.0, help="validate on this share of the training images")
-    add("--mean", type=str | None, default=None, help="of the channels, comma-separated (default: the data set's own)")
-    add("--std", type=str | None, default=None, help="likewise")
-    add("--skip-bad-images", action="store_true", help="leave files that cannot be decoded out of a folder")
+    add_data(add)
     add("--recipe", type=str | None, default=None, help=f"one of {', '.join(RECIPES)} (default: the data set's)")
     add("--epochs", type=int | None, default=None, help="of the enhanced recipe; the original in proportion")
     add("--batch-size", type=int | None, default=None, help="the learning rate is scaled to it")
@@ -133,15 +126,7 @@ def make_run_parser() -> Parser:
     add("--study", type=str | None, default=None, help="folder of the results (default: results/LADDER-DATA)")
     add("--wandb", type=str, default="offline", help=f"one of {', '.join(MODES)}")
     add("--workers", type=int | Literal["auto"], default="auto", help="trials at a time (auto: by cores; 1 on a GPU)")
-    add("--engine.name", type=str, default="local", help=f"short: --engine; where trials run: {' or '.join(ENGINES)}")
-    add("--engine.address", type=str | None, default=None, help="of a Ray cluster (default: one on this machine)")
-    add("--engine.cpus", type=float | None, default=None, help="that a trial takes of Ray's (default: its threads)")
-    add(
-        "--engine.gpus",
-        type=float | None,
-        default=None,
-        help="likewise; 0.25: four share one (default: 1 a process, if any)",
-    )
+    add_engine(add)
     add("--threads", type=int, default=1, help="of a trial on the CPU; another number gives other bits")
     add("--compile", action="store_true", help="each network, for a minute or more: pays in long trials; other bits")
     add("--loader-workers", type=int | None, default=None, help="processes that read images (default: by cores)")
@@ -153,6 +138,31 @@ def make_run_parser() -> Parser:
         add(f"--trainer.{name}", type=str, default="auto", help="as Lightning names them; strategies: auto, ddp")
     parser.set_defaults({f"trainer.{name}": value for name, value in TRAINER.items()})
     return parser
+
+
+def add_data(add: Callable[..., Any]) -> None:
+    """Options of the images."""
+    add("--data", type=str, default="digits", help=f"one of {', '.join(DATA)}")
+    add("--root", type=str | None, default=None, help="folder of the images, or where downloads go (default: data)")
+    add("--image-size", type=int | None, default=None, help="side in pixels (default: the data set's own)")
+    add("--limit-train", type=int | None, default=None, help="keep so many training images, stratified")
+    add("--holdout", type=float, default=0.0, help="validate on this share of the training images")
+    add("--mean", type=str | None, default=None, help="of the channels, comma-separated (default: the data set's own)")
+    add("--std", type=str | None, default=None, help="likewise")
+    add("--skip-bad-images", action="store_true", help="leave files that cannot be decoded out of a folder")
+
+
+def add_engine(add: Callable[..., Any]) -> None:
+    """Options of where trials run."""
+    add("--engine.name", type=str, default="local", help=f"short: --engine; where trials run: {' or '.join(ENGINES)}")
+    add("--engine.address", type=str | None, default=None, help="of a Ray cluster (default: one on this machine)")
+    add("--engine.cpus", type=float | None, default=None, help="that a trial takes of Ray's (default: its threads)")
+    add(
+        "--engine.gpus",
+        type=float | None,
+        default=None,
+        help="likewise; 0.25: four share one (default: 1 a process, if any)",
+    )
 
 
 def make_plan_parser() -> Parser:

@@ -65,7 +65,7 @@ def fail_recipe(job: Job, send: Callable[[Message], None]) -> None:
 def test_a_failed_trial_gives_exit_code_1_and_a_chart(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ablations.commands.Local", partial(Local, work=fail_recipe))
+    monkeypatch.setattr("ablations.places.Local", partial(Local, work=fail_recipe))
     assert run_small(tmp_path / "study") == 1
     out = capsys.readouterr().out
     assert "no result: recipe, seed 0: MemoryError: too small a machine; see " in out
@@ -86,7 +86,7 @@ def test_the_key_of_wandb_is_written_nowhere(
     for name in ("DATA_DIR", "CACHE_DIR", "CONFIG_DIR", "ARTIFACT_DIR"):
         monkeypatch.setenv(f"WANDB_{name}", str(tmp_path / "wandb"))
     forkserver._forkserver._stop()  # type: ignore[attr-defined]  # the next one has this environment
-    monkeypatch.setattr("ablations.commands.Local", partial(Local, work=fail_recipe))
+    monkeypatch.setattr("ablations.places.Local", partial(Local, work=fail_recipe))
     assert run_small(tmp_path / "study", "--wandb", "offline") == 1
     wandb.teardown()  # its process writes what is left
     files = [file for file in tmp_path.rglob("*") if file.is_file()]

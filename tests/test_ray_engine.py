@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ablations import ray_engine
 from ablations.ray_engine import Share, choose_share, connect, is_loopback
 from ablations.study import Study
 from tests.conftest import run_small
@@ -104,6 +105,20 @@ def test_the_records_are_those_of_one_machine(tmp_path: Path, capsys: pytest.Cap
     outcomes = [[result.outcome for result in Study(tmp_path / name).results()] for name in ("local", "ray")]
     assert len(outcomes[0]) == 2
     assert outcomes[0] == outcomes[1]
+
+
+@pytest.mark.slow
+def test_a_study_that_a_node_does_not_see(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the driver reads in it is nowhere to be read by a task."""
+    monkeypatch.setattr(ray_engine, "read", lambda file: "on this node alone")
+    with pytest.raises(SystemExit, match="2"):
+        run_small(tmp_path / "study", "--engine", "ray")
+    error = capsys.readouterr().err
+    assert f"does not see {tmp_path / 'study'}; a study's folder is shared by all nodes" in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "study" / "trials").exists()
 
 
 @pytest.mark.slow

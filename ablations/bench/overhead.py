@@ -50,19 +50,19 @@ def measure_overhead(plan: Plan, pairs: int, wandb: Mode = "offline") -> Iterato
     warm_up(wandb)
     for number in range(pairs + 1):
         start = time.perf_counter()
-        train_whole(plan, wandb)
+        train_apart(plan, Terms(check_plan(plan), wandb))
         middle = time.perf_counter()
         train_bare(plan.trials()[0])
         if number:
             yield Pair(middle - start, time.perf_counter() - middle)
 
 
-def train_whole(plan: Plan, wandb: Mode) -> None:
-    """Train as ``run`` does, in a study of its own."""
+def train_apart(plan: Plan, terms: Terms) -> None:
+    """Train as ``run`` does, in a study of its own, which is gone afterwards. Raises a TrialFailedError."""
     with tempfile.TemporaryDirectory() as folder:
         study = Study(folder)
         study.begin(plan)
-        missing = run_trials(study, plan.trials(), Console(quiet=True), Terms(check_plan(plan), wandb))
+        missing = run_trials(study, plan.trials(), Console(quiet=True), terms)
     if missing:
         raise TrialFailedError(missing[0][1].partition("; see ")[0])  # that folder is no more
 

@@ -1,18 +1,14 @@
 """How trials an hour grow with the trials at a time: what driver and engine cost beside trials of known length."""
 
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
-from rich.console import Console
-
-from ablations.bench.overhead import PLAN, TrialFailedError
-from ablations.engine import Engine, Local, Terms, run_trials
+from ablations.bench.overhead import PLAN, train_apart
+from ablations.engine import Engine, Local, Terms
 from ablations.process import Job, Message, warm_up
 from ablations.ray_engine import Cluster, Share
-from ablations.study import Study
 from ablations.trial import Result
 from convnext_path.frozen import Frozen
 
@@ -77,10 +73,4 @@ def measure_scaling(length: float) -> Iterator[Scaled]:
 
 
 def run_rests(engine: Engine, trials: int) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        plan = replace(PLAN, seeds=tuple(range(trials)))
-        study = Study(folder)
-        study.begin(plan)
-        missing = run_trials(study, plan.trials(), Console(quiet=True), Terms({}, engine=engine))
-    if missing:
-        raise TrialFailedError(missing[0][1].partition("; see ")[0])
+    train_apart(replace(PLAN, seeds=tuple(range(trials))), Terms({}, engine=engine))
