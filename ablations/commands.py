@@ -81,6 +81,12 @@ def run(args: Any) -> int:
         return train_and_draw(study, pending, terms, args.join)
 
 
+def compare(args: Any) -> int:
+    """Train networks by name on the same images, and keep what they learned and what they answer."""
+    args.keep = True
+    return run(args)
+
+
 def train_and_draw(study: Study, pending: Sequence[Trial], terms: Terms, join: bool) -> int:
     """Train what is pending; draw what there is. A driver that joined another leaves the drawing to it."""
     missing = run_trials(study, pending, console, terms, wait=not join)
@@ -181,7 +187,8 @@ def verify(args: Any) -> int:
     except (ValueError, OSError) as error:
         fail(error)
     records, damaged = study.read()
-    bad = damaged | {file: "is damaged" for file in study.checkpoints() if is_damaged(file)}
+    sealed = (*study.checkpoints(), *study.weights.glob("*.pt"))
+    bad = damaged | {file: "is damaged" for file in sealed if is_damaged(file)}
     for file, why in bad.items():
         say(f"{file} {why}")
     say(f"{len(records)} records whole, {len(bad)} files damaged")
@@ -245,6 +252,7 @@ def write_command(argv: Sequence[str]) -> str:
 
 WORDS: dict[str, Callable[[Any], int]] = {
     "run": run,
+    "compare": compare,
     "plan": foresee,
     "prepare": prepare,
     "cost": print_costs,

@@ -80,6 +80,7 @@ class Terms:
     origin: Mapping[str, object]
     wandb: Mode = "disabled"
     loader_workers: int = 0  # processes that read images, a trial
+    keep: bool = False  # weights and answers
     engine: Engine = Local()
 
 
@@ -192,7 +193,7 @@ class Crew:
     def make_job(self, trial: Trial, place: Path, checkpoint: Path | None) -> Job:
         terms = self.terms
         cost, folder = trial_cost(trial), self.study.folder
-        return Job(trial, cost, folder, place, checkpoint, terms.wandb, terms.loader_workers)
+        return Job(trial, cost, folder, place, checkpoint, terms.wandb, terms.loader_workers, terms.keep)
 
     def listen(self) -> None:
         """Wait until a trial has something to say, or until it is time to look again at what others hold."""

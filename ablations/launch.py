@@ -131,6 +131,7 @@ def dump_job(job: Job, port: int) -> dict[str, Any]:
         "cost": job.cost.to_dict(),
         **{name: path and str(path.resolve()) for name, path in paths.items()},
         "loader_workers": job.loader_workers,
+        "keep": job.keep,
         "port": port,
     }
 
@@ -144,5 +145,6 @@ def load_job(content: Mapping[str, Any], rank: Rank) -> Job:
         Path(content["checkpoints"]),
         Path(content["checkpoint"]) if content["checkpoint"] else None,
         loader_workers=content["loader_workers"],
+        keep=content["keep"],
         rank=replace(rank, port=content["port"]),
     )

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from inspect import signature
 from typing import Any
@@ -12,13 +12,14 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Trainer
 
 from ablations.machine import origin
-from ablations.run import TRAINER, make_trainer
+from ablations.run import TRAINER, make_module, make_trainer, trial_cost
 from ablations.trial import Options, Plan, Trial
 from convnext_path import LADDERS, RECIPES, Recipe, Rung
 from convnext_path.data import PathData
-from convnext_path.datasets import Data
+from convnext_path.datasets import Data, Splits
 from convnext_path.frozen import above, at_least, choose, within
-from convnext_path.ladder import choose_ladder, find_reference, flip, select_rungs
+from convnext_path.ladder import choose_ladder, find_model, find_reference, flip, select_rungs
+from convnext_path.peers import PeerFlags
 
 #: Data sets, and the recipes that suit them unless --recipe says otherwise.
 DATA = {"digits": "digits", "cifar10": "cifar", "cifar100": "cifar", "imagefolder": "cifar", "imagenet": "imagenet"}
@@ -39,23 +40,21 @@ POSITIVE = ("limit_train_batches", "limit_val_batches", "val_check_interval", "g
 
 
 def make_plan(args: Any) -> Plan:
-    """What the options ask for. Raises a ValueError for whatever is wrong with them."""
+    """What the options ask for: a comparison of ``models`` where there are any, or rungs of a ladder.
+
+    Raises:
+        ValueError: whatever is wrong with the options.
+    """
     check_ranges(args)
     choose("data set", args.data, DATA)
-    title = choose_ladder(args.ladder, small=DATA[args.data] != "imagenet")
-    ladder = LADDERS[title]
-    rungs = select_rungs(ladder, args.rungs.split(",")) if args.rungs is not None else ladder
-    if args.flip is not None:
-        rungs += tuple(dict.fromkeys(parse_flip(rungs[-1], text) for text in args.flip.split(",")))
-    if args.references is not None:
-        words = dict.fromkeys(args.references.split(","))
-        rungs += tuple(find_reference(word) for word in words)
+    title, rungs = choose_models(args) if "models" in args else choose_rungs(args)
     family = RECIPES[choose("recipe", DATA[args.data] if args.recipe is None else args.recipe, RECIPES)]
     names = sorted({rung.recipe for rung in rungs})
+    trained = 224 if "finetune" in names else None  # the side that most published weights have seen
     data = Data(
         args.data,
         root=args.root,
-        image_size=args.image_size,
+        image_size=trained if args.image_size is None else args.image_size,
         limit_train=args.limit_train,
         holdout=args.holdout,
         mean=parse_numbers("mean", args.mean),
@@ -72,6 +71,36 @@ def make_plan(args: Any) -> Plan:
         args.threads,
         args.compile,
     )
+
+
+def choose_rungs(args: Any) -> tuple[str, tuple[Rung, ...]]:
+    """The ladder's name; those of its rungs that are asked for, flips, references."""
+    title = choose_ladder(args.ladder, small=DATA[args.data] != "imagenet")
+    ladder = LADDERS[title]
+    rungs = select_rungs(ladder, args.rungs.split(",")) if args.rungs is not None else ladder
+    if args.flip is not None:
+        rungs += tuple(dict.fromkeys(parse_flip(rungs[-1], text) for text in args.flip.split(",")))
+    if args.references is not None:
+        rungs += tuple(find_reference(word) for word in dict.fromkeys(args.references.split(",")))
+    return title, rungs
+
+
+def choose_models(args: Any) -> tuple[str, tuple[Rung, ...]]:
+    """What a study without a ladder is called, and its networks, each with the weights that it begins with."""
+    models = dict.fromkeys(word.strip() for word in args.models.split(","))
+    files = parse_files(args.weights, models)
+    return "comparison", tuple(find_model(m, pretrained=args.pretrained, file=files.get(m)) for m in models)
+
+
+def parse_files(text: str | None, models: Collection[str]) -> dict[str, str]:
+    """MODEL=FILE,... as files by model."""
+    files = {}
+    for word in text.split(",") if text is not None else ():
+        model, _, file = map(str.strip, word.partition("="))
+        if not file:
+            raise ValueError(f"--weights takes MODEL=FILE, got {word!r}")
+        files[choose("model in --weights", model, models)] = file
+    return files
 
 
 def check_ranges(args: Any) -> None:
@@ -153,7 +182,7 @@ def adapt_recipe(family: Mapping[str, Recipe], name: str, args: Any) -> Recipe:
     """A recipe with the options' epochs, batch size and learning rate."""
     recipe = family[name]
     if args.epochs is not None:
-        share = recipe.epochs / family["enhanced"].epochs
+        share = recipe.epochs / family["enhanced"].epochs if name == "original" else 1
         recipe = recipe.with_epochs(max(round(args.epochs * share), 1))
     if args.batch_size is not None:
         recipe = replace(recipe, batch_size=args.batch_size)
@@ -168,6 +197,15 @@ def check_sides(plan: Plan, image_size: int) -> None:
         least = rung.flags.min_image_size
         if image_size < least:
             raise ValueError(f"image side {image_size} is too small for rung {rung.name}, which needs {least}")
+
+
+def check_peers(plan: Plan, splits: Splits) -> None:
+    """Make other packages' networks once, with their weights: they alone know which images and classes suit them."""
+    for trial in plan.trials()[: len(plan.rungs)]:
+        if isinstance(trial.flags, PeerFlags):
+            trial_cost(trial)
+            if trial.flags.weights is not None:
+                make_module(trial, splits)
 
 
 def check_parts(trials: Iterable[Trial], processes: int, validated: int) -> None:
@@ -201,6 +239,7 @@ def check_plan(plan: Plan) -> dict[str, object]:
     for trial in trials.values():
         splits = PathData(trial.data, trial.recipe).splits
     check_sides(plan, splits.image_size)
+    check_peers(plan, splits)
     trainer = check_trainer(next(iter(trials.values())))
     check_parts(trials.values(), trainer.num_devices * trainer.num_nodes, len(splits.val_indices))
     return origin(trainer.strategy.root_device, splits.digest)

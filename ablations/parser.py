@@ -20,6 +20,7 @@ from ablations.screen import fail
 from ablations.tracking import MODES
 from convnext_path import LADDERS, RECIPES
 from convnext_path.ladder import FAMILIES, REFERENCES
+from convnext_path.peers import PACKAGES
 
 FORMATS = ("table", "csv", "json")
 ENGINES = ("local", "ray")
@@ -88,6 +89,7 @@ def make_parser() -> Parser:
     parser = Parser(prog="python -m ablations", description="Train a ladder, count its costs, look after a study.")
     commands = parser.add_subcommands(required=True)
     commands.add_subcommand("run", make_run_parser(), help="train a ladder over seeds and draw its charts")
+    commands.add_subcommand("compare", make_compare_parser(), help="train networks by name on the same images")
     commands.add_subcommand("plan", make_plan_parser(), help="what a run would take: hours, memory, disk, money")
     commands.add_subcommand("prepare", make_prepare_parser(), help="make a stream of a folder of images")
     commands.add_subcommand("cost", make_cost_parser(), help="count each rung's costs; trains nothing")
@@ -103,9 +105,17 @@ def make_parser() -> Parser:
 
 
 def make_run_parser() -> Parser:
-    parser = Parser()
-    add = parser.add_argument
-    add("--config", action="config", help="a YAML file of options, as --print_config gives it")
+    return make_training_parser(add_rungs)
+
+
+def make_compare_parser() -> Parser:
+    parser = make_training_parser(add_models)
+    parser.set_defaults(seeds=1)
+    return parser
+
+
+def add_rungs(add: Callable[..., Any]) -> None:
+    """Options of a ladder and what stands beside it."""
     families = f"or {', '.join(FAMILIES)}: the nano one, on ImageNet the other"
     add("--ladder", type=str, default="convnext-nano", help=f"one of {', '.join(LADDERS)}; {families}")
     add("--rungs", type=str, default=None, help="only these, by name, comma-separated (default: all)")
@@ -115,7 +125,25 @@ def make_run_parser() -> Parser:
         default=None,
         help="FLAG=VALUE,...: the last of them once more with each changed",
     )
-    add("--references", type=str, default=None, help=f"trained beside: {', '.join(REFERENCES)}, timm:NAME")
+    beside = ", ".join([*REFERENCES, *(f"{package}:NAME" for package in PACKAGES)])
+    add("--references", type=str, default=None, help=f"trained beside: {beside}")
+    add("--keep", action="store_true", help="weights and answers: confusions and images with answers on the page")
+
+
+def add_models(add: Callable[..., Any]) -> None:
+    """Options of networks by name."""
+    names = "comma-separated: torchvision's, timm's, or of our references"
+    add("--models", type=str, required=True, help=f"{names}; torchvision:NAME and timm:NAME say whose")
+    add("--pretrained", action="store_true", help="begin with published weights, downloaded if need be")
+    add("--weights", type=str | None, default=None, help="MODEL=FILE,...: begin with a file's")
+
+
+def make_training_parser(add_networks: Callable[[Callable[..., Any]], None]) -> Parser:
+    """Options of what is trained, on what, how and where."""
+    parser = Parser()
+    add = parser.add_argument
+    add("--config", action="config", help="a YAML file of options, as --print_config gives it")
+    add_networks(add)
     add_data(add)
     add("--recipe", type=str | None, default=None, help=f"one of {', '.join(RECIPES)} (default: the data set's)")
     add("--epochs", type=int | None, default=None, help="of the enhanced recipe; the original in proportion")

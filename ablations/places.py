@@ -38,7 +38,7 @@ def choose_terms(plan: Plan, study: Study, args: Any, team: Team | None, here: M
     if args.engine.name == "local":
         cores = len(os.sched_getaffinity(0)) if team else torch.get_num_threads()  # torchrun says one thread
         workers, readers = share_cores(plan, 1 if team else workers, readers, cores)
-        yield Terms(here, loader_workers=readers, engine=Local(workers, team=team))
+        yield Terms(here, loader_workers=readers, keep=args.keep, engine=Local(workers, team=team))
         return
     devices, _ = count_processes(plan.trials()[0])
     threads = plan.threads * devices
@@ -47,7 +47,8 @@ def choose_terms(plan: Plan, study: Study, args: Any, team: Team | None, here: M
         cluster.reserve(args.engine.cpus, args.engine.gpus, uses)
         if readers is None:
             readers = default_loader_workers(plan.data, (int(cluster.share.cpus) - threads) // devices)
-        yield Terms(cluster.check(plan, study.folder / DRIVER), loader_workers=readers, engine=cluster)
+        there = cluster.check(plan, study.folder / DRIVER)
+        yield Terms(there, loader_workers=readers, keep=args.keep, engine=cluster)
 
 
 def check_engine(engine: Any, devices: int, nodes: int, team: Team | None) -> None:

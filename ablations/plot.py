@@ -28,20 +28,23 @@ from ablations.chart import (
     spread,
     write_beside,
 )
-from ablations.stats import Step
+from ablations.confusions import Kept, draw_confusions
+from ablations.stats import Step, is_ladder
 from ablations.tables import show_count, show_estimate
 from ablations.trial import Result
+from convnext_path.ladder import MODEL
 
 
-def plot_study(folder: Path, title: str, steps: Sequence[Step]) -> list[Path]:
-    """Write each chart as PNG and SVG into ``folder``; return the files."""
+def plot_study(folder: Path, title: str, steps: Sequence[Step], answers: Kept) -> list[Path]:
+    """Write each chart as PNG and SVG into ``folder``; return the files. ``answers``: by the networks' titles."""
     charts: dict[str, Callable[[], Figure]] = {
         "accuracy": lambda: draw_steps(steps, title),
-        "changes": lambda: draw_changes(steps, title),
+        **({"changes": lambda: draw_changes(steps, title)} if is_ladder(steps) else {}),
         "road": lambda: draw_road(steps, title, MACS),
         "road-seconds": lambda: draw_road(steps, title, SECONDS),
         "curves": lambda: draw_curves(steps, title),
         "times": lambda: draw_times(steps, title),
+        **({"confusion": lambda: draw_confusions(answers, title)} if answers else {}),
     }
     return [file for name, draw in charts.items() for file in save_chart(folder / name, draw)]
 
@@ -77,8 +80,8 @@ def draw_steps(steps: Sequence[Step], title: str) -> Figure:
 
 
 def list_references(steps: Sequence[Step]) -> list[Step]:
-    """The networks beside the ladder that have a result."""
-    return [step for step in steps if step.rung.is_reference and step.results]
+    """The networks beside the ladder that have a result; none where there is no ladder."""
+    return [step for step in steps if is_ladder(steps) and step.rung.is_reference and step.results]
 
 
 def draw_bar(axes: Axes, step: Step, place: float, low: float) -> None:
@@ -89,7 +92,8 @@ def draw_bar(axes: Axes, step: Step, place: float, low: float) -> None:
     if not step.results:
         axes.text(low, place, f"  {step.gap}", va="center", color=PALE, style="italic")
         return
-    face, hatch = BAR if step.rung.adopted else PAPER, "////" if step.rung.is_tried else ""
+    full = step.rung.adopted or step.rung.section == MODEL
+    face, hatch = BAR if full else PAPER, "////" if step.rung.is_tried else ""
     axes.barh(place, step.top1.mean - low, left=low, height=0.75, color=face, edgecolor=BAR, hatch=hatch)
     axes.plot(step.accuracies, [place] * len(step.results), "o", ms=3.5, mfc=PAPER, mec=INK, mew=0.8)
     published = step.rung.paper_top1
@@ -186,7 +190,7 @@ def draw_road(steps: Sequence[Step], title: str, price: Price) -> Figure:
     points = []
     for number, step in shown:
         place, below = places[step.rung.name], f": {step.top1.mean:.1f} %" if step.top1.mean < low else ""
-        points.append(Point(*place, number, f"{step.rung.title}{below}", hollow=not step.rung.adopted))
+        points.append(Point(*place, number, f"{step.rung.title}{below}", hollow=bool(road) and not step.rung.adopted))
         if step.base and not step.rung.adopted and step.base.results:
             axes.plot(*zip(places[step.base.rung.name], place, strict=True), ":", color=INK, lw=1, zorder=1)
     for step in list_references([step for _, step in shown]):
@@ -197,9 +201,9 @@ def draw_road(steps: Sequence[Step], title: str, price: Price) -> Figure:
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.set_xlabel(price.label)
     axes.set_ylabel("top-1 accuracy (%)")
-    axes.set_title(f"{title}: the road", parse_math=False)
+    axes.set_title(f"{title}: {'the road' if road else 'accuracy against cost'}", parse_math=False)
     if shown:
-        add_legend(figure, axes, "hollow: not on the road")
+        add_legend(figure, axes, "hollow: not on the road" if road else "")
     return figure
 
 
@@ -210,13 +214,13 @@ def road_limits(steps: Sequence[Step]) -> tuple[float, float]:
 
 
 def draw_curves(steps: Sequence[Step], title: str) -> Figure:
-    """A panel a step: validation accuracy by epoch, a line a seed; dashed, the mean of the step that it changes."""
+    """A panel a step: validation accuracy by epoch, a line a seed; pale, means of what it is compared with."""
     columns, lines = 4, math.ceil(len(steps) / 4)
     figure = Figure(figsize=(2.4 * columns, 1.7 * lines + 0.7), layout="constrained")
     panels = [*figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).flat]
     for axes, step in zip(panels, steps, strict=False):
-        if step.base:
-            axes.plot(*average_curve(step.base), ".--", ms=3, color=PALE, lw=1)
+        for other in [step.base] if step.base else [s for s in steps if s is not step and not is_ladder(steps)]:
+            axes.plot(*average_curve(other), ".--", ms=3, color=PALE, lw=1, alpha=1 if step.base else 0.4)
         for result in step.results:
             axes.plot(*zip(*read_curve(result), strict=True), ".-", ms=3, color=BAR, lw=1.2)
         axes.set_title(step.rung.title, size=8, weight="normal")
@@ -225,7 +229,9 @@ def draw_curves(steps: Sequence[Step], title: str) -> Figure:
     for axes in panels[len(steps) :]:
         axes.set_axis_off()
     figure.suptitle(f"{title}: learning curves", x=0, ha="left", weight="bold", parse_math=False)
-    figure.supxlabel("epoch; dashed: the step before, mean of its seeds")
+    figure.supxlabel(
+        f"epoch; dashed: {'the step before, mean of its' if is_ladder(steps) else 'the others, means of'} seeds"
+    )
     figure.supylabel("validation top-1 (%)")
     return figure
 

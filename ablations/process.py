@@ -16,8 +16,11 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Self
 
+from torch import nn
+
+from ablations.answers import Answers
 from ablations.ranks import ALONE, Rank, find_port
-from ablations.run import DivergenceError, Report, count_processes, run_trial
+from ablations.run import DivergenceError, Keep, Report, count_processes, run_trial
 from ablations.study import Study
 from ablations.tracking import FINISH, Mode, finish_run, forgiving, log_epoch, send_result, start_run
 from ablations.trial import Epoch, Result, Trial
@@ -41,6 +44,7 @@ class Job:
     checkpoint: Path | None = None  # to go on from
     wandb: Mode = "disabled"
     loader_workers: int = 0
+    keep: bool = False  # the trained network's weights and answers
     rank: Rank | None = None  # of the one process to start here; None: all that the trial takes
     gpus: str | None = None  # as CUDA_VISIBLE_DEVICES names them; None: as the process finds them
 
@@ -76,12 +80,27 @@ def train(job: Job, send: Callable[[Message], None]) -> None:
 
     try:
         whole = job.trial, job.loader_workers, report, job.checkpoints, job.checkpoint, job.cost
-        result = run_trial(*whole, job.rank or ALONE)
+        rank = job.rank or ALONE
+        result = run_trial(*whole, rank, find_keeper(job, rank))
         send(result)
     finally:
         forgiving(finish_run)(run, result)
     if job.checkpoint:
         send_result(study, result, wandb, FINISH)  # with the epochs before the break; the driver waits
+
+
+def find_keeper(job: Job, rank: Rank) -> Keep | None:
+    """What puts a trained network's weights and answers into the study, if the job asks; all processes have a part."""
+    if not job.keep:
+        return None
+
+    def keep(net: nn.Module, answers: Answers) -> None:
+        if rank.number == 0:
+            study = Study(job.study)
+            study.save_weights(job.trial, net.state_dict())
+            study.save_answers(job.trial, answers)
+
+    return keep
 
 
 class Member:

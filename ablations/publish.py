@@ -4,16 +4,20 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
+from ablations.answers import Answers
+from ablations.confusions import Kept
 from ablations.engine import describe
+from ablations.gallery import Gallery, make_gallery
 from ablations.plot import plot_study
 from ablations.report import write_report
 from ablations.screen import console, fail, say
-from ablations.stats import summarize
+from ablations.stats import Step, summarize
 from ablations.status import describe_mixture
 from ablations.study import Study
 from ablations.tables import show_results, to_frame
 from ablations.tracking import MODES, Mode, choose_mode, send_result, send_summary
 from ablations.trial import Plan, Result
+from convnext_path.datasets import open_data
 from convnext_path.files import write_whole
 from convnext_path.frozen import choose
 
@@ -75,8 +79,12 @@ def draw(study: Study, wandb: Mode = "disabled", page: bool = True) -> bool:
     console.print(show_results(steps))
     table = study.folder / "results.csv"
     write_whole(table, to_frame(steps).to_csv(index=False, float_format="%.10g").encode())
-    charts = plot_study(study.folder, title, steps)
-    pages = [write_report(study, steps, charts, title, notes)] if page and results else []
+    kept = read_kept(study, steps)
+    charts = plot_study(study.folder, title, steps, kept)
+    pages = []
+    if page and results:
+        gallery = open_gallery(plan, kept, notes)
+        pages = [write_report(study, steps, charts, title, notes, kept, gallery)]
     files = [table, *charts, *pages]
     taken = bool(send_summary(study, to_frame(steps), files, wandb))
     for file in files:
@@ -84,6 +92,23 @@ def draw(study: Study, wandb: Mode = "disabled", page: bool = True) -> bool:
     for note in notes:
         say(f"warning: {note}")
     return taken
+
+
+def read_kept(study: Study, steps: Sequence[Step]) -> dict[str, list[Answers]]:
+    """What the networks answer, by the steps' titles, where that was kept."""
+    found = {step.rung.title: [*filter(None, map(study.read_answers, step.results))] for step in steps}
+    return {title: answers for title, answers in found.items() if answers}
+
+
+def open_gallery(plan: Plan, kept: Kept, notes: list[str]) -> Gallery | None:
+    """Images with answers, where those were kept; a note in their place where the images are gone."""
+    if not kept:
+        return None
+    try:
+        return make_gallery(open_data(plan.data), kept)
+    except (ValueError, OSError) as error:
+        notes.append(f"without test images: {error}")
+        return None
 
 
 def note_flaws(study: Study, plan: Plan, results: Sequence[Result]) -> Iterator[str]:

@@ -12,8 +12,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ablations.anatomy import Change, compare
+from ablations.answers import compare_answers
 from ablations.chart import BAR, GRID, INK, PALE, PAPER, ROAD
-from ablations.stats import VERDICTS, Step
+from ablations.confusions import Kept
+from ablations.gallery import Gallery
+from ablations.stats import VERDICTS, Step, correct, is_ladder
 from ablations.status import collect
 from ablations.study import Study
 from ablations.tables import (
@@ -36,8 +39,15 @@ CAPTIONS = {
     "road": ("Accuracy against multiply-accumulates", "The road in accuracy and multiply-accumulates."),
     "road-seconds": ("Accuracy against seconds of training", "The same against measured time."),
     "times": ("Time against multiply-accumulates", "What counting multiply-accumulates hides."),
+    "confusion": ("Which classes are taken for which", "Lines: classes; columns: answers; in % of a class's images."),
     "curves": ("Learning curves of every step", "Validation accuracy by epoch, a line a seed."),
 }  # fmt: skip
+
+#: What the page answers: of networks side by side, of a ladder's steps.
+QUESTIONS = (
+    "Which of these networks does best on the same images, how sure is that, and what does it cost?",
+    "What does each step buy here, how sure is that, and what does it cost?",
+)
 
 DEVIATIONS = (
     "The paper trains on ImageNet-1K at 224 x 224 for 300 epochs; its changes stand here as what they are, another "
@@ -70,23 +80,34 @@ class Chart:
     svg: Markup
 
 
-def write_report(study: Study, steps: Sequence[Step], charts: Sequence[Path], title: str, notes: Sequence[str]) -> Path:
+def write_report(
+    study: Study,
+    steps: Sequence[Step],
+    charts: Sequence[Path],
+    title: str,
+    notes: Sequence[str],
+    kept: Kept,
+    gallery: Gallery | None,
+) -> Path:
     """Write ``report.html`` into the study's folder; ``notes`` is what its reader must mind."""
     plan, results = study.plan(), [result for step in steps for result in step.results]
-    rows = make_rows(steps, plan)
+    columns = [name for name in MEASURES if any(MEASURES[name].show(step) for step in steps)]
+    rows = make_rows(steps, plan, columns)
     page = load_template().render(
         title=title,
         warnings=notes,
-        answer=list(answer(steps)),
+        question=QUESTIONS[is_ladder(steps)],
+        answer=[*answer(steps), *compare_networks(steps, kept)],
         charts=[read_chart(file) for file in charts if file.suffix == ".svg"],
         verdicts=VERDICTS,
-        columns=COLUMNS,
+        columns=["step" if is_ladder(steps) else "model", *columns, *(["verdict"] if is_ladder(steps) else [])],
         rows=rows,
         widest=max(line.channels or 1 for row in rows for change in row.changes for line, _ in change.after),
         explanation=" ".join(explain(steps)),
         commands="\n".join(study.commands()),
         facts=list(state_facts(plan, results)),
         failures=list(list_failures(study, plan, results)),
+        gallery=gallery,
         deviations=DEVIATIONS,
     )
     file = study.folder / "report.html"
@@ -124,6 +145,22 @@ def describe_road(first: Step, last: Step) -> str:
     return f"{whole}: {show_estimate(change, '{:+.2f}')} points{over}."
 
 
+def compare_networks(steps: Sequence[Step], kept: Kept) -> Iterator[str]:
+    """Of networks side by side, how many images each has right, and whether that tells it from the best."""
+    first = sorted((answers[0] for answers in kept.values()), key=lambda one: -one.right.sum())
+    if is_ladder(steps) or len(first) < 2:
+        return
+    names = {one.weights: name for name, answers in kept.items() for one in answers}
+    best, *others = first
+    ps = correct([compare_answers(best, other) for other in others])
+    told = [f"{names[o.weights]} {o.right.sum()} (p {p:.2g})" for o, p in zip(others, ps, strict=True)]
+    yield (
+        f"Of the same {len(best.truth)} images {names[best.weights]} has {best.right.sum()} right, {', '.join(told)}: "
+        "p by McNemar's exact test against the first, corrected for their number (Holm)"
+        f"{', first seed alone' if any(len(answers) > 1 for answers in kept.values()) else ''}."
+    )
+
+
 def count_verdicts(steps: Sequence[Step]) -> Iterator[str]:
     """How many of the changes can be told from chance, and which."""
     changed = [step for step in steps if step.change.n]
@@ -148,11 +185,7 @@ def read_chart(file: Path) -> Chart:
     return Chart(name, *CAPTIONS[name], Markup(svg))
 
 
-#: The table's; but for the first and last, names of measures.
-COLUMNS = ("step", "top-1 %", "change", "p", "paper", "MACs", "params", "s", "MB", "seeds", "verdict")
-
-
-def make_rows(steps: Sequence[Step], plan: Plan) -> list[Row]:
+def make_rows(steps: Sequence[Step], plan: Plan, columns: Sequence[str]) -> list[Row]:
     recipes = dict(plan.recipes)
     return [
         Row(
@@ -161,7 +194,7 @@ def make_rows(steps: Sequence[Step], plan: Plan) -> list[Row]:
             tried=step.rung.is_tried,
             verdict=step.verdict,
             gap=step.gap,
-            cells=[make_cell(MEASURES[name], step) for name in COLUMNS[1:-1]],
+            cells=[make_cell(MEASURES[name], step) for name in columns],
             what="" if step.rung.is_reference else explain_flags(type(step.rung.flags)).get(step.rung.change[0], ""),
             finding=describe_finding(step),
             changes=compare(step.base.rung if step.base else None, step.rung, recipes),

@@ -19,6 +19,7 @@ import torch
 from pytorch_lightning.callbacks import Callback, Checkpoint
 from pytorch_lightning.plugins.layer_sync import TorchSyncBatchNorm
 
+from ablations.answers import Answers, Listener
 from ablations.checkpoint import KeepEpochs, SafeCheckpoints, epochs_done
 from ablations.machine import environment, origin, peak_memory, reset_peak_memory
 from ablations.ranks import ALONE, Rank, RankEnvironment
@@ -28,7 +29,7 @@ from convnext_path.data import PathData
 from convnext_path.datasets import Splits, open_data
 from convnext_path.files import digest
 from convnext_path.layers import BatchNorm2d
-from convnext_path.networks import Design, Size, make_network
+from convnext_path.networks import Design, Size, begin, make_network
 from convnext_path.processes import agree, average
 
 #: Lightning's options that differ here, unless a trial says otherwise.
@@ -43,6 +44,7 @@ ADVICE = (
 )
 
 Report = Callable[[Epoch], None]
+Keep = Callable[[torch.nn.Module, Answers], None]
 
 
 class DivergenceError(ArithmeticError):
@@ -75,6 +77,7 @@ def run_trial(
     checkpoint: Path | None = None,
     counted: Cost | None = None,
     rank: Rank = ALONE,
+    keep: Keep | None = None,
 ) -> Result:
     """Train one trial; ``report`` hears of each epoch as it ends.
 
@@ -86,6 +89,7 @@ def run_trial(
         checkpoint: one of the same trial to go on from; the result is that of a training without a break.
         counted: the costs, where they have been counted before.
         rank: which of the processes that train it together this is; all give the same result.
+        keep: called with the trained network and what it answers on the images that it was validated on.
 
     Raises:
         ValueError: the data cannot be had, or does not fit the recipe; a damaged checkpoint.
@@ -97,12 +101,16 @@ def run_trial(
     splits = data.splits
     module = make_module(trial, splits)
     curve, alike = Curve(trial.recipe.batch_size, report), SameOrigin()
-    trainer = make_trainer(trial, [alike, curve, *([KeepEpochs(folder)] if folder else [])], rank)
+    listener = Listener() if keep else None
+    extras = [KeepEpochs(folder) if folder else None, listener]
+    trainer = make_trainer(trial, [alike, curve, *filter(None, extras)], rank)
     device = trainer.strategy.root_device
     alike.origin = origin(device, splits.digest)  # before training: the code is that which runs
     reset_peak_memory(device)
     with ctrl_c_raises(trainer), torch_threads(trial.threads):
         fit(trainer, module, data, curve, checkpoint)
+    if keep and listener:
+        keep(module.net, listener.tell(splits, hash_weights(module.net)))
     return make_result(trial, curve, module, counted or trial_cost(trial), device, alike.origin)
 
 
@@ -138,6 +146,7 @@ def fit(trainer: pl.Trainer, module: PathModule, data: PathData, curve: "Curve",
 def make_module(trial: Trial, splits: Splits) -> PathModule:
     design, shape = (trial.flags, trial.scale, trial.recipe), (splits.num_classes, splits.in_channels)
     module = PathModule(*design, *shape, trial.seed, image_size=splits.image_size)
+    begin(module.net, trial.flags, trial.scale, *shape, splits.image_size)
     if trial.compile:
         module.net.compile()
     return module

@@ -157,6 +157,11 @@ def summarize(plan: Plan, results: Sequence[Result]) -> list[Step]:
     return [replace(step, p=p) for step, p in zip(steps.values(), corrected, strict=True)]
 
 
+def is_ladder(steps: Sequence[Step]) -> bool:
+    """Whether any of them is a step of a road; else they are networks side by side."""
+    return not all(step.rung.is_reference for step in steps)
+
+
 PUBLISHED = {(rung.flags, rung.recipe): rung.paper_top1 for name in ("convnext-t", "swin-t") for rung in LADDERS[name]}
 
 

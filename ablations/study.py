@@ -2,6 +2,7 @@
 
 - ``study.json``: the terms and the rungs; ``commands.txt``: the commands that trained them;
 - ``trials/ID.json``: a record for each finished trial, with its digest: the truth from which all else is drawn;
+- ``weights/ID-DIGEST.pt``, ``answers/ID.json``: the trained network and its answers, where a run was to keep them;
 - ``failed/ID.txt``: why a trial has no record;
 - ``running/ID``: the lock and the checkpoints of a trial that has begun; ``running/driver`` is the driver's lock;
 - ``aside/``: records that were damaged, or that newer ones replaced.
@@ -13,11 +14,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from torch import Tensor
+
+from ablations.answers import Answers
+from ablations.checkpoint import write_sealed
 from ablations.locks import DRIVER, describe_driver, hold, is_held
 from ablations.trial import Plan, Result, Trial, hash_json
 from convnext_path.files import DRAFT, digest, remove_drafts, write_whole
+from convnext_path.frozen import Frozen
+
+Record = TypeVar("Record", bound=Frozen)
 
 
 class Study:
@@ -26,6 +34,8 @@ class Study:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self.trials = self.folder / "trials"
+        self.weights = self.folder / "weights"
+        self.answers = self.folder / "answers"
         self.failed = self.folder / "failed"
         self.running = self.folder / "running"
         self.aside = self.folder / "aside"
@@ -137,6 +147,25 @@ class Study:
         (self.failed / f"{result.trial.id}.txt").unlink(missing_ok=True)
         shutil.rmtree(self.running / result.trial.id, ignore_errors=True)
 
+    def save_weights(self, trial: Trial, weights: Mapping[str, Tensor]) -> None:
+        """Write a trained network's tensors, which torch.load gives back, in place of an earlier one's."""
+        before = [*self.weights.glob(f"{trial.id}-*.pt")]
+        file = write_sealed(self.weights / f"{trial.id}.pt", {name: tensor.cpu() for name, tensor in weights.items()})
+        for old in before:
+            if old != file:
+                old.unlink()
+
+    def save_answers(self, trial: Trial, answers: Answers) -> None:
+        """Write what a trained network answers."""
+        self.answers.mkdir(parents=True, exist_ok=True)
+        write_whole(self.answers / f"{trial.id}.json", dump(seal(answers)))
+
+    def read_answers(self, result: Result) -> Answers | None:
+        """What the network of a record answers; None where that was not kept, or is damaged or another's."""
+        file = self.answers / f"{result.trial.id}.json"
+        answers = _try_unseal(file, Answers) if file.exists() else None
+        return answers if isinstance(answers, Answers) and answers.weights == result.weights else None
+
     def put_aside(self, record: Path) -> Path:
         """Move a record out of the way, under a name of its own."""
         self.aside.mkdir(exist_ok=True)
@@ -162,12 +191,12 @@ class Study:
     def record(self, trial: Trial) -> Result | None:
         """The trial's own record, if there is a whole one."""
         file = self._record(trial)
-        result = _try_unseal(file) if file.exists() else None
+        result = _try_unseal(file, Result) if file.exists() else None
         return result if isinstance(result, Result) else None
 
     def read(self) -> tuple[dict[str, Result], dict[Path, str]]:
         """Every whole record by its trial's id; every other file in the records' place, and what is wrong with it."""
-        found = {file: _try_unseal(file) for file in sorted(self.trials.glob("[!.]*.json"))}
+        found = {file: _try_unseal(file, Result) for file in sorted(self.trials.glob("[!.]*.json"))}
         records = {file.stem: result for file, result in found.items() if isinstance(result, Result)}
         return records, {file: fault for file, fault in found.items() if isinstance(fault, str)}
 
@@ -181,13 +210,13 @@ class Study:
         return self.trials / f"{trial.id}.json"
 
 
-def seal(result: Result) -> dict[str, Any]:
+def seal(record: Frozen) -> dict[str, Any]:
     """A record with its digest, which one flipped bit contradicts."""
-    content = result.to_dict()
+    content = record.to_dict()
     return {"digest": hash_json(content), **content}
 
 
-def unseal(file: Path) -> Result:
+def unseal(file: Path, kind: type[Record]) -> Record:
     """A record that has kept its digest. Raises a ValueError where it is damaged."""
     try:
         content = json.loads(file.read_bytes())
@@ -196,14 +225,15 @@ def unseal(file: Path) -> Result:
         raise ValueError("is no record") from None
     if found != hash_json(content):
         raise ValueError("does not match its digest")
-    return Result.from_dict(content)
+    return kind.from_dict(content)
 
 
-def _try_unseal(file: Path) -> Result | str:
+def _try_unseal(file: Path, kind: type[Record]) -> Record | str:
     """A record, or what is wrong with it."""
     try:
-        result = unseal(file)
-        return result if result.trial.id == file.stem else "is another trial's record"
+        record = unseal(file, kind)
+        foreign = isinstance(record, Result) and record.trial.id != file.stem
+        return "is another trial's record" if foreign else record
     except (ValueError, TypeError, OSError) as error:
         return str(error)
 

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ablations.run import count
-from ablations.stats import LEVEL, Agreement, Estimate, Step, agree
+from ablations.stats import LEVEL, Agreement, Estimate, Step, agree, is_ladder
 from convnext_path import RECIPES, Cost, Rung
 
 
@@ -67,7 +67,8 @@ def make_count(value: Callable[[Step], float]) -> Measure:
     return Measure(value, lambda step: show_count(value(step)))
 
 
-#: What is told of a step on screen, page and in Markdown. "paper": its change of top-1; "s" and "MB": of a trial.
+#: What is told of a step on screen, page and in Markdown. "paper": its change of top-1; "images/s" of training;
+#: "s" and "MB": of a trial.
 MEASURES = {
     "top-1 %": Measure(lambda step: step.top1.mean, lambda step: show_estimate(step.top1) or step.gap),
     "change": Measure(lambda step: step.change.mean, lambda step: show_estimate(step.change, "{:+.2f}")),
@@ -75,28 +76,37 @@ MEASURES = {
     "paper": make_measure(lambda step: step.paper_change, "{:+.2f}"),
     "MACs": make_count(lambda step: step.macs),
     "params": make_count(lambda step: step.mean(lambda result: result.cost.params)),
+    "images/s": make_measure(lambda step: step.mean(lambda result: result.images_per_second), "{:.0f}"),
     "s": make_measure(lambda step: step.mean(lambda result: result.seconds), "{:.1f}"),
     "MB": make_measure(lambda step: step.mean(lambda result: result.peak_memory / 1e6), "{:.0f}"),
     "seeds": make_measure(lambda step: step.top1.n, "{:.0f}"),
 }
 
 
+#: What the screen has room for: of steps, and of networks that change nothing.
+STEPPED = ("top-1 %", "change", "p", "paper", "MACs", "s")
+COMPARED = ("top-1 %", "MACs", "params", "images/s", "s", "MB")
+
+
 def show_results(steps: Sequence[Step]) -> Table:
     """The steps for the screen."""
-    signs = "?: cannot tell, no interval that is clear of zero. ×: not adopted."
-    caption = " ".join((*explain(steps), *weigh(steps), signs))
+    columns = STEPPED if is_ladder(steps) else COMPARED
+    caption = " ".join((*explain(steps), *weigh(steps), *([SIGNS] if is_ladder(steps) else [])))
     table = Table(caption=caption, box=box.SIMPLE, show_edge=False, padding=0)
-    table.add_column("step", overflow="fold")
-    columns = ("top-1 %", "change", "p", "paper", "MACs", "s")
+    table.add_column("step" if is_ladder(steps) else "model", overflow="fold")
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     for step in steps:
         gap = f" ({step.gap})" if step.results and step.gap else ""
         cells = {column: MEASURES[column].show(step) for column in columns}
-        cells["change"] += " ?" * (step.verdict == "cannot tell")
+        if step.verdict == "cannot tell":
+            cells["change"] += " ?"
         title = f"{'× ' if step.rung.is_tried else ''}{step.title}{gap}"
         table.add_row(escape(title), *cells.values(), style="dim" if step.rung.is_tried else "")
     return table
+
+
+SIGNS = "?: cannot tell, no interval that is clear of zero. ×: not adopted."
 
 
 def explain(steps: Sequence[Step]) -> list[str]:
@@ -105,7 +115,8 @@ def explain(steps: Sequence[Step]) -> list[str]:
     one = "One seed: no intervals, and no telling a change from chance."
     flips = ", a flip's from its rung" if any(step.rung.base for step in steps) else ""
     told = [f"{n} seeds; ±: half the 95 % interval." if n > 1 else one]
-    told.append(f"Change: from the last adopted step{flips}, seed by seed.")
+    if is_ladder(steps):
+        told.append(f"Change: from the last adopted step{flips}, seed by seed.")
     if any(not math.isnan(step.paper_change) for step in steps):
         told.append("paper: its change of top-1 on ImageNet.")
     return told

@@ -7,7 +7,8 @@ the classifier alone, :attr:`Cost.paper_macs`.
 import copy
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -18,6 +19,9 @@ from torch import Tensor, nn
 from convnext_path.frozen import Frozen, at_least
 
 ATTENTION = "scaled_dot_product_attention"
+
+#: What the papers count; the other operators are norms and pooling.
+PRODUCTS = ("conv", "linear", "matmul", "bmm", "einsum", ATTENTION)
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class Cost(Frozen):
     @property
     def paper_macs(self) -> int:
         """Multiply-accumulates of convolutions, linear layers and attention's products, as the papers count."""
-        return sum(n for operator, n in self.macs if operator in ("conv", "linear", "matmul", ATTENTION))
+        return sum(n for operator, n in self.macs if operator in PRODUCTS)
 
     @property
     def all_macs(self) -> int:
@@ -65,6 +69,17 @@ def count_attention(inputs: Sequence[Any], outputs: Sequence[Any]) -> Counter[st
     return Counter({ATTENTION: 2 * prod(heads) * queries * keys[-2] * channels})
 
 
+@contextmanager
+def whole_attention() -> Iterator[None]:
+    """Without torch's shortcut through ``nn.MultiheadAttention``, one operator that hides its products."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
 @torch.no_grad()
 def _trace(net: nn.Module, image: Tensor) -> tuple[dict[str, int], int]:
     """Multiply-accumulates by operator, and activations, from one pass through the network."""
@@ -72,7 +87,7 @@ def _trace(net: nn.Module, image: Tensor) -> tuple[dict[str, int], int]:
     for layer in net.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             layer.register_forward_hook(lambda _layer, _inputs, output: sizes.append(int(output.numel())))
-    with warnings.catch_warnings():  # fvcore traces with torch.jit, which newer torch deprecates
+    with warnings.catch_warnings(), whole_attention():  # fvcore traces with torch.jit, which newer torch deprecates
         warnings.simplefilter("ignore")
         from fvcore.nn import FlopCountAnalysis
 

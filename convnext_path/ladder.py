@@ -8,16 +8,17 @@ there are 1e9 multiply-accumulates of convolutions and classifier. For Swin: Liu
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from convnext_path.flags import NANO, RESNET50, RESNET200, Flags
 from convnext_path.frozen import Frozen, choose
 from convnext_path.networks import Design, Size
-from convnext_path.peers import PeerFlags, PeerScale
+from convnext_path.peers import PACKAGES, PeerFlags, choose_weights, find_peer, list_models
 from convnext_path.swin import SWIN, SWIN_NANO, SWIN_T, SwinFlags
 from convnext_path.vit import VIT_NANO, VIT_S, ViTFlags
 
-RecipeName = Literal["original", "enhanced", "enhanced_b"]
+RecipeName = Literal["original", "enhanced", "enhanced_b", "finetune"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Rung(Frozen):
     @property
     def is_reference(self) -> bool:
         """Whether it stands beside the ladder, and changes nothing."""
-        return self.section == REFERENCE
+        return self.section in (REFERENCE, MODEL)
 
     @property
     def is_tried(self) -> bool:
@@ -48,7 +49,7 @@ class Rung(Frozen):
         return not self.adopted and not self.is_reference
 
 
-REFERENCE = "References"
+REFERENCE, MODEL = "References", "Models"  # sections of what stands beside a ladder, and of a study without one
 Step = tuple[str, str, str, Any]  # name, section, what changes, its new value
 
 STEPS: tuple[Step, ...] = (
@@ -285,13 +286,34 @@ REFERENCES: dict[str, Rung] = {
 
 
 def find_reference(name: str) -> Rung:
-    """A network to compare with: one of :data:`REFERENCES`, or timm's as timm:NAME.
+    """A network to compare with: one of :data:`REFERENCES`, or another package's as PACKAGE:NAME.
 
     Raises:
         ValueError: an unknown one; the message has the nearest.
     """
-    package, _, model = name.partition(":")
-    if package != "timm":
-        return REFERENCES[choose("reference", name, [*REFERENCES, "timm:NAME"])]
-    size = PeerScale(model)
-    return Rung(name, model, REFERENCE, ("recipe", "enhanced"), PeerFlags(), size, "enhanced", adopted=False)
+    if name.partition(":")[0] in PACKAGES:
+        return find_model(name, REFERENCE)
+    return REFERENCES[choose("reference", name, [*REFERENCES, *(f"{package}:NAME" for package in PACKAGES)])]
+
+
+def find_model(name: str, section: str = MODEL, pretrained: bool = False, file: str | None = None) -> Rung:
+    """A network by its name: torchvision's, else one of :data:`REFERENCES`, else timm's.
+
+    ``pretrained``: with the weights that its package publishes; ``file``: with those in it.
+
+    Raises:
+        ValueError: an unknown one, or one without such weights.
+    """
+    start = pretrained or file is not None
+    if name in REFERENCES and name not in list_models("torchvision"):
+        if start:
+            raise ValueError(
+                f"{name} is a network of ours, which begins without weights; torchvision's and timm's have some"
+            )
+        return replace(REFERENCES[name], section=section)
+    scale = find_peer(name)
+    flags = choose_weights(scale, file) if start else PeerFlags()
+    recipe: RecipeName = "finetune" if start else "enhanced"
+    known = Path(str(flags.weights)).name
+    name, title = (f"{name}/{known}", f"{name}, {known}") if start else (name, name)
+    return Rung(name, title, section, ("recipe", recipe), flags, scale, recipe, adopted=False)

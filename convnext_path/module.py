@@ -20,9 +20,12 @@ from convnext_path.networks import Design, Size, make_network, restore_design, r
 from convnext_path.processes import rank_and_size
 from convnext_path.recipe import ENHANCED, Recipe
 
-#: Names of what does not decay though it has several dimensions: positions, a class token, attention's scales, and as
-#: released the network that tells Swin V2's relative positions.
-NOT_DECAYED = {"places", "table", "token", "log_scale", "position"}
+#: Names of what does not decay though it has several dimensions: positions, a class token, attention's scales, layer
+#: scale, and as released the network that tells Swin V2's relative positions; ours, then torchvision's and timm's.
+NOT_DECAYED = {"places", "table", "token", "log_scale", "position"} | {
+    *("pos_embedding", "relative_position_bias_table", "class_token", "logit_scale", "layer_scale", "cpb_mlp"),
+    *("pos_embed", "cls_token", "gamma"),
+}
 
 Config = TypeVar("Config", bound=Frozen)
 
@@ -104,14 +107,16 @@ class PathModule(pl.LightningModule):
         self.log("train/loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(images))
         return loss
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Logits of (N, num_classes)."""
         images, labels = batch
-        logits = self(images)
+        logits: Tensor = self(images)
         self.loss.update(F.cross_entropy(logits, labels, reduction="none"))
         for metric in (self.top1, self.top5):
             metric.update(logits, labels)
         metrics = {"val/loss": self.loss, "val/top1": self.top1, "val/top5": self.top5}
         self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(images))
+        return logits
 
     def configure_optimizers(self) -> Any:
         optimizer = make_optimizer(self.net, self.recipe, self.trainer.accumulate_grad_batches)

@@ -11,7 +11,7 @@ from torch import nn
 from convnext_path.flags import Flags, Scale
 from convnext_path.frozen import find_kind
 from convnext_path.model import PathNet
-from convnext_path.peers import PeerFlags, PeerScale, make_peer
+from convnext_path.peers import PeerFlags, PeerScale, load_weights, make_peer
 from convnext_path.recipe import Recipe
 from convnext_path.swin import SwinFlags, SwinNet, SwinScale
 from convnext_path.vit import ViTFlags, ViTNet, ViTScale
@@ -42,6 +42,18 @@ def make_network(
         case PeerFlags(), PeerScale():
             return make_peer(scale, num_classes, in_channels, image_size, recipe.drop_path)
     raise ValueError(f"{type(scale).__name__} is no scale for {type(flags).__name__}")
+
+
+def begin(
+    net: nn.Module, flags: Design, scale: Size, num_classes: int = 1000, in_channels: int = 3, image_size: int = 224
+) -> None:
+    """Give a network the weights that its flags ask for, if they do.
+
+    Raises:
+        ValueError: weights that cannot be had, or another network's.
+    """
+    if isinstance(flags, PeerFlags) and isinstance(scale, PeerScale):
+        load_weights(net, flags, scale, num_classes, in_channels, image_size)
 
 
 def restore_design(value: Design | Mapping[str, Any]) -> Design:

@@ -1,20 +1,51 @@
-"""Networks of timm, by name, where one of ours would be: to compare with, not to take apart."""
+"""Networks of torchvision and timm, by name, where one of ours would be: to compare with, not to take apart."""
 
 import difflib
+import io
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Literal
 
-from torch import nn
+import torch
+import torchvision
+from torch import Tensor, nn
+from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
+from torchvision.ops import StochasticDepth
 
+from convnext_path.files import digest
+from convnext_path.folders import shorten
 from convnext_path.frozen import Frozen
+
+Package = Literal["torchvision", "timm"]
+PACKAGES: tuple[Package, ...] = ("torchvision", "timm")
+
+#: Those of torchvision's that train with classifiers on the way, which no recipe of ours has.
+AUXILIARY = ("googlenet", "inception_v3")
+
+#: What tells a network of its images' side, by whoever made it; others need not know.
+SIDES: tuple[Callable[[int], dict[str, Any]], ...] = (
+    lambda side: {"image_size": side},
+    lambda side: {"input_size": (side, side)},
+    lambda side: {"img_size": side},
+    lambda side: {},
+)
 
 
 @dataclass(frozen=True)
 class PeerFlags(Frozen):
-    """Whose network it is: it has no flags of ours."""
+    """What a network of another package begins with; it has no flags of ours.
 
-    package: Literal["timm"] = "timm"
+    Args:
+        weights: its package's name for weights that it publishes, or a file; None: random ones.
+        digest: the file's sha256; None where there is no file.
+    """
+
+    weights: str | None = None
+    digest: str | None = None
 
     @property
     def min_image_size(self) -> int:
@@ -24,40 +55,229 @@ class PeerFlags(Frozen):
 
 @dataclass(frozen=True)
 class PeerScale(Frozen):
-    """Which network, by the package's name for it.
+    """Which network, by its package's name for it.
 
     Raises:
-        ValueError: timm is not installed, or has no such network; the message has the nearest names.
+        ValueError: the package is not installed, or has no such network; the message has the nearest names.
     """
 
+    package: Package
     model: str
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if find_spec("timm") is None:
-            raise ValueError(f"timm:{self.model} needs timm: pip install timm")
-        import timm
+        if find_spec(self.package) is None:
+            raise ValueError(f"{self.title} needs {self.package}: pip install {self.package}")
+        if self.model not in list_models(self.package):
+            near = suggest(self.model, list_models(self.package))
+            raise ValueError(f"{self.package} has no model {self.model!r}; near: {near}")
+        if self.title in [f"torchvision:{name}" for name in AUXILIARY]:
+            raise ValueError(f"{self.model} trains with classifiers on the way, which no recipe here has")
 
-        if not timm.is_model(self.model):
-            near = difflib.get_close_matches(self.model, timm.list_models(), n=3)
-            raise ValueError(f"timm has no model {self.model!r}; near: {', '.join(near) or 'none'}")
+    @property
+    def title(self) -> str:
+        return f"{self.package}:{self.model}"
+
+
+def list_models(package: str) -> list[str]:
+    """A package's networks that classify images; none where it is not installed."""
+    if package == "torchvision":
+        return torchvision.models.list_models(module=torchvision.models)
+    if find_spec("timm") is None:
+        return []
+    import timm
+
+    models: list[str] = timm.list_models()
+    return models
+
+
+def suggest(name: str, names: Sequence[str]) -> str:
+    """The names nearest to one that there is not."""
+    return ", ".join(difflib.get_close_matches(name, names, n=3)) or "none"
+
+
+def find_peer(name: str) -> PeerScale:
+    """A network as PACKAGE:NAME, or by its name alone, torchvision's before timm's.
+
+    Raises:
+        ValueError: no package has it; the message has the nearest names.
+    """
+    package, _, model = name.rpartition(":")
+    for known in PACKAGES:
+        if package == known or (not package and model in list_models(known)):
+            return PeerScale(known, model)
+    near = suggest(model, [model for package in PACKAGES for model in list_models(package)])
+    raise ValueError(f"neither torchvision nor timm has a model {name!r}; near: {near}")
 
 
 def make_peer(scale: PeerScale, num_classes: int, in_channels: int, image_size: int, drop_path: float) -> nn.Module:
-    """Timm's network without weights; it learns of image side and stochastic depth if it takes them.
+    """The network without weights; it learns of image side and stochastic depth if it takes them.
 
     Raises:
-        ValueError: what timm says of images that do not suit it.
+        ValueError: what its package says of images that do not suit it.
     """
+    try:
+        if scale.package == "torchvision":
+            return make_torchvision(scale.model, num_classes, in_channels, image_size, drop_path)
+        return make_timm(scale.model, num_classes, in_channels, image_size, drop_path)
+    except (AssertionError, RuntimeError, ValueError) as error:
+        told = f"{num_classes} classes and {in_channels} x {image_size} x {image_size} px: {error}"
+        raise ValueError(f"{scale.title} cannot be made for {told}") from None
+
+
+def make_torchvision(model: str, num_classes: int, in_channels: int, image_size: int, drop_path: float) -> nn.Module:
+    if in_channels != 3:
+        raise ValueError("it takes 3 channels")
+    net = try_options(
+        lambda **options: torchvision.models.get_model(model, num_classes=num_classes, **options),
+        [side(image_size) for side in SIDES],
+    )
+    layers = [layer for layer in net.modules() if isinstance(layer, StochasticDepth)]
+    deepest = max((layer.p for layer in layers), default=0.0)
+    for layer in layers:  # whose depths it knows
+        layer.p *= drop_path / deepest
+    return net
+
+
+def make_timm(
+    model: str, num_classes: int, in_channels: int, image_size: int, drop_path: float, **more: Any
+) -> nn.Module:
     import timm
 
-    extras: list[dict[str, Any]] = [{"img_size": image_size}, {"drop_path_rate": drop_path}]
-    for options in (extras[0] | extras[1], extras[1], extras[0], {}):
+    sides = [side(image_size) for side in SIDES]
+    return try_options(
+        lambda **options: timm.create_model(model, num_classes=num_classes, in_chans=in_channels, **options, **more),
+        [{"drop_path_rate": drop_path} | side for side in sides] + sides,
+    )
+
+
+def try_options(make: Callable[..., nn.Module], choices: Sequence[Mapping[str, Any]]) -> nn.Module:
+    """What is made with the first options that it takes."""
+    for options in choices:
         try:
-            net: nn.Module = timm.create_model(scale.model, num_classes=num_classes, in_chans=in_channels, **options)
+            return build(partial(make, **options))
         except TypeError:
             continue  # one of the options is none of its own
-        except (AssertionError, RuntimeError) as error:
-            raise ValueError(f"timm:{scale.model} for images of {image_size} px: {error}") from None
-        return net
-    raise ValueError(f"timm:{scale.model} cannot be made for {num_classes} classes and {in_channels} channels")
+    raise ValueError("it takes no such options")
+
+
+def build(make: Callable[[], nn.Module]) -> nn.Module:
+    """A network on the default device, even one that reads values as it is made, of which a meta tensor has none."""
+    try:
+        return make()
+    except NotImplementedError:
+        device = torch.get_default_device()
+        with torch.device("cpu"):
+            return make().to(device)
+
+
+def choose_weights(scale: PeerScale, file: str | None) -> PeerFlags:
+    """The weights in a file, or those that the package publishes and recommends. Nothing is fetched.
+
+    Raises:
+        ValueError: the file cannot be read, or nothing is published.
+    """
+    if file is not None:
+        return PeerFlags(file, digest(read(file)))
+    if scale.package == "torchvision":
+        return PeerFlags(torchvision.models.get_model_weights(scale.model).DEFAULT.name)
+    import timm
+
+    config = timm.get_pretrained_cfg(scale.model)
+    if config is None or not config.has_weights:
+        raise ValueError(f"{scale.title} has no published weights")
+    return PeerFlags(config.tag or "default")
+
+
+def load_weights(
+    net: nn.Module, flags: PeerFlags, scale: PeerScale, num_classes: int, in_channels: int, image_size: int
+) -> None:
+    """Give a network the weights that it begins with, all but the classifier's if the classes differ in number.
+
+    Positions are interpolated where the images' side is another.
+
+    Raises:
+        ValueError: weights that cannot be had, that have changed since they were chosen, or of another network.
+    """
+    if flags.weights is None:
+        return
+    weights = dict(fetch_weights(flags, scale))
+    classes = check_weights(scale, weights)
+    if scale.package == "timm":
+        given = {"state_dict": weights, "num_classes": classes, "custom_load": False}
+        shape = num_classes, in_channels, image_size
+        whole = make_timm(scale.model, *shape, 0.0, pretrained=True, pretrained_cfg_overlay=given)
+        weights = whole.state_dict()
+    if isinstance(net, VisionTransformer):
+        weights = interpolate_embeddings(net.image_size, net.patch_size, OrderedDict(weights))
+    own = net.state_dict()
+    net.load_state_dict(own | {name: w for name, w in weights.items() if w.shape == own[name].shape})
+
+
+def fetch_weights(flags: PeerFlags, scale: PeerScale) -> Mapping[str, Tensor]:
+    """Published weights, downloaded unless they have been before, or a file's; nothing in either is run."""
+    assert flags.weights is not None
+    if flags.digest is not None:
+        return read_weights(flags.weights, flags.digest)
+    try:
+        if scale.package == "torchvision":
+            published = torchvision.models.get_model_weights(scale.model)[flags.weights]
+            weights: Mapping[str, Tensor] = published.get_state_dict(progress=False, check_hash=True, weights_only=True)
+            return weights
+        import timm
+
+        whole = timm.create_model(f"{scale.model}.{flags.weights}".removesuffix(".default"), pretrained=True)
+        return whole.state_dict()
+    except Exception as error:  # noqa: BLE001 - of as many kinds as there are ways not to reach a server
+        raise ValueError(f"{scale.title}: its weights {flags.weights} cannot be had: {error}") from None
+
+
+def read_weights(file: str, expected: str) -> Mapping[str, Tensor]:
+    """Tensors by name, as saved alone or as a checkpoint's ``model`` or ``state_dict``."""
+    content = read(file)
+    if digest(content) != expected:
+        raise ValueError(f"{file} has changed since it was chosen")
+    try:
+        found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # noqa: BLE001 - torch raises whatever a damaged file leads to
+        raise ValueError(f"{file} holds no weights: {str(error).splitlines()[0]}") from None
+    for name in ("model", "state_dict"):
+        found = found.get(name, found) if isinstance(found, Mapping) else found
+    if not (isinstance(found, Mapping) and all(isinstance(tensor, Tensor) for tensor in found.values())):
+        raise ValueError(f"{file} holds no weights: no tensors by name")
+    return found
+
+
+def read(file: str) -> bytes:
+    try:
+        return Path(file).expanduser().read_bytes()
+    except OSError as error:
+        raise ValueError(f"{file} cannot be read: {error.strerror}") from None
+
+
+def check_weights(scale: PeerScale, weights: Mapping[str, Tensor]) -> int:
+    """Refuse weights of another network; return how many classes they tell apart."""
+    two, three = (shape_tensors(scale, classes) for classes in (2, 3))
+    head = [name for name, shape in two.items() if three[name] != shape]  # what depends on the number of classes
+    shapes = {name: tuple(w.shape) for name, w in weights.items()}
+    wrong = {
+        "missing": sorted(two.keys() - shapes.keys()),
+        "unexpected": sorted(shapes.keys() - two.keys()),
+        "misshapen": sorted(n for n, shape in two.items() if n not in head and shapes.get(n, shape) != shape),
+    }
+    if any(wrong.values()):
+        lists = "; ".join(f"{what}: {shorten(names, 3)}" for what, names in wrong.items() if names)
+        raise ValueError(f"the weights are not {scale.title}'s: {lists}")
+    return shapes[head[0]][0]
+
+
+def shape_tensors(scale: PeerScale, num_classes: int) -> dict[str, tuple[int, ...]]:
+    """The shapes of a network as it is published, but for its classes."""
+    with torch.device("meta"):
+        if scale.package == "torchvision":
+            net = build(lambda: torchvision.models.get_model(scale.model, num_classes=num_classes))
+        else:
+            import timm
+
+            net = build(lambda: timm.create_model(scale.model, num_classes=num_classes))
+    return {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}

@@ -127,15 +127,26 @@ ENHANCED = Recipe(
 )
 
 
-def make_family(original: Recipe, enhanced: Recipe) -> dict[str, Recipe]:
-    """The recipes that a ladder's rungs name; ConvNeXt-B's has five times the stochastic depth (Table 5)."""
+#: For networks that have learned before: the paper's fine-tuning (appendix A.2), without its layer-wise rates.
+FINETUNE = replace(
+    ENHANCED, epochs=30, batch_size=512, lr=5e-5, base_batch_size=512, weight_decay=1e-8, warmup_epochs=0
+)
+FINETUNE = replace(FINETUNE, color_jitter=0.0, mixup=0.0, cutmix=0.0)
+
+
+def make_family(original: Recipe, enhanced: Recipe, finetune: Recipe | None = None) -> dict[str, Recipe]:
+    """The recipes that rungs name; ConvNeXt-B's has five times the stochastic depth (Table 5).
+
+    Fine-tuning on few images: the enhanced recipe at a rate that keeps what was learned, and no mixing of images.
+    """
     enhanced_b = replace(enhanced, drop_path=5 * enhanced.drop_path)
-    return {"original": original, "enhanced": enhanced, "enhanced_b": enhanced_b}
+    finetune = finetune or replace(enhanced, lr=1e-4 * enhanced.base_batch_size / 128, mixup=0.0, cutmix=0.0)
+    return {"original": original, "enhanced": enhanced, "enhanced_b": enhanced_b, "finetune": finetune}
 
 
 #: Families of recipes by the size of what they train on.
 RECIPES: dict[str, dict[str, Recipe]] = {
-    "imagenet": make_family(ORIGINAL, ENHANCED),
+    "imagenet": make_family(ORIGINAL, ENHANCED, FINETUNE),
     "cifar": make_family(
         replace(ORIGINAL.with_epochs(30), batch_size=128, weight_decay=5e-4, crop_area=0.4, crop_ratio=1.0),
         replace(
