@@ -33,9 +33,10 @@ def draw_confusions(answers: Kept, title: str) -> Figure:
     columns = min(len(answers), 3)
     lines, side = math.ceil(len(answers) / columns), 2.6 if len(classes) <= NUMBERED else 3.4
     figure = Figure(figsize=(1.2 + side * columns, 0.9 + (side + 0.2) * lines), layout="constrained")
-    panels = [*figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).flat]
-    for axes, (name, given) in zip(panels, answers.items(), strict=False):
-        draw_confusion(axes, count_confusions(given), classes)
+    panels = [*figure.subplots(lines, columns, squeeze=False).flat]
+    for place, (axes, (name, given)) in enumerate(zip(panels, answers.items(), strict=False)):
+        sides = place % columns == 0, place + columns >= len(answers)
+        draw_confusion(axes, count_confusions(given), *(classes if named else () for named in sides))
         axes.set_title(name, size=8, weight="normal", parse_math=False)
     for axes in panels[len(answers) :]:
         axes.set_axis_off()
@@ -45,17 +46,16 @@ def draw_confusions(answers: Kept, title: str) -> Figure:
     return figure
 
 
-def draw_confusion(axes: Axes, shares: Shares, classes: Sequence[str]) -> None:
-    places = range(len(classes))
-    axes.pcolormesh(shares, cmap=SHADES, vmin=0, vmax=1, rasterized=len(classes) > NAMED)
-    axes.set_aspect("equal")
-    axes.invert_yaxis()
+def draw_confusion(axes: Axes, shares: Shares, left: Sequence[str], below: Sequence[str]) -> None:
+    """A matrix, named at its left and below, as far as there is room. Its cells keep their colours on a dark page."""
+    count = len(shares)
+    axes.pcolormesh(shares, cmap=SHADES, vmin=0, vmax=1, rasterized=count > NAMED)
+    axes.set(aspect="equal", ylim=(count, 0))
     axes.grid(visible=False)
-    if len(classes) <= NAMED:
-        centers = [place + 0.5 for place in places]
-        axes.set_xticks(centers, classes, rotation=90, size=7)
-        axes.set_yticks(centers, classes, size=7)
-    if len(classes) <= NUMBERED:
+    names, ticks = slice(count if count <= NAMED else 0), np.arange(count) + 0.5
+    axes.set_xticks(ticks[names][: len(below)], below[names], rotation=90, size=7)
+    axes.set_yticks(ticks[names][: len(left)], left[names], size=7)
+    if count <= NUMBERED:
         for line, column in zip(*np.nonzero(shares >= 0.005), strict=True):
             style: dict[str, Any] = {"ha": "center", "va": "center", "size": 6, "color": "#111111"}
             axes.text(column + 0.5, line + 0.5, f"{100 * shares[line, column]:.0f}", **style)

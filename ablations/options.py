@@ -203,7 +203,11 @@ def check_peers(plan: Plan, splits: Splits) -> None:
     """Make other packages' networks once, with their weights: they alone know which images and classes suit them."""
     for trial in plan.trials()[: len(plan.rungs)]:
         if isinstance(trial.flags, PeerFlags):
-            trial_cost(trial)
+            try:
+                trial_cost(trial)
+            except RuntimeError as error:
+                side = f"images of {splits.image_size} px"
+                raise ValueError(f"{trial.rung} cannot take {side}: {str(error).splitlines()[0]}") from None
             if trial.flags.weights is not None:
                 make_module(trial, splits)
 

@@ -53,6 +53,8 @@ class Parser(jsonargparse.ArgumentParser):
             fail_unknown(unknown[1], parser._option_string_actions)
         if unknown := re.search(r"does not accept option '([^']+)'", message):  # in a config file
             fail_unknown(unknown[1], [a.dest for a in parser._actions if a.default != argparse.SUPPRESS])
+        if missing := re.search(r"arguments are required: (\w+)\.(\w+)", message):
+            fail(f"{missing[1]} needs {missing[2]}; see python -m ablations {missing[1]} --help")
         wrong = re.search(r'key "([\w.]+)":.*(?:Given|Got) value: (.*)', message, re.DOTALL)
         action = next((a for a in parser._actions if wrong and a.dest == wrong[1]), None)
         if wrong and action:

@@ -75,7 +75,8 @@ def draw_steps(steps: Sequence[Step], title: str) -> Figure:
     n = steps[0].seeds
     seeds = f"mean and dots: {n} seeds" if n > 1 else "1 seed"
     axes.set_xlabel(f"top-1 accuracy (%), {seeds}; the axis starts at {low:g}")
-    axes.set_title(f"{title}: accuracy by step", parse_math=False)  # a folder may be named $x^2$
+    by = "step" if is_ladder(steps) else "model"
+    axes.set_title(f"{title}: accuracy by {by}", parse_math=False)  # a folder may be named $x^2$
     return figure
 
 

@@ -43,6 +43,13 @@ CAPTIONS = {
     "curves": ("Learning curves of every step", "Validation accuracy by epoch, a line a seed."),
 }  # fmt: skip
 
+#: Captions of charts of networks side by side.
+NETWORKS = {
+    "accuracy": "A dot a seed.",
+    "road": "What accuracy takes, in multiply-accumulates.",
+    "curves": "Validation accuracy by epoch, a line a seed.",
+}
+
 #: What the page answers: of networks side by side, of a ladder's steps.
 QUESTIONS = (
     "Which of these networks does best on the same images, how sure is that, and what does it cost?",
@@ -97,8 +104,8 @@ def write_report(
         title=title,
         warnings=notes,
         question=QUESTIONS[is_ladder(steps)],
-        answer=[*answer(steps), *compare_networks(steps, kept)],
-        charts=[read_chart(file) for file in charts if file.suffix == ".svg"],
+        answer=list(answer(steps, kept)),
+        charts=[read_chart(file, is_ladder(steps)) for file in charts if file.suffix == ".svg"],
         verdicts=VERDICTS,
         columns=["step" if is_ladder(steps) else "model", *columns, *(["verdict"] if is_ladder(steps) else [])],
         rows=rows,
@@ -121,8 +128,11 @@ def load_template() -> Any:
     return Environment(loader=where, autoescape=True, undefined=StrictUndefined).get_template("report.html")
 
 
-def answer(steps: Sequence[Step]) -> Iterator[str]:
+def answer(steps: Sequence[Step], kept: Kept) -> Iterator[str]:
     """What the page says first."""
+    if not is_ladder(steps) and len(kept) > 1:
+        yield compare_networks(kept)
+        return
     done = [step for step in steps if step.results]
     road = [step for step in done if step.rung.adopted]
     if len(road) > 1:
@@ -145,19 +155,16 @@ def describe_road(first: Step, last: Step) -> str:
     return f"{whole}: {show_estimate(change, '{:+.2f}')} points{over}."
 
 
-def compare_networks(steps: Sequence[Step], kept: Kept) -> Iterator[str]:
+def compare_networks(kept: Kept) -> str:
     """Of networks side by side, how many images each has right, and whether that tells it from the best."""
-    first = sorted((answers[0] for answers in kept.values()), key=lambda one: -one.right.sum())
-    if is_ladder(steps) or len(first) < 2:
-        return
-    names = {one.weights: name for name, answers in kept.items() for one in answers}
-    best, *others = first
-    ps = correct([compare_answers(best, other) for other in others])
-    told = [f"{names[o.weights]} {o.right.sum()} (p {p:.2g})" for o, p in zip(others, ps, strict=True)]
-    yield (
-        f"Of the same {len(best.truth)} images {names[best.weights]} has {best.right.sum()} right, {', '.join(told)}: "
-        "p by McNemar's exact test against the first, corrected for their number (Holm)"
-        f"{', first seed alone' if any(len(answers) > 1 for answers in kept.values()) else ''}."
+    first = {name: answers[0] for name, answers in kept.items()}
+    best, *others = sorted(first, key=lambda name: -first[name].right.sum())
+    ps = correct([compare_answers(first[best], first[other]) for other in others])
+    told = [f"{other} {first[other].right.sum()} (p {p:.2g})" for other, p in zip(others, ps, strict=True)]
+    seed = ", first seed alone" if any(len(answers) > 1 for answers in kept.values()) else ""
+    return (
+        f"Of the same {len(first[best].truth)} images {best} has {first[best].right.sum()} right, {', '.join(told)}. "
+        f"p: how likely chance alone sets it so far apart from {best} (McNemar's exact test, Holm's correction{seed})."
     )
 
 
@@ -173,7 +180,7 @@ def count_verdicts(steps: Sequence[Step]) -> Iterator[str]:
             yield f"{verdict.capitalize()}, {len(names)} of {len(changed)} steps: {', '.join(names)}."
 
 
-def read_chart(file: Path) -> Chart:
+def read_chart(file: Path, of_ladder: bool) -> Chart:
     """A chart's SVG for the page: in the page's colours, and with ids of its own."""
     name = file.stem
     svg = file.read_text()
@@ -182,7 +189,8 @@ def read_chart(file: Path) -> Chart:
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     for colour, role in COLOURS.items():
         svg = svg.replace(colour, f"var(--{role})")
-    return Chart(name, *CAPTIONS[name], Markup(svg))
+    label, caption = CAPTIONS[name]
+    return Chart(name, label, caption if of_ladder else NETWORKS.get(name, caption), Markup(svg))
 
 
 def make_rows(steps: Sequence[Step], plan: Plan, columns: Sequence[str]) -> list[Row]:

@@ -112,7 +112,7 @@ SIGNS = "?: cannot tell, no interval that is clear of zero. ×: not adopted."
 def explain(steps: Sequence[Step]) -> list[str]:
     """Sentences about the columns that a table of steps has."""
     n = max(len(step.results) for step in steps)
-    one = "One seed: no intervals, and no telling a change from chance."
+    one = f"One seed: no intervals{', and no telling a change from chance' * is_ladder(steps)}."
     flips = ", a flip's from its rung" if any(step.rung.base for step in steps) else ""
     told = [f"{n} seeds; ±: half the 95 % interval." if n > 1 else one]
     if is_ladder(steps):

@@ -81,19 +81,19 @@ class PeerScale(Frozen):
 
 def list_models(package: str) -> list[str]:
     """A package's networks that classify images; none where it is not installed."""
+    models: list[str] = []
     if package == "torchvision":
-        return torchvision.models.list_models(module=torchvision.models)
-    if find_spec("timm") is None:
-        return []
-    import timm
+        models = torchvision.models.list_models(module=torchvision.models)
+    elif find_spec("timm"):
+        import timm
 
-    models: list[str] = timm.list_models()
+        models = timm.list_models()
     return models
 
 
 def suggest(name: str, names: Sequence[str]) -> str:
     """The names nearest to one that there is not."""
-    return ", ".join(difflib.get_close_matches(name, names, n=3)) or "none"
+    return ", ".join(difflib.get_close_matches(name, names, n=3, cutoff=0.4)) or "none"
 
 
 def find_peer(name: str) -> PeerScale:
