@@ -21,8 +21,8 @@ from convnext_path.processes import rank_and_size
 class Answers(Frozen):
     """A trained network's answers on the images that it is validated on, in the split's order.
 
-    ``truth`` and ``given`` are places in ``classes``; ``confidences`` are the probabilities of what is given, and
-    ``weights`` the hash of the network's, as in its record.
+    ``truth`` and ``given`` are places in ``classes``; ``confidences`` are the probabilities of what is given;
+    ``weights`` is the hash of the network's, as in its record, and ``file`` that of the file that holds them.
     """
 
     weights: str
@@ -30,6 +30,7 @@ class Answers(Frozen):
     truth: tuple[int, ...]
     given: tuple[int, ...]
     confidences: tuple[float, ...]
+    file: str = ""
 
     @property
     def right(self) -> np.ndarray[Any, np.dtype[np.bool_]]:

@@ -24,8 +24,10 @@ class SafeCheckpoints(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write a checkpoint and clear all but the last. Raises an OSError where it cannot be written."""
-        write_sealed(Path(path), checkpoint, durable=False)
-        for old in sorted(Path(path).parent.glob("*.ckpt"))[:-KEPT]:
+        content, path = pack(checkpoint), Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path.with_stem(f"{path.stem}-{digest(content)}"), content, durable=False)
+        for old in sorted(path.parent.glob("*.ckpt"))[:-KEPT]:
             old.unlink()
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
@@ -51,18 +53,15 @@ class KeepEpochs(Checkpoint):
             trainer.save_checkpoint(self.folder / f"{done:05d}.ckpt")
 
 
-def write_sealed(path: Path, content: Any, durable: bool = True) -> Path:
-    """Write tensors and plain values as ``NAME-DIGEST``, in a folder that is made where it is missing."""
+def pack(content: Any) -> bytes:
+    """Tensors and plain values as torch.load gives them back."""
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sealed = path.with_stem(f"{path.stem}-{digest(buffer.getvalue())}")
-    write_whole(sealed, buffer.getvalue(), durable)
-    return sealed
+    return buffer.getvalue()
 
 
 def is_damaged(file: Path) -> bool:
-    """Whether a file is not what its name's digest says."""
+    """Whether a checkpoint is not what its name's digest says."""
     return digest(file.read_bytes()) != file.stem.rpartition("-")[2]
 
 

@@ -187,8 +187,7 @@ def verify(args: Any) -> int:
     except (ValueError, OSError) as error:
         fail(error)
     records, damaged = study.read()
-    sealed = (*study.checkpoints(), *study.weights.glob("*.pt"))
-    bad = damaged | {file: "is damaged" for file in sealed if is_damaged(file)}
+    bad = damaged | {file: "is damaged" for file in study.checkpoints() if is_damaged(file)} | study.find_changed()
     for file, why in bad.items():
         say(f"{file} {why}")
     say(f"{len(records)} records whole, {len(bad)} files damaged")

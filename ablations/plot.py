@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -35,7 +36,7 @@ from ablations.trial import Result
 from convnext_path.ladder import MODEL
 
 
-def plot_study(folder: Path, title: str, steps: Sequence[Step], answers: Kept) -> list[Path]:
+def plot_study(folder: Path, title: str, steps: Sequence[Step], answers: Kept | None = None) -> list[Path]:
     """Write each chart as PNG and SVG into ``folder``; return the files. ``answers``: by the networks' titles."""
     charts: dict[str, Callable[[], Figure]] = {
         "accuracy": lambda: draw_steps(steps, title),
@@ -44,7 +45,7 @@ def plot_study(folder: Path, title: str, steps: Sequence[Step], answers: Kept) -
         "road-seconds": lambda: draw_road(steps, title, SECONDS),
         "curves": lambda: draw_curves(steps, title),
         "times": lambda: draw_times(steps, title),
-        **({"confusion": lambda: draw_confusions(answers, title)} if answers else {}),
+        **({"confusion": partial(draw_confusions, answers, title)} if answers else {}),
     }
     return [file for name, draw in charts.items() for file in save_chart(folder / name, draw)]
 

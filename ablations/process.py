@@ -96,9 +96,7 @@ def find_keeper(job: Job, rank: Rank) -> Keep | None:
 
     def keep(net: nn.Module, answers: Answers) -> None:
         if rank.number == 0:
-            study = Study(job.study)
-            study.save_weights(job.trial, net.state_dict())
-            study.save_answers(job.trial, answers)
+            Study(job.study).keep(job.trial, net.state_dict(), answers)
 
     return keep
 

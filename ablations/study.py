@@ -2,7 +2,7 @@
 
 - ``study.json``: the terms and the rungs; ``commands.txt``: the commands that trained them;
 - ``trials/ID.json``: a record for each finished trial, with its digest: the truth from which all else is drawn;
-- ``weights/ID-DIGEST.pt``, ``answers/ID.json``: the trained network and its answers, where a run was to keep them;
+- ``weights/ID.pt``, ``answers/ID.json``: the trained network and its answers, where a run was to keep them;
 - ``failed/ID.txt``: why a trial has no record;
 - ``running/ID``: the lock and the checkpoints of a trial that has begun; ``running/driver`` is the driver's lock;
 - ``aside/``: records that were damaged, or that newer ones replaced.
@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from ablations.answers import Answers
-from ablations.checkpoint import write_sealed
+from ablations.checkpoint import pack
 from ablations.locks import DRIVER, describe_driver, hold, is_held
 from ablations.trial import Plan, Result, Trial, hash_json
 from convnext_path.files import DRAFT, digest, remove_drafts, write_whole
@@ -147,24 +147,29 @@ class Study:
         (self.failed / f"{result.trial.id}.txt").unlink(missing_ok=True)
         shutil.rmtree(self.running / result.trial.id, ignore_errors=True)
 
-    def save_weights(self, trial: Trial, weights: Mapping[str, Tensor]) -> None:
-        """Write a trained network's tensors, which torch.load gives back, in place of an earlier one's."""
-        before = [*self.weights.glob(f"{trial.id}-*.pt")]
-        file = write_sealed(self.weights / f"{trial.id}.pt", {name: tensor.cpu() for name, tensor in weights.items()})
-        for old in before:
-            if old != file:
-                old.unlink()
-
-    def save_answers(self, trial: Trial, answers: Answers) -> None:
-        """Write what a trained network answers."""
-        self.answers.mkdir(parents=True, exist_ok=True)
-        write_whole(self.answers / f"{trial.id}.json", dump(seal(answers)))
+    def keep(self, trial: Trial, weights: Mapping[str, Tensor], answers: Answers) -> None:
+        """Write a trained network's tensors, which torch.load gives back, and what it answers."""
+        content = pack({name: tensor.cpu() for name, tensor in weights.items()})
+        for folder in (self.weights, self.answers):
+            folder.mkdir(parents=True, exist_ok=True)
+        write_whole(self.weights / f"{trial.id}.pt", content)
+        write_whole(self.answers / f"{trial.id}.json", dump(seal(replace(answers, file=digest(content)))))
 
     def read_answers(self, result: Result) -> Answers | None:
         """What the network of a record answers; None where that was not kept, or is damaged or another's."""
         file = self.answers / f"{result.trial.id}.json"
         answers = _try_unseal(file, Answers) if file.exists() else None
         return answers if isinstance(answers, Answers) and answers.weights == result.weights else None
+
+    def find_changed(self) -> dict[Path, str]:
+        """What is wrong with kept answers and weights."""
+        found = {file: _try_unseal(file, Answers) for file in sorted(self.answers.glob("[!.]*.json"))}
+        faults = {file: fault for file, fault in found.items() if isinstance(fault, str)}
+        for file in sorted(self.weights.glob("[!.]*.pt")):
+            answers = found.get(self.answers / f"{file.stem}.json")
+            if not isinstance(answers, Answers) or answers.file != digest(file.read_bytes()):
+                faults[file] = "is damaged"
+        return faults
 
     def put_aside(self, record: Path) -> Path:
         """Move a record out of the way, under a name of its own."""

@@ -315,5 +315,5 @@ def find_model(name: str, section: str = MODEL, pretrained: bool = False, file: 
     flags = choose_weights(scale, file) if start else PeerFlags()
     recipe: RecipeName = "finetune" if start else "enhanced"
     known = Path(str(flags.weights)).name
-    name, title = (f"{name}/{known}", f"{name}, {known}") if start else (name, name)
+    name, title = (f"{name}/{known}", f"{name}, {known[:24]}{'…' * (len(known) > 24)}") if start else (name, name)
     return Rung(name, title, section, ("recipe", recipe), flags, scale, recipe, adopted=False)

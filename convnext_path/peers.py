@@ -106,7 +106,7 @@ def find_peer(name: str) -> PeerScale:
     for known in PACKAGES:
         if package == known or (not package and model in list_models(known)):
             return PeerScale(known, model)
-    near = suggest(model, [model for package in PACKAGES for model in list_models(package)])
+    near = suggest(model, sorted({model for known in PACKAGES for model in list_models(known)}))
     raise ValueError(f"neither torchvision nor timm has a model {name!r}; near: {near}")
 
 
@@ -252,7 +252,7 @@ def read(file: str) -> bytes:
     try:
         return Path(file).expanduser().read_bytes()
     except OSError as error:
-        raise ValueError(f"{file} cannot be read: {error.strerror}") from None
+        raise ValueError(f"weights {file} cannot be read: {error.strerror}") from None
 
 
 def check_weights(scale: PeerScale, weights: Mapping[str, Tensor]) -> int:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
+import torchvision
 
 from ablations import process
 from ablations.__main__ import main
@@ -26,7 +28,7 @@ def test_a_run_from_nothing_to_chart_and_again(tmp_path: Path, capsys: pytest.Ca
     assert "2 trials: 2 new" in out
     assert "about 0:00:" in out
     written = sorted(p.name for p in folder.iterdir())
-    charts = {f"{name}.{kind}" for name in CAPTIONS for kind in ("png", "svg")}
+    charts = {f"{name}.{kind}" for name in CAPTIONS if name != "confusion" for kind in ("png", "svg")}
     files = {"commands.txt", "report.html", "results.csv", "study.json", "trials"}
     assert set(written) == charts | files
     assert "run --rungs recipe,layer_norm --seeds 1 --epochs 1 --limit-train 64" in (folder / "report.html").read_text()
@@ -44,6 +46,40 @@ def test_a_run_from_nothing_to_chart_and_again(tmp_path: Path, capsys: pytest.Ca
     assert {file: file.read_bytes() for file in records} == records
     assert main(["plot", str(folder)]) == 0
     assert "kernel size 5 at layer_norm" in capsys.readouterr().out
+
+
+def test_networks_are_compared_and_what_they_learned_is_kept(
+    tmp_path: Path, make_images: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, folder = make_images(tmp_path / "images", count=20), tmp_path / "study"
+    options = [
+        *("--data", "imagefolder", "--root", str(root), "--image-size", "32", "--batch-size", "8", "--epochs", "2"),
+        *("--study", str(folder), "--wandb", "disabled", "--loader-workers", "0"),
+    ]
+    assert main(["compare", "--models", "shufflenet_v2_x0_5,swin-nano", *options]) == 0
+    out = capsys.readouterr().out
+    assert "2 trials: 2 new" in out
+    assert "model" in out
+    study = Study(folder)
+    results = study.results()
+    answers = [study.read_answers(result) for result in results]
+    assert [100 * one.right.mean() for one in answers if one] == pytest.approx([result.top1 for result in results])
+    text = (folder / "report.html").read_text()
+    assert "Of the same 8 images" in text
+    assert text.count("data:image/png") == 8
+    assert main(["verify", str(folder)]) == 0
+
+    file = study.weights / f"{results[0].trial.id}.pt"
+    net = torchvision.models.shufflenet_v2_x0_5(num_classes=2)
+    net.load_state_dict(torch.load(file, weights_only=True))
+    name = f"shufflenet_v2_x0_5={file}"
+    assert main(["compare", "--models", "shufflenet_v2_x0_5,swin-nano", "--weights", name, *options]) == 0
+    assert "2 trials: 1 new, 1 done" in capsys.readouterr().out
+    assert len(study.results()) == 3
+
+    file.write_bytes(file.read_bytes()[:-1])
+    assert main(["verify", str(folder)]) == 1
+    assert f"{file} is damaged" in capsys.readouterr().out
 
 
 def test_a_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,10 +1,13 @@
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+import torchvision
 
 from ablations.options import check_plan, make_plan, parse_seeds
-from ablations.parser import make_run_parser
+from ablations.parser import make_compare_parser, make_run_parser
 from ablations.trial import Plan
 from convnext_path import LADDERS, RECIPES
 
@@ -110,6 +113,70 @@ def test_bad_options(options: str, message: str) -> None:
 def test_what_only_a_closer_look_finds(options: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         check_plan(plan_of(*options.split()))
+
+
+def comparison_of(*options: str) -> Plan:
+    args: Any = make_compare_parser().parse_args(list(options))
+    return make_plan(args)
+
+
+def test_a_comparison_is_of_networks_by_name(tmp_path: Path) -> None:
+    plan = comparison_of("--models", "resnet18, swin-nano,resnet18", "--data", "imagefolder", "--root", "x")
+    assert (plan.ladder, [rung.name for rung in plan.rungs], plan.seeds) == (
+        "comparison",
+        ["resnet18", "swin-nano"],
+        (0,),
+    )
+    assert dict(plan.recipes) == {"enhanced": RECIPES["cifar"]["enhanced"]}
+    assert plan.data.image_size is None
+
+
+def test_weights_are_tuned_finely_at_the_side_that_they_know(tmp_path: Path) -> None:
+    file = tmp_path / "net=1.pth"
+    file.write_bytes(b"weights")
+    options = ("--models", "resnet18,swin_t", "--weights", f"resnet18={file}", "--data", "imagefolder", "--root", "x")
+    plan = comparison_of(*options, "--epochs", "3")
+    assert [(rung.name, rung.recipe) for rung in plan.rungs] == [
+        ("resnet18/net=1.pth", "finetune"),
+        ("swin_t", "enhanced"),
+    ]
+    assert {name: recipe.epochs for name, recipe in plan.recipes} == {"enhanced": 3, "finetune": 3}
+    assert plan.data.image_size == 224
+    assert comparison_of(*options, "--image-size", "64").data.image_size == 64
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--models swim_t", "neither torchvision nor timm has a model 'swim_t'; near: swin_t"),
+        ("--models resnet18 --weights resnet18", "--weights takes MODEL=FILE, got 'resnet18'"),
+        ("--models resnet18 --weights resnet=x", r"unknown model in --weights 'resnet' \(did you mean resnet18\?\)"),
+        ("--models resnet18 --weights resnet18=/nowhere/x", "/nowhere/x cannot be read: No such file"),
+        ("--models vit-nano --pretrained", "vit-nano is a network of ours"),
+    ],
+)
+def test_bad_models(options: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        comparison_of(*options.split())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("resnet18,alexnet", "alexnet cannot take images of 32 px: .*too small"),
+        ("maxvit_t", "maxvit_t cannot be made for 2 classes and 3 x 32 x 32 px: .*not divisible by partition size 7"),
+        ("resnet18 --weights resnet18=w.pth", "the weights are not torchvision:resnet18's: missing: "),
+    ],
+)
+def test_networks_that_do_not_suit_are_found_beforehand(
+    options: str, message: str, tmp_path: Path, make_images: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save(torchvision.models.squeezenet1_1().state_dict(), "w.pth")
+    root = make_images(tmp_path / "images", count=20)
+    data = ("--data", "imagefolder", "--root", str(root), "--image-size", "32", "--batch-size", "8")
+    with pytest.raises(ValueError, match=message):
+        check_plan(comparison_of("--models", *options.split(), *data))
 
 
 def test_references_stand_behind_the_rungs_and_families_are_chosen_by_the_images() -> None:

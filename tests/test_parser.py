@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from ablations.__main__ import main
-from ablations.parser import make_cost_parser, make_plan_parser, make_run_parser, name_types
+from ablations.parser import make_compare_parser, make_cost_parser, make_plan_parser, make_run_parser, name_types
 from tests.conftest import SMALL
 
 
@@ -34,6 +34,10 @@ from tests.conftest import SMALL
         ("report /nowhere", "/nowhere holds no study"),
         ("wandb /nowhere", "/nowhere holds no study"),
         ("draw", "draw"),
+        ("compare", "compare needs models; see python -m ablations compare --help"),
+        ("plot", "plot needs study; see python -m ablations plot --help"),
+        ("compare --models swim_t", "neither torchvision nor timm has a model 'swim_t'; near: swin_t"),
+        ("compare --models resnet18 --weight x", "unknown option --weight; did you mean --weights?"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(
@@ -96,15 +100,22 @@ REFUSED = {
     "--trainer.gradient_clip_val": ["0", "-1", "1e400", ".nan"],
     "--trainer.gradient_clip_algorithm": ["", "word"],
     "--format": ["", "word"],
+    "--models": ["", ",", "word", "resnet18,"],
+    "--weights": ["", ",", "word", "resnet18=/nowhere"],
 }
 ANY = {"--root", "--study"}  # take any string
-PARSERS = {"run": make_run_parser(), "plan": make_plan_parser(), "cost": make_cost_parser()}
+PARSERS = {
+    "run": make_run_parser(),
+    "plan": make_plan_parser(),
+    "cost": make_cost_parser(),
+    "compare": make_compare_parser(),
+}
 OPTIONS = [
     (command, option)
     for command, parser in PARSERS.items()
     for option in parser._option_string_actions
     if option.startswith("--") and not option.endswith("+")
-    if command != "plan" or option not in PARSERS["run"]._option_string_actions  # which takes run's as run does
+    if command in ("run", "cost") or option not in PARSERS["run"]._option_string_actions  # which they take as run does
 ]
 
 
@@ -149,7 +160,7 @@ def test_every_option_refuses_what_it_cannot_take(
     command: str, option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    machine = ["--trainer.accelerator=cpu"] if command == "run" else []
+    machine = {"run": ["--trainer.accelerator=cpu"], "compare": ["--models=resnet18"]}.get(command, [])
     name = option.strip("-").removesuffix(".name").split(".")[-1].replace("_", "-").rstrip("s")
     for value in wrong_values(command, option):
         line = refuse(capsys, command, *machine, f"{option}={value}")
@@ -157,7 +168,7 @@ def test_every_option_refuses_what_it_cannot_take(
 
 
 def test_every_option_is_thought_of() -> None:
-    switches = {"--compile", "--dry-run", "--join", "--keep-stale", "--skip-bad-images"}
+    switches = {"--compile", "--dry-run", "--join", "--keep", "--keep-stale", "--pretrained", "--skip-bad-images"}
     untyped = {"--help", "--config", "--print_config", "--trainer", *switches}
     options = {option for _, option in OPTIONS}
     assert {option for command, option in OPTIONS if any(wrong_values(command, option))} == options - untyped - ANY

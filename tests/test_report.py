@@ -6,16 +6,22 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from ablations.answers import Answers
 from ablations.publish import draw
-from ablations.report import COLUMNS, explain_flags
+from ablations.report import explain_flags
 from ablations.study import Study
+from ablations.tables import MEASURES
 from ablations.trial import Plan
 from convnext_path import LADDERS, RECIPES
+from convnext_path.datasets import open_data
+from convnext_path.ladder import MODEL, REFERENCES
 from tests.conftest import fake_result
 
+COLUMNS = ("step", *MEASURES, "verdict")
 MARKUP = """<script>alert("x")</script> & <b>'bold'</b>"""
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 needs_browser = pytest.mark.skipif(
@@ -78,6 +84,55 @@ def test_drawn_again_it_is_the_same(page: Path, study: Study) -> None:
     before = page.read_bytes()
     draw(study)
     assert page.read_bytes() == before
+
+
+@pytest.fixture(scope="module")
+def comparison(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of three networks side by side, with their answers on digits."""
+    rungs = tuple(replace(r, section=MODEL) for r in (REFERENCES[name] for name in ("resnet-nano", "swin-nano")))
+    rungs = (*rungs, replace(rungs[0], name="third", title=MARKUP))
+    recipes = (("enhanced", RECIPES["digits"]["enhanced"]),)
+    plan = replace(plan, ladder="comparison", rungs=rungs, recipes=recipes, seeds=(0,))
+    study = Study(tmp_path_factory.mktemp("page") / "comparison")
+    study.begin(plan)
+    splits = open_data(plan.data)
+    truth = splits.val.labels[list(splits.val_indices)]
+    for i, trial in enumerate(plan.trials()[:2]):  # the third is the first's network, and shares its record
+        given = np.where(np.arange(len(truth)) % 12 < 2 + 6 * i, truth, 0)
+        study.save(replace(fake_result(trial, 100 * float(np.mean(given == truth))), weights=trial.rung))
+        content = tuple(truth.tolist()), tuple(given.tolist()), (0.5,) * len(truth)
+        study.keep(trial, {}, Answers(trial.rung, splits.classes, *content))
+    draw(study)
+    return study.folder / "report.html"
+
+
+def test_networks_side_by_side_have_no_changes_and_are_told_apart_by_their_answers(comparison: Path) -> None:
+    text = " ".join(comparison.read_text().split())
+    truth, best = 360, re.search(r"Of the same (\d+) images Swin-nano has (\d+) right", text)
+    assert best
+    assert int(best[1]) == truth
+    assert int(best[2]) > truth / 2
+    assert re.search(r"ResNet-nano \d+ \(p \d.*e-\d\d\)", text)
+    assert "Which of these networks does best" in text
+    assert "Every model" in text
+    for absent in ("verdict", "change", "paper"):
+        assert f'button type="button">{absent}<' not in text
+    assert not comparison.with_name("changes.png").exists()
+    assert comparison.with_name("confusion.png").exists()
+    assert "<script>alert" not in text
+
+
+def test_a_page_without_its_images_says_so(comparison: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(data: object) -> None:
+        raise ValueError("no folder there")
+
+    monkeypatch.setattr("ablations.publish.open_data", gone)
+    folder = shutil.copytree(comparison.parent, tmp_path / "copy")
+    draw(Study(folder))
+    text = (folder / "report.html").read_text()
+    assert "without test images: no folder there" in text
+    assert "Test images" not in text
+    assert "Which classes are taken for which" in text
 
 
 @pytest.mark.parametrize("ladder", LADDERS)
@@ -239,3 +294,25 @@ def test_its_numbers_are_the_tables(browser: Any, page: Path) -> None:
     changes = [float(cell.split(" ±")[0]) for cell in shown(browser, "change") if cell]
     assert changes == pytest.approx(table["change"].dropna().tolist(), abs=0.005)
     assert shown(browser, "seeds") == table["n"].astype(str).tolist()
+
+
+@needs_browser
+@pytest.mark.slow
+def test_images_are_filtered_by_what_networks_answer(comparison: Path, chromium: Any) -> None:
+    from selenium.webdriver.support.select import Select
+
+    chromium.get(comparison.as_uri())
+    groups = Select(chromium.find_element("id", "group"))
+    there = "return [...document.querySelectorAll('.gallery > li:not([hidden])')].map(p => p.textContent)"
+    for label in ("drawn evenly", "networks disagree", "Swin-nano is wrong", "all"):
+        groups.select_by_visible_text(label)
+        texts = chromium.execute_script(there)
+        assert chromium.find_element("id", "shown").text == f"{len(texts)} of {chromium.execute_script(ALL)} images"
+        assert all("✗" in text for text in texts) or label in ("drawn evenly", "all")
+    assert all(chromium.execute_script("return [...document.images].map(i => i.complete && i.naturalWidth > 0)"))
+    assert not chromium.find_element("id", "verdict").is_displayed()
+    assert chromium.execute_script("return document.documentElement.scrollWidth") <= 1280
+    assert [entry for entry in chromium.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
+
+
+ALL = "return document.querySelectorAll('.gallery > li').length"

@@ -4,9 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
+from ablations.answers import Answers
 from ablations.study import Study, unseal
-from ablations.trial import Plan, Trial
+from ablations.trial import Plan, Result, Trial
 from convnext_path import LADDERS
 from convnext_path.files import digest
 from convnext_path.ladder import flip
@@ -100,6 +102,27 @@ def test_a_broken_plan_is_named(tmp_path: Path, plan: Plan, content: str) -> Non
         study.merge(plan)
 
 
+def test_answers_and_weights_are_kept_beside_a_record(tmp_path: Path, trial: Trial) -> None:
+    study, result = Study(tmp_path), fake_result(trial)
+    answers = Answers(result.weights, ("cat", "dog"), (0, 1, 1), (0, 0, 1), (0.9, 0.55, 1.0))
+    assert study.read_answers(result) is None
+    for value in (1.0, 2.0, 2.0):
+        study.keep(trial, {"w": torch.tensor([value])}, answers)
+    kept = study.read_answers(result)
+    assert kept
+    assert replace(kept, file="") == answers
+    (file,) = study.weights.iterdir()
+    assert torch.load(file, weights_only=True)["w"] == 2
+    assert study.find_changed() == {}
+    assert study.read_answers(replace(result, weights="of another training")) is None
+    file.write_bytes(file.read_bytes()[:-1])
+    assert study.find_changed() == {file: "is damaged"}
+    record = study.answers / f"{trial.id}.json"
+    record.write_text(record.read_text().replace("0.55", "0.56"))
+    assert study.find_changed() == {record: "does not match its digest", file: "is damaged"}
+    assert study.read_answers(result) is None
+
+
 def test_rungs_that_are_one_network_share_a_record(tmp_path: Path, plan: Plan) -> None:
     """Flipping the last step's flag gives the step before it."""
     rungs = LADDERS["convnext-nano"][-2:]
@@ -183,7 +206,7 @@ def test_a_record_that_is_replaced_is_kept_aside(tmp_path: Path, plan: Plan, tri
     study.save(fake_result(trial, 80.0))
     study.save(fake_result(trial, 90.0))
     (old,) = study.aside.iterdir()
-    assert unseal(old).top1 == 80.0
+    assert unseal(old, Result).top1 == 80.0
     assert [result.top1 for result in study.results()] == [90.0]
 
 
