@@ -24,7 +24,7 @@ from ablations.budget import foresee
 from ablations.checkpoint import is_damaged
 from ablations.engine import Terms, describe, estimate_seconds, run_trials
 from ablations.launch import Team, find_rank
-from ablations.options import MAX_IMAGE_SIZE, check_plan, check_ranges, make_plan
+from ablations.options import MAX_IMAGE_SIZE, check_plan, check_ranges, check_weights, make_plan
 from ablations.parser import FORMATS, make_parser
 from ablations.places import check_engine, choose_terms
 from ablations.process import Failure, Job, run_process, warm_up
@@ -64,10 +64,11 @@ def run(args: Any) -> int:
             if not args.join and not args.dry_run:
                 held.enter_context(study.lead())
             terms = held.enter_context(choose_terms(plan, study, args, team, here))
+            states, damaged = survey(study, plan, terms.origin)
+            pending = find_pending(states, args.keep_stale)
+            check_weights(pending)
         except (ValueError, OSError) as error:
             fail(error)
-        states, damaged = survey(study, plan, terms.origin)
-        pending = find_pending(states, args.keep_stale)
         if pending and not args.dry_run:
             warm_up(args.wandb)
         show_plan(plan, study, states, pending, terms)

@@ -16,7 +16,7 @@ from ablations.run import TRAINER, make_module, make_trainer, trial_cost
 from ablations.trial import Options, Plan, Trial
 from convnext_path import LADDERS, RECIPES, Recipe, Rung
 from convnext_path.data import PathData
-from convnext_path.datasets import Data, Splits
+from convnext_path.datasets import Data, Splits, open_data
 from convnext_path.frozen import above, at_least, choose, within
 from convnext_path.ladder import choose_ladder, find_model, find_reference, flip, select_rungs
 from convnext_path.peers import PeerFlags
@@ -200,7 +200,7 @@ def check_sides(plan: Plan, image_size: int) -> None:
 
 
 def check_peers(plan: Plan, splits: Splits) -> None:
-    """Make other packages' networks once, with their weights: they alone know which images and classes suit them."""
+    """Make other packages' networks once: they alone know which images and classes suit them."""
     for trial in plan.trials()[: len(plan.rungs)]:
         if isinstance(trial.flags, PeerFlags):
             try:
@@ -208,8 +208,13 @@ def check_peers(plan: Plan, splits: Splits) -> None:
             except RuntimeError as error:
                 side = f"images of {splits.image_size} px"
                 raise ValueError(f"{trial.rung} cannot take {side}: {str(error).splitlines()[0]}") from None
-            if trial.flags.weights is not None:
-                make_module(trial, splits)
+
+
+def check_weights(trials: Iterable[Trial]) -> None:
+    """Make the networks once that begin with weights: these are fetched now, or refused."""
+    for trial in {trial.rung: trial for trial in trials}.values():
+        if isinstance(trial.flags, PeerFlags) and trial.flags.weights is not None:
+            make_module(trial, open_data(trial.data))
 
 
 def check_parts(trials: Iterable[Trial], processes: int, validated: int) -> None:

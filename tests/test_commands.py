@@ -77,6 +77,13 @@ def test_networks_are_compared_and_what_they_learned_is_kept(
     assert "2 trials: 1 new, 1 done" in capsys.readouterr().out
     assert len(study.results()) == 3
 
+    other = f"shufflenet_v2_x0_5={study.weights / results[1].trial.id}.pt"
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(SystemExit, match="2"):
+        main(["compare", "--models", "shufflenet_v2_x0_5", "--weights", other, *options])
+    assert "the weights are not torchvision:shufflenet_v2_x0_5's: missing: " in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
+
     file.write_bytes(file.read_bytes()[:-1])
     assert main(["verify", str(folder)]) == 1
     assert f"{file} is damaged" in capsys.readouterr().out
