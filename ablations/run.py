@@ -85,11 +85,11 @@ def run_trial(
         trial: what to train.
         loader_workers: processes that read images; the result does not depend on them.
         report: called with each epoch.
-        folder: where to keep a checkpoint an epoch; None keeps none.
+        folder: where to keep a checkpoint an epoch.
         checkpoint: one of the same trial to go on from; the result is that of a training without a break.
         counted: the costs, where they have been counted before.
         rank: which of the processes that train it together this is; all give the same result.
-        keep: called with the trained network and what it answers on the images that it was validated on.
+        keep: called with the trained network and its answers on the images that it was validated on.
 
     Raises:
         ValueError: the data cannot be had, or does not fit the recipe; a damaged checkpoint.
@@ -101,9 +101,8 @@ def run_trial(
     splits = data.splits
     module = make_module(trial, splits)
     curve, alike = Curve(trial.recipe.batch_size, report), SameOrigin()
-    listener = Listener() if keep else None
-    extras = [KeepEpochs(folder) if folder else None, listener]
-    trainer = make_trainer(trial, [alike, curve, *filter(None, extras)], rank)
+    listener, epochs = Listener() if keep else None, KeepEpochs(folder) if folder else None
+    trainer = make_trainer(trial, [*filter(None, (alike, curve, epochs, listener))], rank)
     device = trainer.strategy.root_device
     alike.origin = origin(device, splits.digest)  # before training: the code is that which runs
     reset_peak_memory(device)

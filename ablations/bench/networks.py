@@ -32,6 +32,7 @@ from convnext_path.frozen import Frozen, choose, within
 from convnext_path.kernels.build import Choice, is_ready, use_kernels
 from convnext_path.ladder import select_rungs
 from convnext_path.networks import make_network
+from convnext_path.peers import Package
 
 WAYS = ("eager", "channels_last", "compiled")  # compiled: in channels-last too
 PHASES = ("data", "forward", "backward", "optimizer")
@@ -47,7 +48,7 @@ class Setting(Frozen):
 
     ladder: str
     rungs: tuple[Rung, ...]
-    against: tuple[str, ...]
+    against: tuple[Package, ...]
     device: str
     precisions: tuple[Precision, ...]
     image_size: int  # pixels a side

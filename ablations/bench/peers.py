@@ -1,16 +1,14 @@
 """Networks of the road that other packages have too, as those packages make them."""
 
 from importlib.util import find_spec
+from typing import cast
 
-import torchvision
 from torch import nn
-from torchvision.ops import StochasticDepth
 
-from convnext_path import CONVNEXT, Flags, Rung
+from convnext_path import CONVNEXT, Flags, Rung, peers
 from convnext_path.flags import Depths, Scale
 from convnext_path.frozen import choose
-
-PEERS = ("torchvision", "timm")
+from convnext_path.peers import PACKAGES, Package, PeerScale
 
 #: Names in torchvision and timm, by flags, blocks a stage, width of the first, and whether there is layer scale.
 TWINS: dict[tuple[Flags, Depths, int, bool], str] = {
@@ -29,21 +27,14 @@ def find_twin(rung: Rung) -> str | None:
     return TWINS.get((flags, scale.choose_depths(flags), scale.choose_width(flags), rung.recipe != "original"))
 
 
-def check_peer(name: str) -> str:
+def check_peer(name: str) -> Package:
     """Return the name of a peer that is there. Raises a ValueError for another."""
-    if find_spec(choose("peer", name, PEERS)) is None:
-        raise ValueError(f"{name} is not installed; pip install {name}, or leave it out of --against")
-    return name
+    package = cast(Package, choose("peer", name, PACKAGES))
+    if find_spec(package) is None:
+        raise ValueError(f"{package} is not installed; pip install {package}, or leave it out of --against")
+    return package
 
 
-def make_peer(package: str, name: str) -> nn.Module:
+def make_peer(package: Package, name: str) -> nn.Module:
     """A peer's network of 1,000 classes, with random weights and no stochastic depth."""
-    if package == "timm":
-        import timm
-
-        return timm.create_model(name)
-    net: nn.Module = torchvision.models.get_model(name)
-    for layer in net.modules():
-        if isinstance(layer, StochasticDepth):
-            layer.p = 0.0
-    return net
+    return peers.make_peer(PeerScale(package, name), 1000, 3, 224, 0.0)

@@ -18,7 +18,6 @@ from rich.table import Table
 
 from ablations.bench.networks import PHASES, Row, Setting, measure
 from ablations.bench.overhead import PLAN, Pair, measure_overhead
-from ablations.bench.peers import PEERS
 from ablations.bench.scaling import Scaled, measure_scaling
 from ablations.bench.steps import OURS
 from ablations.bench.timing import find_quartiles
@@ -27,13 +26,14 @@ from ablations.machine import environment, keep_freed_memory, limited_memory, or
 from ablations.tables import show_count
 from convnext_path.files import write_whole
 from convnext_path.kernels.build import use_kernels
+from convnext_path.peers import PACKAGES
 
 
 def write(folder: Path, terms: Mapping[str, object], device: str, frame: pd.DataFrame) -> None:
     """``results.csv``, and ``bench.json``: what was measured, where, with which versions. Raises an OSError."""
     with use_kernels(OURS):
         here = {**origin(torch.device(device), "random"), **environment(), "threads": torch.get_num_threads()}
-    here |= {peer: version(peer) for peer in PEERS if find_spec(peer)}
+    here |= {peer: version(peer) for peer in PACKAGES if find_spec(peer)}
     write_whole(folder / "bench.json", (json.dumps({"terms": terms, "here": here}, indent=1) + "\n").encode())
     write_whole(folder / "results.csv", frame.to_csv(index=False, float_format="%.6g").encode())
 

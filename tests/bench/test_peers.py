@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 import torch
 
-from ablations.bench.peers import PEERS, TWINS, find_twin, make_peer
+from ablations.bench.peers import TWINS, find_twin, make_peer
 from convnext_path import LADDERS, PathNet
+from convnext_path.peers import PACKAGES
 from tests.bench.conftest import run_bench
 from tests.conftest import TINY
 
@@ -30,7 +31,7 @@ def test_rungs_that_have_twins() -> None:
     }
 
 
-@pytest.mark.parametrize("package", PEERS)
+@pytest.mark.parametrize("package", PACKAGES)
 @pytest.mark.parametrize(("key", "name"), TWINS.items(), ids=TWINS.values())
 def test_twins_are_as_large(key: Any, name: str, package: str) -> None:
     flags, depths, width, layer_scale = key

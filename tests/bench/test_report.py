@@ -9,9 +9,9 @@ import torch
 
 from ablations.bench import networks
 from ablations.bench.networks import PHASES
-from ablations.bench.peers import PEERS
 from ablations.bench.report import choose_best, draw_times
 from ablations.bench.steps import STEPS, InferenceStep
+from convnext_path.peers import PACKAGES
 from tests.bench.conftest import make_row, run_bench
 
 
@@ -21,7 +21,7 @@ def test_a_benchmark_from_nothing_to_chart(tmp_path: Path, capsys: pytest.Captur
     assert run_bench(tmp_path / "new" / "bench", "--compile") == 0
     out = capsys.readouterr().out
     assert "layer_norm, bf16, inference: " in out
-    assert all(f" {peer}" in out for peer in PEERS)
+    assert all(f" {peer}" in out for peer in PACKAGES)
     assert "…" not in out
     folder = tmp_path / "new" / "bench"
     assert sorted(p.name for p in folder.iterdir()) == ["bench.json", "results.csv", "times.png", "times.svg"]
@@ -29,7 +29,7 @@ def test_a_benchmark_from_nothing_to_chart(tmp_path: Path, capsys: pytest.Captur
     assert head["terms"]["rungs"] == ["resnet", "layer_norm"]
     assert {"torch", "timm", "torchvision", "processor", "threads", "device", "commit"} <= set(head["here"])
     table = pd.read_csv(folder / "results.csv")
-    ours, peers = [("ours", w) for w in networks.WAYS[1:]], [(p, w) for p in PEERS for w in networks.WAYS]
+    ours, peers = [("ours", w) for w in networks.WAYS[1:]], [(p, w) for p in PACKAGES for w in networks.WAYS]
     for (rung, *_), rows in table.groupby(["rung", "precision", "task"]):
         entrants = ours + [("stock", "channels_last")] + (peers if rung == "resnet" else [])
         assert list(zip(rows["source"], rows["way"], strict=True)) == entrants
