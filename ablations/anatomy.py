@@ -31,12 +31,12 @@ NAMES = {nn.BatchNorm2d: "BatchNorm", nn.LayerNorm: "LayerNorm", nn.ReLU: "ReLU"
 def list_parts(rung: Rung, recipe: Recipe) -> dict[str, Part]:
     """A rung's recipe, stem, stages, downsampling, and a block of its first stage that keeps the shape.
 
-    Of a network that is not the road's, its recipe and flags.
+    Of a network that is not the road's, its flags and numbers.
     """
     with torch.device("meta"):
         net = make_network(rung.flags, rung.scale, recipe)
     if not isinstance(net, PathNet):
-        return {"recipe": tuple(list_terms(recipe)), "network": tuple(list_terms(rung.flags))}
+        return {"network": (*list_terms(rung.flags), *list_terms(rung.scale))}
     depths, width = net.scale.choose_depths(net.flags), net.scale.choose_width(net.flags)
     stages = (Line(f"{depth} blocks of width {width * 2**i}") for i, depth in enumerate(depths))
     return {

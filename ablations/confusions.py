@@ -32,7 +32,7 @@ def draw_confusions(answers: Kept, title: str) -> Figure:
     classes = next(iter(answers.values()))[0].classes
     columns = min(len(answers), 3)
     lines, side = math.ceil(len(answers) / columns), 2.6 if len(classes) <= NUMBERED else 3.4
-    figure = Figure(figsize=(1.2 + side * columns, 0.9 + (side + 0.2) * lines), layout="constrained")
+    figure = Figure(figsize=(1.2 + side * columns, 2.2 + (side + 0.2) * lines), layout="constrained")
     panels = [*figure.subplots(lines, columns, squeeze=False).flat]
     for place, (axes, (name, given)) in enumerate(zip(panels, answers.items(), strict=False)):
         sides = place % columns == 0, place + columns >= len(answers)
@@ -53,8 +53,8 @@ def draw_confusion(axes: Axes, shares: Shares, left: Sequence[str], below: Seque
     axes.set(aspect="equal", ylim=(count, 0))
     axes.grid(visible=False)
     names, ticks = slice(count if count <= NAMED else 0), np.arange(count) + 0.5
-    axes.set_xticks(ticks[names][: len(below)], below[names], rotation=90, size=7)
-    axes.set_yticks(ticks[names][: len(left)], left[names], size=7)
+    axes.set_xticks(ticks[names][: len(below)], below[names], rotation=90, size=7, parse_math=False)
+    axes.set_yticks(ticks[names][: len(left)], left[names], size=7, parse_math=False)
     if count <= NUMBERED:
         for line, column in zip(*np.nonzero(shares >= 0.005), strict=True):
             style: dict[str, Any] = {"ha": "center", "va": "center", "size": 6, "color": "#111111"}

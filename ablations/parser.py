@@ -148,12 +148,17 @@ def make_training_parser(add_networks: Callable[[Callable[..., Any]], None]) -> 
     add_networks(add)
     add_data(add)
     add("--recipe", type=str | None, default=None, help=f"one of {', '.join(RECIPES)} (default: the data set's)")
-    add("--epochs", type=int | None, default=None, help="of the enhanced recipe; the original in proportion")
+    add("--epochs", type=int | None, default=None, help="of each recipe; of the original in proportion")
     add("--batch-size", type=int | None, default=None, help="the learning rate is scaled to it")
-    add("--lr", type=float | None, default=None, help="of the enhanced recipe at its own batch size")
+    add("--lr", type=float | None, default=None, help="of each recipe but the original, at its own batch size")
     add("--seeds", type=int | str, default=3, help="3 means 0, 1, 2; 5,7 means those")
     add("--precision", type=str | None, default=None, help="short for --trainer.precision, such as bf16-mixed")
-    add("--study", type=str | None, default=None, help="folder of the results (default: results/LADDER-DATA)")
+    add(
+        "--study",
+        type=str | None,
+        default=None,
+        help="folder of the results (default: results/LADDER-DATA, or comparison-DATA)",
+    )
     add("--wandb", type=str, default="offline", help=f"one of {', '.join(MODES)}")
     add("--workers", type=int | Literal["auto"], default="auto", help="trials at a time (auto: by cores; 1 on a GPU)")
     add_engine(add)
@@ -173,7 +178,7 @@ def make_training_parser(add_networks: Callable[[Callable[..., Any]], None]) -> 
 def add_data(add: Callable[..., Any]) -> None:
     """Options of the images."""
     add("--data", type=str, default="digits", help=f"one of {', '.join(DATA)}")
-    add("--root", type=str | None, default=None, help="folder of the images, or where downloads go (default: data)")
+    add("--root", type=str | None, default=None, help="folder of the images, or where downloads go (if not said: data)")
     add("--image-size", type=int | None, default=None, help="side in pixels (default: the data set's own)")
     add("--limit-train", type=int | None, default=None, help="keep so many training images, stratified")
     add("--holdout", type=float, default=0.0, help="validate on this share of the training images")
@@ -219,7 +224,8 @@ def make_prepare_parser() -> Parser:
 def make_cost_parser() -> Parser:
     parser = Parser()
     add = parser.add_argument
-    add("--ladder", type=str | None, default=None, help=f"one of {', '.join(LADDERS)} (default: both published)")
+    names = f"one of {', '.join(LADDERS)}, or {', '.join(FAMILIES)}"
+    add("--ladder", type=str | None, default=None, help=f"{names} (default: convnext-t and convnext-b)")
     add("--image-size", type=int, default=224, help="side in pixels")
     add("--format", type=str, default="table", help=f"one of {', '.join(FORMATS)}")
     return parser

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import fmean
+from textwrap import fill
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import EngFormatter, Formatter, MaxNLocator, StrMethodFormatter
 
 from ablations.chart import (
     BAR,
@@ -173,10 +174,13 @@ class Price:
 
     label: str
     of: Callable[[Step], float]
+    form: Formatter
 
 
-MACS = Price("multiply-accumulates an image, norms aside", lambda step: step.macs)
-SECONDS = Price("seconds a training", lambda step: step.mean(lambda result: result.seconds))
+MACS = Price("multiply-accumulates an image, norms aside", lambda step: step.macs, EngFormatter(sep=""))
+SECONDS = Price(
+    "seconds a training", lambda step: step.mean(lambda result: result.seconds), StrMethodFormatter("{x:g}")
+)
 
 
 def draw_road(steps: Sequence[Step], title: str, price: Price) -> Figure:
@@ -200,7 +204,7 @@ def draw_road(steps: Sequence[Step], title: str, price: Price) -> Figure:
     axes.set_xlim(*spread([point.x for point in points] or [0.0, 1.0]))
     axes.set_ylim(low, high)
     draw_numbers(axes, points)
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.xaxis.set_major_formatter(price.form)
     axes.set_xlabel(price.label)
     axes.set_ylabel("top-1 accuracy (%)")
     axes.set_title(f"{title}: {'the road' if road else 'accuracy against cost'}", parse_math=False)
@@ -225,11 +229,12 @@ def draw_curves(steps: Sequence[Step], title: str) -> Figure:
             axes.plot(*average_curve(other), ".--", ms=3, color=PALE, lw=1, alpha=1 if step.base else 0.4)
         for result in step.results:
             axes.plot(*zip(*read_curve(result), strict=True), ".-", ms=3, color=BAR, lw=1.2)
-        axes.set_title(step.rung.title, size=8, weight="normal")
+        axes.set_title(fill(step.rung.title, 32), size=8, weight="normal")
         if step.gap:
             axes.text(0.96, 0.06, step.gap, transform=axes.transAxes, ha="right", color=PALE, style="italic", size=8)
     for axes in panels[len(steps) :]:
         axes.set_axis_off()
+    panels[0].xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     figure.suptitle(f"{title}: learning curves", x=0, ha="left", weight="bold", parse_math=False)
     figure.supxlabel(
         f"epoch; dashed: {'the step before, mean of its' if is_ladder(steps) else 'the others, means of'} seeds"

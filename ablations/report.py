@@ -6,12 +6,13 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from ablations.anatomy import Change, compare
+from ablations.anatomy import Change, compare, list_terms
 from ablations.answers import compare_answers
 from ablations.chart import BAR, GRID, INK, PALE, PAPER, ROAD
 from ablations.confusions import Kept
@@ -100,6 +101,7 @@ def write_report(
     plan, results = study.plan(), [result for step in steps for result in step.results]
     columns = [name for name in MEASURES if any(MEASURES[name].show(step) for step in steps)]
     rows = make_rows(steps, plan, columns)
+    has_blocks = any(change.part == "block" for row in rows for change in row.changes)  # of the paper's networks
     page = load_template().render(
         title=title,
         warnings=notes,
@@ -115,7 +117,8 @@ def write_report(
         facts=list(state_facts(plan, results)),
         failures=list(list_failures(study, plan, results)),
         gallery=gallery,
-        deviations=DEVIATIONS,
+        has_blocks=has_blocks,
+        deviations=DEVIATIONS if has_blocks else (),
     )
     file = study.folder / "report.html"
     write_whole(file, page.encode())
@@ -131,6 +134,8 @@ def load_template() -> Any:
 def answer(steps: Sequence[Step], kept: Kept) -> Iterator[str]:
     """What the page says first."""
     if not is_ladder(steps) and len(kept) > 1:
+        if any(step.top1.n > 1 for step in steps):
+            yield f"Top-1 over seeds: {', '.join(f'{s.title} {show_estimate(s.top1)} %' for s in steps if s.results)}."
         yield compare_networks(kept)
         return
     done = [step for step in steps if step.results]
@@ -156,15 +161,16 @@ def describe_road(first: Step, last: Step) -> str:
 
 
 def compare_networks(kept: Kept) -> str:
-    """Of networks side by side, how many images each has right, and whether that tells it from the best."""
+    """Of networks side by side, how many images the first seed of each has right, and whether the best stands out."""
     first = {name: answers[0] for name, answers in kept.items()}
-    best, *others = sorted(first, key=lambda name: -first[name].right.sum())
+    best, *others = sorted(first, key=lambda name: -fmean(answers.right.mean() for answers in kept[name]))
     ps = correct([compare_answers(first[best], first[other]) for other in others])
     told = [f"{other} {first[other].right.sum()} (p {p:.2g})" for other, p in zip(others, ps, strict=True)]
-    seed = ", first seed alone" if any(len(answers) > 1 for answers in kept.values()) else ""
+    seed = ", trained from one seed," if any(len(answers) > 1 for answers in kept.values()) else ""
     return (
-        f"Of the same {len(first[best].truth)} images {best} has {first[best].right.sum()} right, {', '.join(told)}. "
-        f"p: how likely chance alone sets it so far apart from {best} (McNemar's exact test, Holm's correction{seed})."
+        f"Of the same {len(first[best].truth)} images {best}{seed} has {first[best].right.sum()} right, "
+        f"{', '.join(told)}. p: how often two networks as good as each other would lie so far apart on these images "
+        f"(McNemar's exact test against {best}, Holm's correction)."
     )
 
 
@@ -203,7 +209,7 @@ def make_rows(steps: Sequence[Step], plan: Plan, columns: Sequence[str]) -> list
             verdict=step.verdict,
             gap=step.gap,
             cells=[make_cell(MEASURES[name], step) for name in columns],
-            what="" if step.rung.is_reference else explain_flags(type(step.rung.flags)).get(step.rung.change[0], ""),
+            what=explain_flags(type(step.rung.flags)).get(step.rung.change[0], "") if step.base else "",
             finding=describe_finding(step),
             changes=compare(step.base.rung if step.base else None, step.rung, recipes),
         )
@@ -245,6 +251,8 @@ def state_facts(plan: Plan, results: Sequence[Result]) -> Iterator[tuple[str, st
     unseen = "the training images held out" if plan.data.holdout else "the images that none is trained on"
     yield "Reported", f"top-1 accuracy after the last epoch, on {unseen}"
     options = (f"{name} {value}" for name, value in plan.trainer)
+    for recipe, terms in plan.recipes:
+        yield f"Recipe {recipe}", ", ".join(line.text for line in list_terms(terms))
     yield "Trainer", ", ".join([f"CPU threads a trial {plan.threads}", *options])
     hours = sum(result.seconds for result in results) / 3600
     yield "Training", f"{len(results)} of {len(plan.trials())} trainings have a result, {hours:.2f} hours in sum"

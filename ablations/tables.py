@@ -1,7 +1,7 @@
 """Results and costs as rows: for files, for the screen, for the charts."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -185,22 +185,28 @@ def show_costs(rows: Sequence[dict[str, Any]], title: str) -> Table:
     caption = "1e9 multiply-accumulates; GMACs: all but norms and pooling, as the papers count"
     table = Table(title=title, caption=caption, box=box.SIMPLE, show_edge=False, padding=0)
     table.add_column("rung")
-    for column in ("GMACs", "paper", "diff", "conv", "linear", "norm", "params", "activ."):
+    parts = [split_macs(row) for row in rows]
+    kinds = [kind for kind in parts[0] if any(part[kind] for part in parts)]
+    for column in ("GMACs", "paper", "diff", *kinds, "params", "activ."):
         table.add_column(column, justify="right", no_wrap=True)
-    for row in rows:
-        operators = row["macs_by_operator"]
+    for row, part in zip(rows, parts, strict=True):
         table.add_row(
             row["rung"],
             format(row["gmacs"], ".2f" if row["gmacs"] > 0.1 else ".4f"),
             show_number(row["paper_gmacs"]),
             show_number(row["difference"], "{:+.3f}"),
-            *(format(operators[name] / 1e9, ".4f") for name in ("conv", "linear")),
-            format((row["macs_all"] - row["macs"]) / 1e9, ".4f"),
+            *(format(part[kind] / 1e9, ".4f") for kind in kinds),
             show_count(row["params"]),
             show_count(row["activations"]),
             style="" if agrees(row) else "yellow",
         )
     return table
+
+
+def split_macs(row: Mapping[str, Any]) -> dict[str, int]:
+    """Multiply-accumulates of a row by kind; those of attention are products of no layer."""
+    conv, linear = (row["macs_by_operator"].get(name, 0) for name in ("conv", "linear"))
+    return {"conv": conv, "linear": linear, "attn.": row["macs"] - conv - linear, "norm": row["macs_all"] - row["macs"]}
 
 
 def agrees(row: dict[str, Any]) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from convnext_path.flags import CONVNEXT, Flags
+from convnext_path.folders import shorten
 from convnext_path.frozen import choose
 from convnext_path.model import PathNet
 from convnext_path.networks import Design
@@ -135,7 +136,7 @@ def import_weights(net: Network, state_dict: Mapping[str, Tensor]) -> str:
 
     Raises:
         ValueError: ``net`` is neither end of the road, or tensors are missing, unexpected or misshapen;
-            the message lists them.
+            the message lists the first of them.
     """
     weights: Mapping[str, Tensor] = state_dict.get("model", state_dict)  # type: ignore[assignment]
     own = net.state_dict()
@@ -152,7 +153,7 @@ def import_weights(net: Network, state_dict: Mapping[str, Tensor]) -> str:
         ],
     }
     if any(wrong.values()):
-        lists = "; ".join(f"{what}: {', '.join(which)}" for what, which in wrong.items() if which)
+        lists = "; ".join(f"{what}: {shorten(which, 6)}" for what, which in wrong.items() if which)
         raise ValueError(f"weights do not fit (read as {layout}'s): {lists}")
     found = {name: weights.get(theirs, own[name]) for name, theirs in ours.items()}
     net.load_state_dict({name: tensor.reshape(own[name].shape) for name, tensor in found.items()})

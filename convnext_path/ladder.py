@@ -311,7 +311,7 @@ def find_model(name: str, section: str = MODEL, pretrained: bool = False, file: 
                 f"{name} is a network of ours, which begins without weights; torchvision's and timm's have some"
             )
         return replace(REFERENCES[name], section=section)
-    scale = find_peer(name)
+    scale = find_peer(name, REFERENCES)
     flags = choose_weights(scale, file) if start else PeerFlags()
     recipe: RecipeName = "finetune" if start else "enhanced"
     known = Path(str(flags.weights)).name

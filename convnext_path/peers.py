@@ -3,7 +3,7 @@
 import difflib
 import io
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -96,8 +96,8 @@ def suggest(name: str, names: Sequence[str]) -> str:
     return ", ".join(difflib.get_close_matches(name, names, n=3, cutoff=0.4)) or "none"
 
 
-def find_peer(name: str) -> PeerScale:
-    """A network as PACKAGE:NAME, or by its name alone, torchvision's before timm's.
+def find_peer(name: str, others: Collection[str] = ()) -> PeerScale:
+    """A network as PACKAGE:NAME, or by its name alone, torchvision's before timm's; ``others`` may be meant too.
 
     Raises:
         ValueError: no package has it; the message has the nearest names.
@@ -106,7 +106,7 @@ def find_peer(name: str) -> PeerScale:
     for known in PACKAGES:
         if package == known or (not package and model in list_models(known)):
             return PeerScale(known, model)
-    near = suggest(model, sorted({model for known in PACKAGES for model in list_models(known)}))
+    near = suggest(model, sorted({*others, *(model for known in PACKAGES for model in list_models(known))}))
     raise ValueError(f"neither torchvision nor timm has a model {name!r}; near: {near}")
 
 
@@ -240,7 +240,7 @@ def read_weights(file: str, expected: str) -> Mapping[str, Tensor]:
     try:
         found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001 - torch raises whatever a damaged file leads to
-        raise ValueError(f"{file} holds no weights: {str(error).splitlines()[0]}") from None
+        raise ValueError(f"{file} holds no weights that torch can load ({type(error).__name__})") from None
     for name in ("model", "state_dict"):
         found = found.get(name, found) if isinstance(found, Mapping) else found
     if not (isinstance(found, Mapping) and all(isinstance(tensor, Tensor) for tensor in found.values())):

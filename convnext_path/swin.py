@@ -31,7 +31,7 @@ class SwinFlags(Frozen):
     - ``position`` (V1, 3.2): what attention knows of places. ``absolute``: a learned vector for each patch, added
       to it; ``relative``: a learned number for each head and offset within a window, added to the logits.
     - ``appearance`` (V1, Table 4): logits hold the product of query and key. Without it ("w/o app.") they hold the
-      relative bias alone.
+      relative bias alone. Ours: the layer still makes queries and keys, and they are counted.
     - ``post_norm`` (V2, 3.2): norms stand at the end of a block's branches and of patch merging, not at the start.
     - ``cosine_attention`` (V2, 3.2): the cosine of query and key in place of their product, times a learned number
       for each head, 100 at most; keys have no bias.
@@ -57,6 +57,9 @@ class SwinFlags(Frozen):
 
 SWIN = SwinFlags(shifted_windows=True, position="relative")
 SWIN_V2 = SwinFlags(True, "relative", True, post_norm=True, cosine_attention=True, continuous_position=True)
+
+
+MAX_WINDOW = 12  # patches
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ class SwinScale(Frozen):
 
     def choose_window(self, image_size: int) -> int:
         """The side of the last stage, as published (7 at 224 pixels, 8 at 256), but 4 to 12 patches (12 at 384)."""
-        return self.window or min(max(image_size // (8 * self.choose_patch(image_size)), 4), 12)
+        return self.window or min(max(image_size // (8 * self.choose_patch(image_size)), 4), MAX_WINDOW)
 
 
 SWIN_T = SwinScale()
@@ -228,6 +231,12 @@ class PatchMerging(nn.Module):
         return x
 
 
+def check_window(window: int | None, side: int) -> None:
+    """Refuse windows that no padding makes sense of: larger than the image and than any that is published."""
+    if window is not None and window > max(side, MAX_WINDOW):
+        raise ValueError(f"window {window} is larger than the image, of {side} x {side} patches")
+
+
 class SwinNet(nn.Module):
     """Any combination of the flags: (N, in_channels, H, W) to logits (N, num_classes).
 
@@ -261,6 +270,7 @@ class SwinNet(nn.Module):
         self.flags, self.scale = flags, scale
         width, patch, window = scale.width, scale.choose_patch(image_size), scale.choose_window(image_size)
         at_least("image_size", image_size, patch)
+        check_window(scale.window, -(-image_size // patch))
         self.patches = nn.Conv2d(in_channels, width, patch, patch)
         self.norm_patches = nn.LayerNorm(width)
         side = image_size // patch
