@@ -22,9 +22,11 @@ class Answers(Frozen):
     """A trained network's answers on the images that it is validated on, in the split's order.
 
     ``truth`` and ``given`` are places in ``classes``; ``confidences`` are the probabilities of what is given;
-    ``weights`` is the hash of the network's, as in its record, and ``file`` that of the file that holds them.
+    ``data`` and ``weights`` are hashes of all images and of the network's weights, as in the record, and ``file`` is
+    that of the file that holds the weights.
     """
 
+    data: str
     weights: str
     classes: tuple[str, ...]
     truth: tuple[int, ...]
@@ -67,7 +69,8 @@ class Listener(Callback):
         given, confidences = (torch.cat(column) for column in zip(*self.parts, strict=True))
         truth = splits.val.labels[list(splits.val_indices)[: len(given)]]
         rounded = (round(confidence, 4) for confidence in confidences.tolist())
-        return Answers(weights, splits.classes, tuple(truth.tolist()), tuple(given.tolist()), tuple(rounded))
+        labels = tuple(truth.tolist()), tuple(given.tolist())
+        return Answers(splits.digest, weights, splits.classes, *labels, tuple(rounded))
 
 
 def compare_answers(first: Answers, second: Answers) -> float:

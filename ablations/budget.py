@@ -13,7 +13,7 @@ from rich import box
 from rich.table import Table
 
 from ablations.checkpoint import KEPT
-from ablations.options import check_parts, check_plan, check_sides, check_trainer, make_plan
+from ablations.options import check_parts, check_peers, check_plan, check_sides, check_trainer, make_plan
 from ablations.pace import (
     NOWHERE,
     PROFILES,
@@ -75,6 +75,7 @@ def make_budget(args: Any) -> tuple["Budget", float | None, str]:
         return budget, device_memory(plan) / slots, f"measured here, on a few steps of each rung, {slots} at a time"
     extent = known_extent(plan.data)
     check_sides(plan, extent.image_size)
+    check_peers(plan, extent.num_classes, extent.in_channels, extent.image_size)
     check_elsewhere(plan, extent)
     check_parts(plan.trials(), devices, extent.val)
     if args.bench is not None:

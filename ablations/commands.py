@@ -64,7 +64,7 @@ def run(args: Any) -> int:
             if not args.join and not args.dry_run:
                 held.enter_context(study.lead())
             terms = held.enter_context(choose_terms(plan, study, args, team, here))
-            states, damaged = survey(study, plan, terms.origin)
+            states, damaged = survey(study, plan, terms.origin, args.keep)
             pending = find_pending(states, args.keep_stale)
             check_weights(pending)
         except (ValueError, OSError) as error:

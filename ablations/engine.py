@@ -172,13 +172,19 @@ class Crew:
             if place is None:
                 self.left.append(trial)
                 return
-            if (record := self.study.record(trial)) and not record.differences(self.terms.origin):
-                return  # another driver has just finished it
+            if self.is_done(trial):
+                return  # by another driver, just now
             checkpoint = self.find_checkpoint(trial, place)
             bar = self.bars.begin(trial, epochs_done(checkpoint) if checkpoint else 0)
             held.callback(self.bars.end, bar)
             attempt = held.enter_context(self.terms.engine.start(self.make_job(trial, place, checkpoint)))
             self.running.append(Running(trial, attempt, bar, held.pop_all()))
+
+    def is_done(self, trial: Trial) -> bool:
+        record = self.study.record(trial)
+        if record is None or record.differences(self.terms.origin):
+            return False
+        return not self.terms.keep or self.study.read_answers(record) is not None
 
     def find_checkpoint(self, trial: Trial, place: Path) -> Path | None:
         """The checkpoint to go on from; damaged ones after it are removed."""

@@ -12,11 +12,11 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Trainer
 
 from ablations.machine import origin
-from ablations.run import TRAINER, make_module, make_trainer, trial_cost
+from ablations.run import TRAINER, make_module, make_trainer, network_cost
 from ablations.trial import Options, Plan, Trial
 from convnext_path import LADDERS, RECIPES, Recipe, Rung
 from convnext_path.data import PathData
-from convnext_path.datasets import Data, Splits, open_data
+from convnext_path.datasets import Data, open_data
 from convnext_path.frozen import above, at_least, choose, within
 from convnext_path.ladder import choose_ladder, find_model, find_reference, flip, select_rungs
 from convnext_path.peers import PeerFlags
@@ -99,7 +99,9 @@ def parse_files(text: str | None, models: Collection[str]) -> dict[str, str]:
         model, _, file = map(str.strip, word.partition("="))
         if not file:
             raise ValueError(f"--weights takes MODEL=FILE, got {word!r}")
-        files[choose("model in --weights", model, models)] = file
+        if choose("model in --weights", model, models) in files:
+            raise ValueError(f"--weights has two files for {model}")
+        files[model] = file
     return files
 
 
@@ -199,15 +201,15 @@ def check_sides(plan: Plan, image_size: int) -> None:
             raise ValueError(f"image side {image_size} is too small for rung {rung.name}, which needs {least}")
 
 
-def check_peers(plan: Plan, splits: Splits) -> None:
+def check_peers(plan: Plan, num_classes: int, in_channels: int, image_size: int) -> None:
     """Make other packages' networks once: they alone know which images and classes suit them."""
     for trial in plan.trials()[: len(plan.rungs)]:
         if isinstance(trial.flags, PeerFlags):
             try:
-                trial_cost(trial)
-            except RuntimeError as error:
-                side = f"images of {splits.image_size} px"
-                raise ValueError(f"{trial.rung} cannot take {side}: {str(error).splitlines()[0]}") from None
+                network_cost(trial, num_classes, in_channels, image_size)
+            except Exception as error:  # noqa: BLE001 - of as many kinds as there are networks
+                told = " ".join(str(error).split())
+                raise ValueError(f"{trial.rung} cannot take images of {image_size} px: {told[:300]}") from None
 
 
 def check_weights(trials: Iterable[Trial]) -> None:
@@ -248,7 +250,7 @@ def check_plan(plan: Plan) -> dict[str, object]:
     for trial in trials.values():
         splits = PathData(trial.data, trial.recipe).splits
     check_sides(plan, splits.image_size)
-    check_peers(plan, splits)
+    check_peers(plan, splits.num_classes, splits.in_channels, splits.image_size)
     trainer = check_trainer(next(iter(trials.values())))
     check_parts(trials.values(), trainer.num_devices * trainer.num_nodes, len(splits.val_indices))
     return origin(trainer.strategy.root_device, splits.digest)

@@ -1,6 +1,7 @@
 """A study's table, charts, page and W&B runs, drawn from its records: what the words plot, report and wandb do."""
 
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
@@ -79,7 +80,7 @@ def draw(study: Study, wandb: Mode = "disabled", page: bool = True) -> bool:
     console.print(show_results(steps))
     table = study.folder / "results.csv"
     write_whole(table, to_frame(steps).to_csv(index=False, float_format="%.10g").encode())
-    kept = read_kept(study, steps)
+    kept = read_kept(study, steps, notes)
     charts = plot_study(study.folder, title, steps, kept)
     pages = []
     if page and results:
@@ -94,21 +95,32 @@ def draw(study: Study, wandb: Mode = "disabled", page: bool = True) -> bool:
     return taken
 
 
-def read_kept(study: Study, steps: Sequence[Step]) -> dict[str, list[Answers]]:
-    """What the networks answer, by the steps' titles, where that was kept."""
+def read_kept(study: Study, steps: Sequence[Step], notes: list[str]) -> dict[str, list[Answers]]:
+    """What the networks answer on the same images, by the steps' titles, where that was kept; notes on what is not."""
     found = {step.rung.title: [*filter(None, map(study.read_answers, step.results))] for step in steps}
-    return {title: answers for title, answers in found.items() if answers}
+    images = Counter(answers.data for kept in found.values() for answers in kept)
+    if not images:
+        return {}
+    ((data, same),) = images.most_common(1)
+    if missing := sum(len(step.results) for step in steps) - same:
+        notes.append(f"what {missing} networks answer was not kept, or is of other images; --keep trains them again")
+    kept = {title: [one for one in answers if one.data == data] for title, answers in found.items()}
+    return {title: answers for title, answers in kept.items() if answers}
 
 
 def open_gallery(plan: Plan, kept: Kept, notes: list[str]) -> Gallery | None:
-    """Images with answers, where those were kept; a note in their place where the images are gone."""
+    """Images with answers, where those were kept; a note in their place where the images are gone or others."""
     if not kept:
         return None
     try:
-        return make_gallery(open_data(plan.data), kept)
+        splits = open_data(plan.data)
     except (ValueError, OSError) as error:
         notes.append(f"without test images: {error}")
         return None
+    if splits.digest != next(iter(kept.values()))[0].data:
+        notes.append("without test images: they have changed since")
+        return None
+    return make_gallery(splits, kept)
 
 
 def note_flaws(study: Study, plan: Plan, results: Sequence[Result]) -> Iterator[str]:

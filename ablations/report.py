@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -118,7 +117,7 @@ def write_report(
         failures=list(list_failures(study, plan, results)),
         gallery=gallery,
         has_blocks=has_blocks,
-        deviations=DEVIATIONS if has_blocks else (),
+        deviations=DEVIATIONS if has_blocks and is_ladder(steps) else (),
     )
     file = study.folder / "report.html"
     write_whole(file, page.encode())
@@ -133,10 +132,8 @@ def load_template() -> Any:
 
 def answer(steps: Sequence[Step], kept: Kept) -> Iterator[str]:
     """What the page says first."""
-    if not is_ladder(steps) and len(kept) > 1:
-        if any(step.top1.n > 1 for step in steps):
-            yield f"Top-1 over seeds: {', '.join(f'{s.title} {show_estimate(s.top1)} %' for s in steps if s.results)}."
-        yield compare_networks(kept)
+    if not is_ladder(steps) and sum(bool(step.results) for step in steps) > 1:
+        yield compare_seeds(steps) if any(step.top1.n > 1 for step in steps) else compare_images(steps, kept)
         return
     done = [step for step in steps if step.results]
     road = [step for step in done if step.rung.adopted]
@@ -160,17 +157,32 @@ def describe_road(first: Step, last: Step) -> str:
     return f"{whole}: {show_estimate(change, '{:+.2f}')} points{over}."
 
 
-def compare_networks(kept: Kept) -> str:
-    """Of networks side by side, how many images the first seed of each has right, and whether the best stands out."""
-    first = {name: answers[0] for name, answers in kept.items()}
-    best, *others = sorted(first, key=lambda name: -fmean(answers.right.mean() for answers in kept[name]))
-    ps = correct([compare_answers(first[best], first[other]) for other in others])
-    told = [f"{other} {first[other].right.sum()} (p {p:.2g})" for other, p in zip(others, ps, strict=True)]
-    seed = ", trained from one seed," if any(len(answers) > 1 for answers in kept.values()) else ""
+def compare_seeds(steps: Sequence[Step]) -> str:
+    """Of networks side by side, trained from several seeds, which is best, and what it is told from."""
+    best, *others = sorted((step for step in steps if step.results), key=lambda step: -step.top1.mean)
+    ps = correct([replace(other, base=best).change.p for other in others])
+    shown = [f"{step.title} {show_estimate(step.top1)} %" for step in (best, *others)]
+    told = [name + show_number(p, " (p {:.2g})") for name, p in zip(shown, (math.nan, *ps), strict=True)]
     return (
-        f"Of the same {len(first[best].truth)} images {best}{seed} has {first[best].right.sum()} right, "
-        f"{', '.join(told)}. p: how often two networks as good as each other would lie so far apart on these images "
-        f"(McNemar's exact test against {best}, Holm's correction)."
+        f"Top-1, mean over seeds: {', '.join(told)}. p: of the differences from {best.title}, seed by seed, corrected "
+        "for their number (Holm)."
+    )
+
+
+def compare_images(steps: Sequence[Step], kept: Kept) -> str:
+    """Of networks side by side, each trained once, how many of the same images each has right."""
+    best, *others = sorted((step for step in steps if step.results), key=lambda step: -step.top1.mean)
+    first = {title: answers[0] for title, answers in kept.items()}
+    if best.title not in first:
+        return f"Top-1: {', '.join(f'{step.title} {show_estimate(step.top1)} %' for step in (best, *others))}."
+    rivals = {other.title: first[other.title] for other in others if other.title in first}
+    ps = correct([compare_answers(first[best.title], rival) for rival in rivals.values()])
+    told = [f"{name} {rival.right.sum()} (p {p:.2g})" for (name, rival), p in zip(rivals.items(), ps, strict=True)]
+    return (
+        f"Of the same {len(first[best.title].truth)} images {best.title} has {first[best.title].right.sum()} right, "
+        f"{', '.join(told)}. p: how often two networks as good as each other would lie so far apart on so many images "
+        f"(McNemar's exact test against {best.title}, Holm's correction). It speaks of these networks as they are: "
+        "trained from another seed they may change places, which --seeds tells."
     )
 
 

@@ -135,7 +135,7 @@ def make_result(
 def fit(trainer: pl.Trainer, module: PathModule, data: PathData, curve: "Curve", checkpoint: Path | None) -> None:
     """Train to the end, and validate the last epoch, whatever the options say of others."""
     trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
-    if curve.epochs[-1].top1 is None:
+    if curve.validated_at != trainer.global_step:  # not the network as it is now
         trainer.validate(module, data, verbose=False)
         curve.complete_last()
     if not math.isfinite(curve.top1):
@@ -272,6 +272,7 @@ class Curve(Callback):
     def __init__(self, batch_size: int, report: Report | None = None) -> None:
         self.batch_size, self.report, self.epochs = batch_size, report, list[Epoch]()
         self.val_loss, self.top1, self.top5, self.validated = math.nan, math.nan, math.nan, False
+        self.validated_at: int | None = None  # step of the optimizer
         self.images, self.training_seconds, self._before = 0, 0.0, 0.0  # seconds before a break
         self._begin = self._batch = time.perf_counter()
 
@@ -306,8 +307,10 @@ class Curve(Callback):
             raise DivergenceError(f"training loss {loss} at step {batch_idx + 1} of epoch {trainer.current_epoch + 1}")
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.sanity_checking:
+            return
         metrics = trainer.callback_metrics
-        self.val_loss, self.validated = float(metrics["val/loss"]), True
+        self.val_loss, self.validated, self.validated_at = float(metrics["val/loss"]), True, trainer.global_step
         self.top1, self.top5 = 100 * float(metrics["val/top1"]), 100 * float(metrics["val/top5"])
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -13,7 +13,7 @@ from ablations.checkpoint import epochs_done
 from ablations.study import Study
 from ablations.trial import Plan, Result, Trial
 
-Kind = Literal["done", "stale", "damaged", "running", "failed", "begun", "new"]
+Kind = Literal["done", "stale", "unkept", "damaged", "running", "failed", "begun", "new"]
 
 
 @dataclass(frozen=True)
@@ -25,16 +25,26 @@ class State:
     note: str = ""
 
 
-def survey(study: Study, plan: Plan, origin: Mapping[str, object]) -> tuple[list[State], dict[Path, str]]:
+def survey(
+    study: Study, plan: Plan, origin: Mapping[str, object], keep: bool = False
+) -> tuple[list[State], dict[Path, str]]:
     """How far each of the plan's trials is, each network once; and the damaged records, with what is wrong with each.
 
-    ``origin``: what a run here and now would have.
+    ``origin``: what a run here and now would have; ``keep``: whether it would keep what networks answer.
     """
     records, damaged = study.read()
     faults = {file.stem: why for file, why in damaged.items()}
     trials = {trial.id: trial for trial in plan.trials()}
     states = [find_state(study, t, records.get(t.id), faults.get(t.id, ""), origin) for t in trials.values()]
+    if keep:
+        states = [find_unkept(study, state, records.get(state.trial.id)) for state in states]
     return states, damaged
+
+
+def find_unkept(study: Study, state: State, record: Result | None) -> State:
+    """The state, or that of a trial which is done but for what its network answers."""
+    lacking = state.kind == "done" and record is not None and study.read_answers(record) is None
+    return State(state.trial, "unkept", "its answers are not kept") if lacking else state
 
 
 def find_state(study: Study, trial: Trial, record: Result | None, fault: str, origin: Mapping[str, object]) -> State:

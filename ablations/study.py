@@ -10,6 +10,7 @@
 
 import json
 import shutil
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -149,7 +150,9 @@ class Study:
 
     def keep(self, trial: Trial, weights: Mapping[str, Tensor], answers: Answers) -> None:
         """Write a trained network's tensors, which torch.load gives back, and what it answers."""
-        content = pack({name: tensor.cpu() for name, tensor in weights.items()})
+        tensors = OrderedDict((name, tensor.cpu()) for name, tensor in weights.items())
+        tensors._metadata = getattr(weights, "_metadata", {})  # type: ignore[attr-defined]  # versions, which some read
+        content = pack(tensors)
         for folder in (self.weights, self.answers):
             folder.mkdir(parents=True, exist_ok=True)
         write_whole(self.weights / f"{trial.id}.pt", content)
@@ -167,7 +170,7 @@ class Study:
         faults = {file: fault for file, fault in found.items() if isinstance(fault, str)}
         for file in sorted(self.weights.glob("[!.]*.pt")):
             answers = found.get(self.answers / f"{file.stem}.json")
-            if not isinstance(answers, Answers) or answers.file != digest(file.read_bytes()):
+            if isinstance(answers, Answers) and answers.file != digest(file.read_bytes()):
                 faults[file] = "is damaged"
         return faults
 

@@ -38,9 +38,10 @@ class Trial(Frozen):
 
     @property
     def definition(self) -> dict[str, Any]:
-        """All but names, of ladder and rung, and of where the images lie: a record's origin tells which they are."""
+        """All but names, of ladder and rung, and of where images and weights lie: digests tell which they are."""
         content = self.to_dict()
-        return content | {"ladder": "", "rung": "", "data": content["data"] | {"root": None}}
+        flags, data = forget_file(content["flags"]), content["data"] | {"root": None}
+        return content | {"ladder": "", "rung": "", "flags": flags, "data": data}
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,11 @@ class Plan(Frozen):
         return [f"{name} is {there!r} there and {here!r} here" for name, there, here in values if there != here]
 
 
+def forget_file(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Flags without the path of a file that has its digest beside it."""
+    return {**flags, "weights": ""} if flags.get("digest") else {**flags}
+
+
 def hash_json(content: Mapping[str, Any], without: tuple[str, ...] = ()) -> str:
     """The SHA-256 of a mapping's JSON, but for some of its names."""
     kept = {name: value for name, value in content.items() if name not in without}
@@ -140,7 +146,7 @@ def _terms(plan: Plan) -> dict[str, Any]:
         "threads": plan.threads,
         "compile": plan.compile,
         "recipe": {name: recipe.to_dict() for name, recipe in plan.recipes},
-        "rung": {rung.name: rung.to_dict() for rung in plan.rungs},
+        "rung": {r.name: r.to_dict() | {"flags": forget_file(r.flags.to_dict())} for r in plan.rungs},
     }
 
 

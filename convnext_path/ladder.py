@@ -6,6 +6,7 @@ there are 1e9 multiply-accumulates of convolutions and classifier. For Swin: Liu
 (Swin-T, ImageNet-1K).
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -314,6 +315,7 @@ def find_model(name: str, section: str = MODEL, pretrained: bool = False, file: 
     scale = find_peer(name, REFERENCES)
     flags = choose_weights(scale, file) if start else PeerFlags()
     recipe: RecipeName = "finetune" if start else "enhanced"
-    known = Path(str(flags.weights)).name
-    name, title = (f"{name}/{known}", f"{name}, {known[:24]}{'…' * (len(known) > 24)}") if start else (name, name)
+    known = re.sub(r"[^\w.-]", "_", Path(str(flags.weights)).name)  # which goes into names and charts
+    title = f"{name}, {known if len(known) <= 24 else f'{known[:11]}…{known[-12:]}'}"
+    name, title = (f"{name}/{known}", title) if start else (name, name)
     return Rung(name, title, section, ("recipe", recipe), flags, scale, recipe, adopted=False)

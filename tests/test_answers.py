@@ -20,7 +20,7 @@ LABELS = st.integers(0, 3)
 
 
 def make_answers(truth: list[int], given: list[int], confidences: list[float] | None = None) -> Answers:
-    return Answers("w", tuple("abcd"), tuple(truth), tuple(given), tuple(confidences or [0.5] * len(truth)))
+    return Answers("d", "w", tuple("abcd"), tuple(truth), tuple(given), tuple(confidences or [0.5] * len(truth)))
 
 
 def test_answers_are_those_of_the_last_validation(trial: Trial) -> None:
@@ -37,6 +37,33 @@ def test_answers_are_those_of_the_last_validation(trial: Trial) -> None:
     probabilities = torch.cat([module.eval()(batch).softmax(1).detach() for batch in images])
     assert answers.given == tuple(probabilities.argmax(1).tolist())
     assert answers.confidences == pytest.approx(probabilities.max(1).values.tolist(), abs=1e-4)
+
+
+def test_keeping_changes_no_record(trial: Trial) -> None:
+    assert run_trial(trial, keep=lambda net, answers: None).outcome == run_trial(trial).outcome
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        (("num_sanity_val_steps", 1), ("check_val_every_n_epoch", 3)),
+        (("val_check_interval", 1),),
+        (("limit_val_batches", 2),),
+    ],
+)
+def test_accuracy_and_answers_are_the_final_networks(trial: Trial, options: tuple[tuple[str, object], ...]) -> None:
+    trial = replace(trial, recipe=replace(trial.recipe, batch_size=30), trainer=options)
+    kept: list[tuple[torch.nn.Module, Answers]] = []
+    result = run_trial(trial, keep=lambda net, answers: kept.append((net, answers)))
+    ((net, answers),) = kept
+    assert 100 * answers.right.mean() == pytest.approx(result.top1)
+    data = PathData(trial.data, trial.recipe)
+    module = make_module(trial, data.splits).eval()
+    module.net.load_state_dict(net.state_dict())
+    probabilities = torch.cat([module(images).softmax(1).detach() for images, _ in data.val_dataloader()])
+    shown = len(answers.given)
+    assert shown == (60 if "limit_val_batches" in dict(options) else 360)
+    assert answers.confidences == pytest.approx(probabilities.max(1).values[:shown].tolist(), abs=2e-4)
 
 
 def keep(trial: Trial, folder: Path) -> Answers:

@@ -81,8 +81,14 @@ def test_networks_are_compared_and_what_they_learned_is_kept(
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(SystemExit, match="2"):
         main(["compare", "--models", "shufflenet_v2_x0_5", "--weights", other, *options])
-    assert "the weights are not torchvision:shufflenet_v2_x0_5's: missing: " in capsys.readouterr().err
+    assert "torchvision:shufflenet_v2_x0_5 cannot begin with " in capsys.readouterr().err
     assert sorted(tmp_path.rglob("*")) == before
+
+    (study.answers / f"{results[1].trial.id}.json").unlink()
+    assert main(["compare", "--models", "shufflenet_v2_x0_5,swin-nano", *options]) == 0
+    out = capsys.readouterr().out
+    assert "2 trials: 1 done, 1 unkept" in out
+    assert study.read_answers(study.results()[1])
 
     file.write_bytes(file.read_bytes()[:-1])
     assert main(["verify", str(folder)]) == 1

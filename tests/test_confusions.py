@@ -1,3 +1,6 @@
+import io
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -28,10 +31,17 @@ def test_a_matrix_a_network_the_first_class_on_top(networks: int) -> None:
         assert [label.get_text() for label in panel.get_yticklabels()] == (list("abcd") if place % 3 == 0 else [])
 
 
+def test_classes_are_text_whatever_they_hold() -> None:
+    answers = replace(make_answers([0], [0]), classes=("$5_$10", r"\frac{", "c", "d"))
+    figure = draw_confusions({"net": [answers]}, "title")
+    figure.savefig(io.BytesIO(), format="svg")
+    assert figure.axes[0].get_yticklabels()[0].get_text() == "$5_$10"
+
+
 @pytest.mark.parametrize("count", [NUMBERED + 1, NAMED + 1])
 def test_many_classes_have_no_numbers_and_then_no_names(count: int) -> None:
     answers = make_answers([0], [0])
     names = tuple(f"class {i}" for i in range(count))
-    axes = draw_confusions({"net": [type(answers)("w", names, (0,), (0,), (1.0,))]}, "title").axes[0]
+    axes = draw_confusions({"net": [type(answers)("d", "w", names, (0,), (0,), (1.0,))]}, "title").axes[0]
     assert not axes.texts
     assert len(axes.get_xticklabels()) == (count if count <= NAMED else 0)

@@ -21,7 +21,7 @@ def answer(splits: Splits, wrong: slice) -> Answers:
     truth = splits.val.labels[list(splits.val_indices)]
     given = truth.copy()
     given[wrong] = (truth[wrong] + 1) % 10
-    return Answers("w", splits.classes, tuple(truth.tolist()), tuple(given.tolist()), (0.75,) * len(truth))
+    return Answers("d", "w", splits.classes, tuple(truth.tolist()), tuple(given.tolist()), (0.75,) * len(truth))
 
 
 def test_pictures_are_the_images_with_every_networks_answer(splits: Splits) -> None:
@@ -37,9 +37,13 @@ def test_pictures_are_the_images_with_every_networks_answer(splits: Splits) -> N
             assert one.right == (one.given == picture.truth)
             assert one.right == (f"wrong-{i}" not in picture.groups)
         assert ("split" in picture.groups) == (len({one.given for one in picture.answers}) == 2)
-    first = gallery.pictures[0]
-    place = next(i for i in range(len(splits.val_indices)) if embed(splits.val[splits.val_indices[i]]) == first.source)
-    assert splits.classes[splits.val.labels[splits.val_indices[place]]] == first.truth
+    places = {embed(splits.val[index]): place for place, index in enumerate(splits.val_indices)}
+    for picture in gallery.pictures:
+        place = places[picture.source]
+        assert picture.truth == splits.classes[answers["one"][0].truth[place]]
+        assert [one.given for one in picture.answers] == [
+            splits.classes[kept[0].given[place]] for kept in answers.values()
+        ]
 
 
 def test_networks_that_agree_have_no_group_of_disagreement(splits: Splits) -> None:

@@ -48,13 +48,13 @@ def test_half_of_an_environment() -> None:
 
 
 def test_a_job_travels_as_plain_values(trial: Trial, tmp_path: Path) -> None:
-    for begin in (None, tmp_path / "00001-x.ckpt"):
-        job = Job(trial, COST, tmp_path, tmp_path / "checkpoints", begin, "offline", loader_workers=3)
+    for begin, keep in ((None, True), (tmp_path / "00001-x.ckpt", False)):
+        job = Job(trial, COST, tmp_path, tmp_path / "checkpoints", begin, "offline", loader_workers=3, keep=keep)
         there = load_job(dump_job(job, 1234), Rank(1, 2, 2, "node0", 1))
         assert there.rank == Rank(1, 2, 2, "node0", 1234)
         assert (there.wandb, there.trial, there.cost) == ("disabled", job.trial, job.cost)
         assert (there.study, there.checkpoints, there.checkpoint) == (job.study, job.checkpoints, job.checkpoint)
-        assert there.loader_workers == 3
+        assert (there.loader_workers, there.keep) == (3, keep)
 
 
 def start(number: int, port: int, *options: str, program: Sequence[str] = ("-m", "ablations")) -> subprocess.Popen[str]:

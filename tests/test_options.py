@@ -135,7 +135,7 @@ def test_weights_are_tuned_finely_at_the_side_that_they_know(tmp_path: Path) -> 
     options = ("--models", "resnet18,swin_t", "--weights", f"resnet18={file}", "--data", "imagefolder", "--root", "x")
     plan = comparison_of(*options, "--epochs", "3")
     assert [(rung.name, rung.recipe) for rung in plan.rungs] == [
-        ("resnet18/net=1.pth", "finetune"),
+        ("resnet18/net_1.pth", "finetune"),
         ("swin_t", "enhanced"),
     ]
     assert {name: recipe.epochs for name, recipe in plan.recipes} == {"enhanced": 3, "finetune": 3}
@@ -150,6 +150,7 @@ def test_weights_are_tuned_finely_at_the_side_that_they_know(tmp_path: Path) -> 
         ("--models resnet18 --weights resnet18", "--weights takes MODEL=FILE, got 'resnet18'"),
         ("--models resnet18 --weights resnet=x", r"unknown model in --weights 'resnet' \(did you mean resnet18\?\)"),
         ("--models resnet18 --weights resnet18=/nowhere/x", "/nowhere/x cannot be read: No such file"),
+        ("--models resnet18 --weights resnet18=setup.py,resnet18=x", "--weights has two files for resnet18"),
         ("--models vit-nano --pretrained", "vit-nano is a network of ours"),
     ],
 )

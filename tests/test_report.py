@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import ttest_1samp
 
 from ablations.answers import Answers
 from ablations.publish import draw
-from ablations.report import explain_flags
+from ablations.report import compare_images, compare_seeds, explain_flags
+from ablations.stats import summarize
 from ablations.study import Study
 from ablations.tables import MEASURES
 from ablations.trial import Plan
@@ -101,7 +103,7 @@ def comparison(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
         given = np.where(np.arange(len(truth)) % 12 < 2 + 6 * i, truth, 0)
         study.save(replace(fake_result(trial, 100 * float(np.mean(given == truth))), weights=trial.rung))
         content = tuple(truth.tolist()), tuple(given.tolist()), (0.5,) * len(truth)
-        study.keep(trial, {}, Answers(trial.rung, splits.classes, *content))
+        study.keep(trial, {}, Answers(splits.digest, trial.rung, splits.classes, *content))
     draw(study)
     return study.folder / "report.html"
 
@@ -113,6 +115,7 @@ def test_networks_side_by_side_have_no_changes_and_are_told_apart_by_their_answe
     assert int(best[1]) == truth
     assert int(best[2]) > truth / 2
     assert re.search(r"ResNet-nano \d+ \(p \d.*e-\d\d\)", text)
+    assert "Where this is not the paper's experiment" not in text
     assert "Which of these networks does best" in text
     assert "Every model" in text
     for absent in ("verdict", "change", "paper"):
@@ -120,6 +123,40 @@ def test_networks_side_by_side_have_no_changes_and_are_told_apart_by_their_answe
     assert not comparison.with_name("changes.png").exists()
     assert comparison.with_name("confusion.png").exists()
     assert "<script>alert" not in text
+
+
+def test_p_values_of_networks_are_corrected_for_their_number(plan: Plan) -> None:
+    rungs = tuple(replace(plan.rungs[0], name=name, title=name, section=MODEL, adopted=False) for name in "abc")
+    many = replace(plan, rungs=rungs, seeds=(0, 1, 2))
+    tops = {"a": (90, 91, 92), "b": (88, 90, 89), "c": (80, 79, 75)}
+    results = [fake_result(trial, tops[trial.rung][trial.seed]) for trial in many.trials()]
+    text = compare_seeds(summarize(many, results))
+    ps = [float(p) for p in re.findall(r"\(p ([\d.e-]+)\)", text)]
+    raw = sorted(ttest_1samp(np.subtract(tops["a"], tops[name]), 0).pvalue for name in "bc")
+    assert sorted(ps) == pytest.approx([2 * raw[0], max(2 * raw[0], raw[1])], rel=0.06)
+    assert text.startswith("Top-1, mean over seeds: a 91.00 ±2.5 %, b ")
+
+    once = summarize(replace(many, seeds=(0,)), [result for result in results if result.trial.seed == 0])
+    truth, right = (0,) * 40, {"a": 40, "b": 34, "c": 30}
+    kept = {n: [Answers("d", n, ("x", "y"), truth, (0,) * k + (1,) * (40 - k), (0.5,) * 40)] for n, k in right.items()}
+    assert "a has 40 right, b 34 (p 0.031), c 30 (p 0.0039)" in compare_images(once, kept)
+    assert compare_images(once, {}) == "Top-1: a 90.00 %, b 88.00 %, c 80.00 %."
+
+
+def test_answers_on_other_images_are_left_out(comparison: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(comparison.parent, tmp_path / "copy")
+    study = Study(folder)
+    first, second = study.results()[:2]
+    answers = study.read_answers(second)
+    assert answers
+    study.keep(second.trial, {}, replace(answers, data="of other images"))
+    draw(study)
+    text = " ".join((folder / "report.html").read_text().split())
+    assert "networks answer was not kept, or is of other images" in text
+    for result in (first, second):
+        study.keep(result.trial, {}, replace(answers, data="of other images", weights=result.weights))
+    draw(study)
+    assert "without test images: they have changed since" in (folder / "report.html").read_text()
 
 
 def test_a_page_without_its_images_says_so(comparison: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

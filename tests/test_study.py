@@ -104,7 +104,7 @@ def test_a_broken_plan_is_named(tmp_path: Path, plan: Plan, content: str) -> Non
 
 def test_answers_and_weights_are_kept_beside_a_record(tmp_path: Path, trial: Trial) -> None:
     study, result = Study(tmp_path), fake_result(trial)
-    answers = Answers(result.weights, ("cat", "dog"), (0, 1, 1), (0, 0, 1), (0.9, 0.55, 1.0))
+    answers = Answers("d", result.weights, ("cat", "dog"), (0, 1, 1), (0, 0, 1), (0.9, 0.55, 1.0))
     assert study.read_answers(result) is None
     for value in (1.0, 2.0, 2.0):
         study.keep(trial, {"w": torch.tensor([value])}, answers)
@@ -119,7 +119,7 @@ def test_answers_and_weights_are_kept_beside_a_record(tmp_path: Path, trial: Tri
     assert study.find_changed() == {file: "is damaged"}
     record = study.answers / f"{trial.id}.json"
     record.write_text(record.read_text().replace("0.55", "0.56"))
-    assert study.find_changed() == {record: "does not match its digest", file: "is damaged"}
+    assert study.find_changed() == {record: "does not match its digest"}
     assert study.read_answers(result) is None
 
 
