@@ -66,7 +66,7 @@ def start(number: int, port: int, *options: str, program: Sequence[str] = ("-m",
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_srun_and_torchrun_give_the_same_records(tmp_path: Path) -> None:
     studies = [tmp_path / name for name in ("here", "srun", "torchrun")]
     assert run_small(studies[0], *TWO) == 0
@@ -98,7 +98,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_a_follower_that_fails_says_so_and_ends(tmp_path: Path) -> None:
     port, script = find_port(), tmp_path / "broken.py"
     script.write_text(BROKEN)

@@ -24,7 +24,7 @@ def test_a_second_driver_is_sent_away_or_may_help(tmp_path: Path, capsys: pytest
         assert "wrote" not in capsys.readouterr().out
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_killed_and_started_again_trains_only_what_was_missing(tmp_path: Path) -> None:
     folder = tmp_path / "study"
     options = [*SMALL, "--seeds", "4", "--study", str(folder)]

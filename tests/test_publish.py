@@ -113,7 +113,7 @@ def test_ends_of_other_seeds_are_compared_over_those_that_both_have(plan: Plan, 
 
 
 def test_a_flag_that_nobody_has_explained(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ablations.report.explain_flags", dict)
+    monkeypatch.setattr("ablations.report.explain_flags", lambda flags: {})
     assert "BN to LN" in report(plan, tmp_path / "study")
 
 

@@ -98,7 +98,7 @@ def test_a_cluster_of_our_own_is_reached_from_this_machine_alone(tmp_path: Path)
     assert all(address.is_loopback for address in addresses)
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_the_records_are_those_of_one_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_small(tmp_path / "local") == 0
     assert run_small(tmp_path / "ray", "--engine", "ray", "--engine.cpus", "0.5") == 0
@@ -107,7 +107,7 @@ def test_the_records_are_those_of_one_machine(tmp_path: Path, capsys: pytest.Cap
     assert outcomes[0] == outcomes[1]
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_a_study_that_a_node_does_not_see(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
