@@ -41,7 +41,7 @@ def test_killed_and_started_again_trains_only_what_was_missing(tmp_path: Path) -
     assert len(Study(folder).results()) == 8
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_stop_a_training_and_save_nothing(tmp_path: Path, number: signal.Signals, code: int) -> None:
     study = tmp_path / "study"

@@ -15,6 +15,7 @@ from convnext_path.datasets import open_data
 from convnext_path.stream import MANIFEST, is_stream, write_items
 
 pytest.importorskip("litdata")
+pytestmark = pytest.mark.torture  # by processes that import it anew: most of a minute
 
 
 @pytest.fixture(scope="module")
