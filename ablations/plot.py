@@ -214,9 +214,10 @@ def draw_road(steps: Sequence[Step], title: str, price: Price) -> Figure:
 
 
 def road_limits(steps: Sequence[Step]) -> tuple[float, float]:
-    """Limits around the designs; one of the original recipe may lie below, and is drawn at the edge."""
-    designs = [step.top1.mean for step in steps if step.rung.recipe != "original"]
-    return spread(designs or [step.top1.mean for step in steps] or [0.0, 100.0])
+    """Limits around the designs; the original recipe and references may lie below, and are drawn at the edge."""
+    means = [step.top1.mean for step in steps] or [0.0, 100.0]
+    designs = [s.top1.mean for s in steps if s.rung.recipe != "original" and not s.rung.is_reference] or means
+    return spread([max(mean, min(designs)) for mean in means])
 
 
 def draw_curves(steps: Sequence[Step], title: str) -> Figure:

@@ -19,6 +19,7 @@ from ablations.plot import (
 from ablations.stats import Step, summarize
 from ablations.trial import Plan
 from convnext_path import LADDERS
+from convnext_path.ladder import REFERENCES
 from tests.conftest import fake_result
 
 
@@ -44,6 +45,16 @@ def test_writes_whole_files(tmp_path: Path, steps: list[Step]) -> None:
             ET.parse(file)
     again = plot_study(tmp_path / "..", "nano on digits", steps)
     assert files[1].read_bytes() == again[1].read_bytes()  # no date, no random names
+
+
+def test_a_reference_far_below_leaves_the_road_its_room(steps: list[Step]) -> None:
+    before = draw_road(steps, "title", MACS).axes[0].get_ylim()
+    low = Step(REFERENCES["vit-nano"], (replace(steps[0].results[0], top1=20.0),), 1)
+    figure = draw_road([*steps, low], "title", MACS)
+    assert figure.axes[0].get_ylim() == pytest.approx(before)
+    assert "ViT-nano: 20.0 %" in [text.get_text()[4:] for text in figure.legends[0].get_texts()]
+    high = replace(low, results=(replace(steps[0].results[0], top1=99.0),))
+    assert draw_road([*steps, high], "title", MACS).axes[0].get_ylim()[1] > 99
 
 
 def test_a_title_is_text_whatever_it_holds(tmp_path: Path, steps: list[Step]) -> None:
