@@ -167,24 +167,20 @@ class Crew:
 
     def start(self, trial: Trial) -> None:
         """Claim a trial and set a process to work, from the last whole checkpoint on."""
+        terms = self.terms
         with ExitStack() as held:
-            place = held.enter_context(self.study.claim(trial, self.terms.origin))
+            place = held.enter_context(self.study.claim(trial, terms.origin))
             if place is None:
                 self.left.append(trial)
                 return
-            if self.is_done(trial):
-                return  # by another driver, just now
+            record = self.study.record(trial)
+            if record and not (record.differences(terms.origin) or self.study.lacks_answers(record, terms.keep)):
+                return  # another driver has just finished it
             checkpoint = self.find_checkpoint(trial, place)
             bar = self.bars.begin(trial, epochs_done(checkpoint) if checkpoint else 0)
             held.callback(self.bars.end, bar)
-            attempt = held.enter_context(self.terms.engine.start(self.make_job(trial, place, checkpoint)))
+            attempt = held.enter_context(terms.engine.start(self.make_job(trial, place, checkpoint)))
             self.running.append(Running(trial, attempt, bar, held.pop_all()))
-
-    def is_done(self, trial: Trial) -> bool:
-        record = self.study.record(trial)
-        if record is None or record.differences(self.terms.origin):
-            return False
-        return not self.terms.keep or self.study.read_answers(record) is not None
 
     def find_checkpoint(self, trial: Trial, place: Path) -> Path | None:
         """The checkpoint to go on from; damaged ones after it are removed."""

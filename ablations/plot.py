@@ -31,7 +31,7 @@ from ablations.chart import (
     write_beside,
 )
 from ablations.confusions import Kept, draw_confusions
-from ablations.stats import Step, is_ladder
+from ablations.stats import Step, is_ladder, name_row
 from ablations.tables import show_count, show_estimate
 from ablations.trial import Result
 from convnext_path.ladder import MODEL
@@ -77,8 +77,7 @@ def draw_steps(steps: Sequence[Step], title: str) -> Figure:
     n = steps[0].seeds
     seeds = f"mean and dots: {n} seeds" if n > 1 else "1 seed"
     axes.set_xlabel(f"top-1 accuracy (%), {seeds}; the axis starts at {low:g}")
-    by = "step" if is_ladder(steps) else "model"
-    axes.set_title(f"{title}: accuracy by {by}", parse_math=False)  # a folder may be named $x^2$
+    axes.set_title(f"{title}: accuracy by {name_row(steps)}", parse_math=False)  # a folder may be named $x^2$
     return figure
 
 
@@ -222,11 +221,11 @@ def road_limits(steps: Sequence[Step]) -> tuple[float, float]:
 
 def draw_curves(steps: Sequence[Step], title: str) -> Figure:
     """A panel a step: validation accuracy by epoch, a line a seed; pale, means of what it is compared with."""
-    columns, lines = 4, math.ceil(len(steps) / 4)
+    columns, lines, of_ladder = 4, math.ceil(len(steps) / 4), is_ladder(steps)
     figure = Figure(figsize=(2.4 * columns, 1.7 * lines + 0.7), layout="constrained")
     panels = [*figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).flat]
     for axes, step in zip(panels, steps, strict=False):
-        for other in [step.base] if step.base else [s for s in steps if s is not step and not is_ladder(steps)]:
+        for other in [step.base] if step.base else [s for s in steps if s is not step and not of_ladder]:
             axes.plot(*average_curve(other), ".--", ms=3, color=PALE, lw=1, alpha=1 if step.base else 0.4)
         for result in step.results:
             axes.plot(*zip(*read_curve(result), strict=True), ".-", ms=3, color=BAR, lw=1.2)
@@ -237,9 +236,7 @@ def draw_curves(steps: Sequence[Step], title: str) -> Figure:
         axes.set_axis_off()
     panels[0].xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     figure.suptitle(f"{title}: learning curves", x=0, ha="left", weight="bold", parse_math=False)
-    figure.supxlabel(
-        f"epoch; dashed: {'the step before, mean of its' if is_ladder(steps) else 'the others, means of'} seeds"
-    )
+    figure.supxlabel(f"epoch; dashed: {'the step before, mean of its' if of_ladder else 'the others, means of'} seeds")
     figure.supylabel("validation top-1 (%)")
     return figure
 

@@ -16,7 +16,7 @@ from ablations.answers import compare_answers
 from ablations.chart import BAR, GRID, INK, PALE, PAPER, ROAD
 from ablations.confusions import Kept
 from ablations.gallery import Gallery
-from ablations.stats import VERDICTS, Step, correct, is_ladder
+from ablations.stats import VERDICTS, Step, correct, is_ladder, name_row
 from ablations.status import collect
 from ablations.study import Study
 from ablations.tables import (
@@ -100,15 +100,16 @@ def write_report(
     plan, results = study.plan(), [result for step in steps for result in step.results]
     columns = [name for name in MEASURES if any(MEASURES[name].show(step) for step in steps)]
     rows = make_rows(steps, plan, columns)
+    of_ladder = is_ladder(steps)
     has_blocks = any(change.part == "block" for row in rows for change in row.changes)  # of the paper's networks
     page = load_template().render(
         title=title,
         warnings=notes,
-        question=QUESTIONS[is_ladder(steps)],
+        question=QUESTIONS[of_ladder],
         answer=list(answer(steps, kept)),
-        charts=[read_chart(file, is_ladder(steps)) for file in charts if file.suffix == ".svg"],
+        charts=[read_chart(file, of_ladder) for file in charts if file.suffix == ".svg"],
         verdicts=VERDICTS,
-        columns=["step" if is_ladder(steps) else "model", *columns, *(["verdict"] if is_ladder(steps) else [])],
+        columns=[name_row(steps), *columns, *(["verdict"] if of_ladder else [])],
         rows=rows,
         widest=max(line.channels or 1 for row in rows for change in row.changes for line, _ in change.after),
         explanation=" ".join(explain(steps)),
@@ -117,7 +118,7 @@ def write_report(
         failures=list(list_failures(study, plan, results)),
         gallery=gallery,
         has_blocks=has_blocks,
-        deviations=DEVIATIONS if has_blocks and is_ladder(steps) else (),
+        deviations=DEVIATIONS if has_blocks and of_ladder else (),
     )
     file = study.folder / "report.html"
     write_whole(file, page.encode())

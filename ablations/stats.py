@@ -162,6 +162,11 @@ def is_ladder(steps: Sequence[Step]) -> bool:
     return not all(step.rung.is_reference for step in steps)
 
 
+def name_row(steps: Sequence[Step]) -> str:
+    """What a line of their table is."""
+    return "step" if is_ladder(steps) else "model"
+
+
 PUBLISHED = {(rung.flags, rung.recipe): rung.paper_top1 for name in ("convnext-t", "swin-t") for rung in LADDERS[name]}
 
 

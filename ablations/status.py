@@ -35,24 +35,22 @@ def survey(
     records, damaged = study.read()
     faults = {file.stem: why for file, why in damaged.items()}
     trials = {trial.id: trial for trial in plan.trials()}
-    states = [find_state(study, t, records.get(t.id), faults.get(t.id, ""), origin) for t in trials.values()]
-    if keep:
-        states = [find_unkept(study, state, records.get(state.trial.id)) for state in states]
+    states = [find_state(study, t, records.get(t.id), faults.get(t.id, ""), origin, keep) for t in trials.values()]
     return states, damaged
 
 
-def find_unkept(study: Study, state: State, record: Result | None) -> State:
-    """The state, or that of a trial which is done but for what its network answers."""
-    lacking = state.kind == "done" and record is not None and study.read_answers(record) is None
-    return State(state.trial, "unkept", "its answers are not kept") if lacking else state
-
-
-def find_state(study: Study, trial: Trial, record: Result | None, fault: str, origin: Mapping[str, object]) -> State:
+def find_state(
+    study: Study, trial: Trial, record: Result | None, fault: str, origin: Mapping[str, object], keep: bool
+) -> State:
     if study.is_running(trial):
         return State(trial, "running")
     if record is not None:
         differences = "; ".join(record.differences(origin))
-        return State(trial, "stale", differences) if differences else State(trial, "done", record.outcome[:16])
+        if differences:
+            return State(trial, "stale", differences)
+        if study.lacks_answers(record, keep):
+            return State(trial, "unkept", "its answers are not kept")
+        return State(trial, "done", record.outcome[:16])
     if fault:
         return State(trial, "damaged", f"its record {fault}")
     if failure := study.failure(trial):

@@ -164,6 +164,10 @@ class Study:
         answers = _try_unseal(file, Answers) if file.exists() else None
         return answers if isinstance(answers, Answers) and answers.weights == result.weights else None
 
+    def lacks_answers(self, record: Result, keep: bool) -> bool:
+        """Whether a record is without what was to be kept of it."""
+        return keep and self.read_answers(record) is None
+
     def find_changed(self) -> dict[Path, str]:
         """What is wrong with kept answers and weights."""
         found = {file: _try_unseal(file, Answers) for file in sorted(self.answers.glob("[!.]*.json"))}

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ablations.run import count
-from ablations.stats import LEVEL, Agreement, Estimate, Step, agree, is_ladder
+from ablations.stats import LEVEL, Agreement, Estimate, Step, agree, is_ladder, name_row
 from convnext_path import RECIPES, Cost, Rung
 
 
@@ -90,10 +90,10 @@ COMPARED = ("top-1 %", "MACs", "params", "images/s", "s", "MB")
 
 def show_results(steps: Sequence[Step]) -> Table:
     """The steps for the screen."""
-    columns = STEPPED if is_ladder(steps) else COMPARED
-    caption = " ".join((*explain(steps), *weigh(steps), *([SIGNS] if is_ladder(steps) else [])))
+    columns, signs = (STEPPED, [SIGNS]) if is_ladder(steps) else (COMPARED, [])
+    caption = " ".join((*explain(steps), *weigh(steps), *signs))
     table = Table(caption=caption, box=box.SIMPLE, show_edge=False, padding=0)
-    table.add_column("step" if is_ladder(steps) else "model", overflow="fold")
+    table.add_column(name_row(steps), overflow="fold")
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     for step in steps:
