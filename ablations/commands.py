@@ -7,8 +7,7 @@ import os
 import shlex
 import signal
 import sys
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
 from ablations.bench.networks import DoesNotFitError, make_setting
 from ablations.bench.overhead import TrialFailedError
@@ -24,18 +24,20 @@ from ablations.budget import foresee
 from ablations.checkpoint import is_damaged
 from ablations.engine import Terms, describe, estimate_seconds, run_trials
 from ablations.launch import Team, find_rank
+from ablations.machine import origin
 from ablations.options import MAX_IMAGE_SIZE, check_plan, check_ranges, check_weights, make_plan
 from ablations.parser import FORMATS, make_parser
-from ablations.places import check_engine, choose_terms
-from ablations.process import Failure, Job, run_process, warm_up
+from ablations.places import check_engine, choose_terms, share_cores
+from ablations.process import Failure, warm_up
 from ablations.publish import draw, plot, report, send
-from ablations.run import count_processes, trial_cost
+from ablations.repeat import repeat, repeat_all
+from ablations.run import count_processes, find_device
 from ablations.screen import console, fail, say
-from ablations.status import State, count_states, find_pending, show_states, survey
+from ablations.status import State, Wanted, count_states, find_pending, list_roundings, show_states, survey
 from ablations.study import Study
 from ablations.tables import cost_rows, count_costs, show_costs
 from ablations.tracking import MODES, choose_mode
-from ablations.trial import Plan, Result, Trial
+from ablations.trial import Origin, Plan, Result, Trial
 from convnext_path import LADDERS, Recipe
 from convnext_path.datasets import open_data, read_folders
 from convnext_path.frozen import choose, within
@@ -64,7 +66,7 @@ def run(args: Any) -> int:
             if not args.join and not args.dry_run:
                 held.enter_context(study.lead())
             terms = held.enter_context(choose_terms(plan, study, args, team, here))
-            states, damaged = survey(study, plan, terms.origin, args.keep)
+            states, damaged = survey(study, plan, terms.wanted)
             pending = find_pending(states, args.keep_stale)
             check_weights(pending)
         except (ValueError, OSError) as error:
@@ -79,6 +81,8 @@ def run(args: Any) -> int:
         terms = replace(terms, wandb=choose_mode(args.wandb) if pending else "disabled")
         if not args.join:
             study.begin(merged, args.command)
+            if renamed := study.migrate():
+                say(f"{renamed} records have today's ids now")
         return train_and_draw(study, pending, terms, args.join)
 
 
@@ -114,12 +118,14 @@ def show_plan(plan: Plan, study: Study, states: Sequence[State], pending: Sequen
     if stale:
         fate = "trained again (--keep-stale keeps them)" if pending else "kept"
         lines["stale"] = f"{len(stale)} records, {fate}: {'; '.join(dict.fromkeys(stale))}"
+    if roundings := list_roundings(states):
+        lines["rounding"] = f"{'; '.join(roundings)} (--strict trains them again)"
     if pending:
         slots = terms.engine.slots
         time = timedelta(seconds=round(estimate_seconds(pending, slots)))
         lines["time"] = f"about {time}, {slots} at a time, from a few training steps"
     for name, line in (*lines.items(), *(("note", note) for note in splits.notes)):
-        say(f"{name:8}{line}")
+        say(f"{name:9}{line}")
 
 
 def describe_recipe(name: str, recipe: Recipe, images: int) -> str:
@@ -168,32 +174,53 @@ def status(args: Any) -> int:
     study = Study(args.study)
     try:
         plan = study.plan()
-        states, _ = survey(study, plan, check_plan(plan))
+        states, _ = survey(study, plan, Wanted(find_origin(plan)))
     except (ValueError, OSError) as error:
         fail(error)
     console.print(show_states(states))
+    for line in list_roundings(states):
+        say(line)
     say(f"{study.folder}: {count_states(states)}; the next run would train {len(find_pending(states))}")
     return 0
 
 
+def find_origin(plan: Plan) -> Origin:
+    """What a training here would have; where its images are not, that of all else."""
+    try:
+        return check_plan(plan)
+    except ValueError as error:
+        say(f"warning: {error}; records are compared by all but their images")
+        return origin(find_device(plan.trials()[0]), "unknown", plan.threads)
+
+
 def verify(args: Any) -> int:
-    """Check every digest of a study; train one trial again and compare."""
+    """Check every digest of a study; train one trial again, or the first steps of all, and compare."""
     study = Study(args.study)
     try:
+        if args.again and args.trial:
+            raise ValueError("--again and --trial are two checks; choose one")
         here = check_plan(study.plan())
         _, nodes = count_processes(study.plan().trials()[0])
-        if args.trial and nodes > 1:
-            raise ValueError(f"a trial of this study takes {nodes} nodes, which --trial cannot have")
+        if (option := "--trial" if args.trial else "--again" if args.again else "") and nodes > 1:
+            raise ValueError(f"a trial of this study takes {nodes} nodes, which {option} cannot have")
         chosen = find_trial(study, args.trial) if args.trial else None
+        bad = list_damage(study)
+        slots, _ = share_cores(study.plan(), "auto", 0, torch.get_num_threads())
+        same = repeat_all(study, slots, say) if args.again else True
     except (ValueError, OSError) as error:
         fail(error)
+    same = same and (chosen is None or verify_trial(chosen, here))
+    return 0 if same and not bad else 1
+
+
+def list_damage(study: Study) -> dict[Path, str]:
+    """What is damaged in a study, said."""
     records, damaged = study.read()
     bad = damaged | {file: "is damaged" for file in study.checkpoints() if is_damaged(file)} | study.find_changed()
     for file, why in bad.items():
         say(f"{file} {why}")
     say(f"{len(records)} records whole, {len(bad)} files damaged")
-    same = chosen is None or repeat(study, chosen, here)
-    return 0 if same and not bad else 1
+    return bad
 
 
 def find_trial(study: Study, text: str) -> Result:
@@ -204,16 +231,17 @@ def find_trial(study: Study, text: str) -> Result:
     return names[choose("trial", text, names)]
 
 
-def repeat(study: Study, record: Result, here: Mapping[str, object]) -> bool:
-    """Train a record's trial again, beside the study; whether the outcome is the same."""
+def verify_trial(record: Result, here: Origin) -> bool:
+    """Train a record's trial again; whether the outcome is the same."""
     if differences := record.differences(here):
         say(f"warning: the record is of another origin: {'; '.join(differences)}")
-    with tempfile.TemporaryDirectory() as folder:
-        job = Job(record.trial, trial_cost(record.trial), Path(folder), Path(folder))
-        again = run_process(job, lambda epoch: None)
+    if roundings := record.roundings(here):
+        say(f"warning: the record was made with other rounding: {'; '.join(roundings)}")
+    again = repeat(record)
     outcome = again.summary if isinstance(again, Failure) else again.outcome
-    say(f"{describe(record.trial)}: recorded {record.outcome}")
-    say(f"{describe(record.trial)}: repeated {outcome}: {'the same' if outcome == record.outcome else 'ANOTHER'}")
+    say(f"{record.trial.description}: recorded {record.outcome}")
+    verdict = "the same" if outcome == record.outcome else "ANOTHER"
+    say(f"{record.trial.description}: repeated {outcome}: {verdict}")
     return outcome == record.outcome
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing.connection import wait
@@ -19,9 +19,10 @@ from ablations.checkpoint import epochs_done, find_checkpoint
 from ablations.launch import Team
 from ablations.process import Failure, Job, Message, TrialProcess, Work, train
 from ablations.run import count_processes, find_device, make_module, torch_threads, trial_cost
+from ablations.status import Wanted, judge
 from ablations.study import Study
 from ablations.tracking import Mode
-from ablations.trial import Epoch, Result, Trial
+from ablations.trial import Epoch, Origin, Result, Trial
 from convnext_path.datasets import Data, open_data
 
 POLL = 0.2  # seconds between looks at trials that another driver holds
@@ -77,10 +78,9 @@ class Local:
 class Terms:
     """How trials run; none of it changes a result."""
 
-    origin: Mapping[str, object]
+    wanted: Wanted  # of a record
     wandb: Mode = "disabled"
     loader_workers: int = 0  # processes that read images, a trial
-    keep: bool = False  # weights and answers
     engine: Engine = Local()
 
 
@@ -169,12 +169,12 @@ class Crew:
         """Claim a trial and set a process to work, from the last whole checkpoint on."""
         terms = self.terms
         with ExitStack() as held:
-            place = held.enter_context(self.study.claim(trial, terms.origin))
+            place = held.enter_context(self.study.claim(trial, terms.wanted.origin))
             if place is None:
                 self.left.append(trial)
                 return
             record = self.study.record(trial)
-            if record and not (record.differences(terms.origin) or self.study.lacks_answers(record, terms.keep)):
+            if record and judge(self.study, trial, record, terms.wanted).kind == "done":
                 return  # another driver has just finished it
             checkpoint = self.find_checkpoint(trial, place)
             bar = self.bars.begin(trial, epochs_done(checkpoint) if checkpoint else 0)
@@ -195,7 +195,7 @@ class Crew:
     def make_job(self, trial: Trial, place: Path, checkpoint: Path | None) -> Job:
         terms = self.terms
         cost, folder = trial_cost(trial), self.study.folder
-        return Job(trial, cost, folder, place, checkpoint, terms.wandb, terms.loader_workers, terms.keep)
+        return Job(trial, cost, folder, place, checkpoint, terms.wandb, terms.loader_workers, terms.wanted.keep)
 
     def listen(self) -> None:
         """Wait until a trial has something to say, or until it is time to look again at what others hold."""
@@ -216,13 +216,13 @@ class Crew:
             return
         self.running.remove(running)
         with running.held:
-            if isinstance(message, Result) and (differences := message.differences(self.terms.origin)):
-                message = Failure(f"trained under other terms: {'; '.join(differences)}", "")
+            if isinstance(message, Result) and (others := list_others(message, self.terms.wanted.origin)):
+                message = Failure(f"trained under other terms: {'; '.join(others)}", "")
             if isinstance(message, Lost):
                 self.lose(running, message)
             elif isinstance(message, Failure):
                 self.fail(running.trial, message)
-            else:
+            elif isinstance(message, Result):
                 self.study.save(message)
                 self.say(running.trial, f"top-1 {message.top1:.2f} % in {message.seconds:.1f} s")
 
@@ -245,6 +245,11 @@ class Crew:
     def say(self, trial: Trial, line: str) -> None:
         line = f"{self.numbers[trial.id]}  {describe(trial)}: {line}"
         self.bars.progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def list_others(result: Result, origin: Origin) -> list[str]:
+    """In what a result that has just come is of another origin than was asked for."""
+    return [*result.differences(origin), *result.roundings(origin)]
 
 
 def run_trials(

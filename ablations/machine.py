@@ -5,6 +5,7 @@ import ctypes
 import hashlib
 import os
 import platform
+import re
 import resource
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import torch
 
+from ablations.trial import Origin
 from convnext_path.kernels import build
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
@@ -87,16 +89,44 @@ PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "numpy"
 HARMLESS = ("__init__", "ladder", "convert", "files")
 
 
-def origin(device: torch.device, data: str) -> dict[str, object]:
-    """All that decides a trial's outcome beside its definition; ``data`` is the digest of its images and labels."""
-    return {
+#: Settings of the libraries that compute (oneDNN's, MKL's, OpenMP's, torch's, NVIDIA's), as the environment has them.
+MATH = re.compile(
+    "(ONEDNN|DNNL|MKL|OMP|KMP|GOMP|ATEN|CUBLAS|CUBLASLT|CUDNN|TORCHINDUCTOR)_|NVIDIA_TF32_OVERRIDE"
+    "|TORCH_(ALLOW_TF32|BLAS|CUDNN|LINALG|MKLDNN)"
+)
+#: Of these, what changes no number: threads have a place of their own, and the rest tells, places, waits or caches.
+QUIET = re.compile(
+    "NUM_THREADS|THREAD_LIMIT|VERBOSE|JIT_DUMP|JIT_PROFILE|AFFINITY|PROC_BIND|PLACES|DISPLAY|BLOCKTIME|WAIT_POLICY"
+    "|STACKSIZE|SPINCOUNT|CACHE|LOG|VERSION|HOME|ROOT|PATH|TARGET_OFFLOAD|DUPLICATE_LIB|INIT_AT_FORK"
+)
+
+
+def origin(device: torch.device, data: str, threads: int = 1) -> Origin:
+    """All that decides a trial's numbers beside its definition; ``data`` is the digest of its images and labels."""
+    experiment = {
         "code": code_digest(),
         "data": data,
-        "kernels": build.describe(device),
-        "device": device_name(device),
         "python": ".".join(platform.python_version_tuple()[:2]),  # augmentation draws by its random module
         **{name: version(name) for name in PACKAGES},
     }
+    return Origin(tuple(sorted(experiment.items())), tuple(sorted(list_rounding(device, threads).items())))
+
+
+def list_rounding(device: torch.device, threads: int) -> dict[str, object]:
+    """What decides how sums are rounded: with other values the same experiment gives other bits."""
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "processor": processor_name(),
+        "instructions": f"{torch.backends.cpu.get_cpu_capability()}: {instructions()}",
+        "kernels": build.describe(device),
+        "math": " ".join(f"{name}={value}" for name, value in sorted(os.environ.items()) if is_math(name)),
+        "threads": threads,
+    }
+
+
+def is_math(name: str) -> bool:
+    """Whether a variable of the environment may change how numbers are computed."""
+    return bool(MATH.match(name)) and not QUIET.search(name)
 
 
 def environment() -> dict[str, object]:
@@ -105,16 +135,8 @@ def environment() -> dict[str, object]:
         "python": platform.python_version(),
         "commit": git_commit(),
         "system": platform.platform(),
-        "processor": processor_name(),
         "cores": os.cpu_count(),
     }
-
-
-def device_name(device: torch.device) -> str:
-    """The GPU by name, or the CPU with the instructions that torch uses: others round otherwise."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"cpu {torch.backends.cpu.get_cpu_capability()}" if device.type == "cpu" else device.type
 
 
 @cache
@@ -148,9 +170,29 @@ def git_commit() -> str:
 
 @cache
 def processor_name() -> str:
-    """The processor as the system names it."""
-    if os.path.exists("/proc/cpuinfo"):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+    """The processor's model: its name and, as clouds hide much of that, the numbers of family, model and stepping."""
+    facts = read_processor()
+    numbers = ".".join(facts[name] for name in ("cpu family", "model", "stepping") if name in facts)
+    name = facts.get("model name") or platform.processor() or platform.machine()
+    return f"{name} ({numbers})" if numbers else name
+
+
+#: Vector and matrix instructions by the names of /proc/cpuinfo: of x86, then of ARM.
+VECTORS = re.compile("avx|amx|fma|f16c|sse4|asimd|sve|sme(?!p)|bf16|i8mm|fphp")
+
+
+@cache
+def instructions() -> str:
+    """The processor's vector and matrix instructions, by which libraries choose how they sum."""
+    facts = read_processor()
+    words = f"{facts.get('flags', '')} {facts.get('Features', '')}".split()
+    return " ".join(sorted(word for word in words if VECTORS.match(word))) or platform.machine()
+
+
+@cache
+def read_processor() -> dict[str, str]:
+    """What Linux says of the first processor, by name; nothing elsewhere."""
+    file = Path("/proc/cpuinfo")
+    text = file.read_text().split("\n\n")[0] if file.exists() else ""
+    pairs = (line.partition(":") for line in text.splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs}

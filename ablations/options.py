@@ -13,7 +13,7 @@ from pytorch_lightning import Trainer
 
 from ablations.machine import origin
 from ablations.run import TRAINER, make_module, make_trainer, network_cost
-from ablations.trial import Options, Plan, Trial
+from ablations.trial import Options, Origin, Plan, Trial
 from convnext_path import LADDERS, RECIPES, Recipe, Rung
 from convnext_path.data import PathData
 from convnext_path.datasets import Data, open_data
@@ -240,7 +240,7 @@ def check_trainer(trial: Trial) -> Trainer:
         raise ValueError(f"--trainer: {error}") from None
 
 
-def check_plan(plan: Plan) -> dict[str, object]:
+def check_plan(plan: Plan) -> Origin:
     """Find what would fail only once trials run: data, image side, batch size, trainer. Return what they would hang on.
 
     Raises:
@@ -253,4 +253,4 @@ def check_plan(plan: Plan) -> dict[str, object]:
     check_peers(plan, splits.num_classes, splits.in_channels, splits.image_size)
     trainer = check_trainer(next(iter(trials.values())))
     check_parts(trials.values(), trainer.num_devices * trainer.num_nodes, len(splits.val_indices))
-    return origin(trainer.strategy.root_device, splits.digest)
+    return origin(trainer.strategy.root_device, splits.digest, plan.threads)

@@ -166,6 +166,7 @@ def make_training_parser(add_networks: Callable[[Callable[..., Any]], None]) -> 
     add("--compile", action="store_true", help="each network, for a minute or more: pays in long trials; other bits")
     add("--loader-workers", type=int | None, default=None, help="processes that read images (default: by cores)")
     add("--join", action="store_true", help="take trials of a study that another driver trains")
+    add("--strict", action="store_true", help="train records again that other processors, kernels or settings rounded")
     add("--keep-stale", action="store_true", help="records of other code, versions or data count as done")
     add("--dry-run", action="store_true", help="show the plan and the estimate, then stop")
     parser.add_class_arguments(pl.Trainer, "trainer", skip=OURS, instantiate=False)
@@ -252,6 +253,8 @@ def make_sending_parser() -> Parser:
 def make_verify_parser() -> Parser:
     parser = make_study_parser()
     parser.add_argument("--trial", type=str | None, default=None, help="train this one again: its id, or RUNG:SEED")
+    again = "repeat every trial's first steps, and a whole one: where all give the same, records hold for today's code"
+    parser.add_argument("--again", action="store_true", help=again)
     return parser
 
 

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -14,8 +14,9 @@ from ablations.locks import DRIVER
 from ablations.parser import ENGINES
 from ablations.ray_engine import Cluster, Share
 from ablations.run import count_processes, find_device
+from ablations.status import Wanted
 from ablations.study import Study
-from ablations.trial import Plan
+from ablations.trial import Origin, Plan
 from convnext_path.frozen import above, choose
 
 
@@ -32,13 +33,13 @@ def share_cores(plan: Plan, workers: int | Literal["auto"], readers: int | None,
 
 
 @contextmanager
-def choose_terms(plan: Plan, study: Study, args: Any, team: Team | None, here: Mapping[str, object]) -> Iterator[Terms]:
+def choose_terms(plan: Plan, study: Study, args: Any, team: Team | None, here: Origin) -> Iterator[Terms]:
     """Where trials run, how many at a time, and how many processes read a trial's images."""
     workers, readers = args.workers, args.loader_workers
     if args.engine.name == "local":
         cores = len(os.sched_getaffinity(0)) if team else torch.get_num_threads()  # torchrun says one thread
         workers, readers = share_cores(plan, 1 if team else workers, readers, cores)
-        yield Terms(here, loader_workers=readers, keep=args.keep, engine=Local(workers, team=team))
+        yield Terms(Wanted(here, args.keep, args.strict), loader_workers=readers, engine=Local(workers, team=team))
         return
     devices, _ = count_processes(plan.trials()[0])
     threads = plan.threads * devices
@@ -48,7 +49,7 @@ def choose_terms(plan: Plan, study: Study, args: Any, team: Team | None, here: M
         if readers is None:
             readers = default_loader_workers(plan.data, (int(cluster.share.cpus) - threads) // devices)
         there = cluster.check(plan, study.folder / DRIVER)
-        yield Terms(there, loader_workers=readers, keep=args.keep, engine=cluster)
+        yield Terms(Wanted(there, args.keep, args.strict), loader_workers=readers, engine=cluster)
 
 
 def check_engine(engine: Any, devices: int, nodes: int, team: Team | None) -> None:

@@ -23,7 +23,7 @@ from ablations.ranks import ALONE, Rank, find_port
 from ablations.run import DivergenceError, Keep, Report, count_processes, run_trial
 from ablations.study import Study
 from ablations.tracking import FINISH, Mode, finish_run, forgiving, log_epoch, send_result, start_run
-from ablations.trial import Epoch, Result, Trial
+from ablations.trial import Epoch, Fingerprint, Origin, Result, Trial
 from convnext_path import Cost
 
 PATIENCE = 4.0  # seconds that a process has to say good-bye (to W&B) once its result is here
@@ -57,7 +57,15 @@ class Failure:
     cause: str
 
 
-Message = Epoch | Result | Failure
+@dataclass(frozen=True)
+class Steps:
+    """What a trial's first steps give here."""
+
+    fingerprint: Fingerprint
+    origin: Origin
+
+
+Message = Epoch | Result | Failure | Steps
 Work = Callable[[Job, Callable[[Message], None]], None]
 
 
@@ -174,7 +182,7 @@ def gather(trial: Trial) -> list[Rank]:
     return [replace(first, number=number) for number in range(size)]
 
 
-def run_process(job: Job, report: Report, work: Work = train) -> Result | Failure:
+def run_process(job: Job, report: Report, work: Work = train) -> Result | Failure | Steps:
     """Do a job in a process of its own; ``report`` hears of each epoch."""
     with TrialProcess(job, work) as process:
         while isinstance(message := process.receive(), Epoch):

@@ -13,7 +13,7 @@ from ablations.plot import plot_study
 from ablations.report import write_report
 from ablations.screen import console, fail, say
 from ablations.stats import Step, summarize
-from ablations.status import describe_mixture
+from ablations.status import describe_mixture, describe_roundings
 from ablations.study import Study
 from ablations.tables import show_results, to_frame
 from ablations.tracking import MODES, Mode, choose_mode, send_result, send_summary
@@ -127,6 +127,8 @@ def note_flaws(study: Study, plan: Plan, results: Sequence[Result]) -> Iterator[
     """What keeps a study from being whole and of one piece."""
     if mixture := describe_mixture(results):
         yield f"records of several origins stand side by side: {mixture}"
+    if roundings := describe_roundings(results):
+        yield f"records made with several roundings stand side by side: {roundings}"
     for file, why in study.faults().items():
         yield f"left out: {file.name} {why}"
     if missing := len(plan.trials()) - len(results):

@@ -23,7 +23,7 @@ from ablations.engine import Lost
 from ablations.options import check_plan
 from ablations.process import Job, Message, TrialProcess, Work, train
 from ablations.screen import say
-from ablations.trial import Epoch, Plan
+from ablations.trial import Epoch, Origin, Plan
 
 #: What Ray reads from the environment: who has no token may not speak with what we start.
 MODE, TOKEN = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"
@@ -109,7 +109,7 @@ class Cluster:
         ready, _ = self.ray.wait(list(events), timeout=seconds, fetch_local=False)
         return [events[event] for event in ready]
 
-    def check(self, plan: Plan, mark: Path) -> dict[str, object]:
+    def check(self, plan: Plan, mark: Path) -> Origin:
         """What a trial would hang on, on every node alike. ``mark``: a file of the study's folder.
 
         Raises:
@@ -118,11 +118,12 @@ class Cluster:
         (first, here), *others = self._ask(plan, mark)
         for name, there in others:
             if there != here:
-                differences = ", ".join(f"{k} {here[k]} and {there[k]}" for k in here if here[k] != there[k])
+                pairs = zip(here.facts, there.facts, strict=True)
+                differences = ", ".join(f"{k} {a} and {b}" for (k, a), (_, b) in pairs if a != b)
                 raise ValueError(f"nodes {first} and {name} would give other results: {differences}")
         return here
 
-    def _ask(self, plan: Plan, mark: Path) -> Iterator[tuple[str, dict[str, object]]]:
+    def _ask(self, plan: Plan, mark: Path) -> Iterator[tuple[str, Origin]]:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         mark = mark.resolve()
@@ -182,7 +183,7 @@ def attend(job: Job, work: Work, here: str) -> Iterator[Message]:
         yield message
 
 
-def look(plan: Plan, mark: Path, here: str) -> tuple[str, dict[str, object] | str]:
+def look(plan: Plan, mark: Path, here: str) -> tuple[str, Origin | str]:
     """A task: what it reads in a file of the study, and what a trial would hang on, or why there can be none."""
     try:
         os.chdir(here)

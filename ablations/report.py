@@ -269,7 +269,9 @@ def state_facts(plan: Plan, results: Sequence[Result]) -> Iterator[tuple[str, st
     yield "Trainer", ", ".join([f"CPU threads a trial {plan.threads}", *options])
     hours = sum(result.seconds for result in results) / 3600
     yield "Training", f"{len(results)} of {len(plan.trials())} trainings have a result, {hours:.2f} hours in sum"
-    values = collect(pair for result in results for pair in {**dict(result.origin), **dict(result.environment)}.items())
+    values = collect(
+        pair for result in results for pair in {**dict(result.origin.facts), **dict(result.environment)}.items()
+    )
     for name, found in sorted(values.items()):
         yield name.replace("_", " "), ", ".join(found)
 

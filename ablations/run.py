@@ -1,15 +1,13 @@
 """One trial in, one result out: trains a rung with Lightning in this process, from its last whole checkpoint on."""
 
-import hashlib
-import json
 import logging
 import math
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,13 +19,13 @@ from pytorch_lightning.plugins.layer_sync import TorchSyncBatchNorm
 
 from ablations.answers import Answers, Listener
 from ablations.checkpoint import KeepEpochs, SafeCheckpoints, epochs_done
+from ablations.fingerprint import EnoughError, FirstSteps, hash_weights
 from ablations.machine import environment, origin, peak_memory, reset_peak_memory
 from ablations.ranks import ALONE, Rank, RankEnvironment
-from ablations.trial import Epoch, Result, Trial
+from ablations.trial import Epoch, Fingerprint, Origin, Result, Trial, hash_json
 from convnext_path import Cost, PathModule, Recipe, cost
 from convnext_path.data import PathData
 from convnext_path.datasets import Splits, open_data
-from convnext_path.files import digest
 from convnext_path.layers import BatchNorm2d
 from convnext_path.networks import Design, Size, begin, make_network
 from convnext_path.processes import agree, average
@@ -95,40 +93,70 @@ def run_trial(
         ValueError: the data cannot be had, or does not fit the recipe; a damaged checkpoint.
         DivergenceError: the loss left the numbers.
     """
-    pl.seed_everything(trial.seed, verbose=False)
-    first_epoch = epochs_done(checkpoint) if checkpoint else 0
-    data = PathData(trial.data, trial.recipe, trial.seed, loader_workers, first_epoch)
-    splits = data.splits
-    module = make_module(trial, splits)
-    curve, alike = Curve(trial.recipe.batch_size, report), SameOrigin()
+    data, module = set_up(trial, loader_workers, epochs_done(checkpoint) if checkpoint else 0)
+    curve, steps, alike = Curve(trial.recipe.batch_size, report), FirstSteps(), SameOrigin()
     listener, epochs = Listener() if keep else None, KeepEpochs(folder) if folder else None
-    trainer = make_trainer(trial, [*filter(None, (alike, curve, epochs, listener))], rank)
+    trainer = make_trainer(trial, [*filter(None, (alike, curve, steps, epochs, listener))], rank)
     device = trainer.strategy.root_device
-    alike.origin = origin(device, splits.digest)  # before training: the code is that which runs
+    alike.origin = origin(device, data.splits.digest, trial.threads)  # before training: the code is that which runs
     reset_peak_memory(device)
     with ctrl_c_raises(trainer), torch_threads(trial.threads):
         fit(trainer, module, data, curve, checkpoint)
+    weights = hash_weights(module.net)
     if keep and listener:
-        keep(module.net, listener.tell(splits, hash_weights(module.net)))
-    return make_result(trial, curve, module, counted or trial_cost(trial), device, alike.origin)
+        keep(module.net, listener.tell(data.splits, weights))
+    made = Made(device, alike.origin, counted or trial_cost(trial), weights, steps.fingerprint)
+    return make_result(trial, curve, made)
 
 
-def make_result(
-    trial: Trial, curve: "Curve", module: PathModule, cost: Cost, device: torch.device, decided: Mapping[str, object]
-) -> Result:
+def set_up(trial: Trial, loader_workers: int, first_epoch: int = 0) -> tuple[PathData, PathModule]:
+    """A trial's images and network, as they are before the first step."""
+    pl.seed_everything(trial.seed, verbose=False)
+    data = PathData(trial.data, trial.recipe, trial.seed, loader_workers, first_epoch)
+    return data, make_module(trial, data.splits)
+
+
+@quiet_lightning()
+def take_first_steps(trial: Trial, loader_workers: int = 0, rank: Rank = ALONE) -> tuple[Fingerprint, Origin]:
+    """What a trial gives here in its first steps, and with what origin; the rest of it is not trained.
+
+    Raises:
+        ValueError: the data cannot be had, or does not fit the recipe.
+    """
+    data, module = set_up(trial, loader_workers)
+    steps = FirstSteps(stop=True)
+    trainer = make_trainer(trial, [steps], rank)
+    with torch_threads(trial.threads), suppress(EnoughError):
+        trainer.fit(module, data)
+    return steps.fingerprint, origin(trainer.strategy.root_device, data.splits.digest, trial.threads)
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a record holds beside a curve: where and by what it was made, costs, hash of the weights, fingerprint."""
+
+    device: torch.device
+    origin: Origin
+    cost: Cost
+    weights: str
+    fingerprint: Fingerprint
+
+
+def make_result(trial: Trial, curve: "Curve", made: Made) -> Result:
     """What a training that is over has given."""
     return Result(
         trial=trial,
-        cost=cost,
+        cost=made.cost,
         top1=curve.top1,
         top5=curve.top5,
         curve=tuple(curve.epochs),
         seconds=curve.seconds,
         images_per_second=curve.images / curve.training_seconds,
-        peak_memory=peak_memory(device),
-        origin=tuple(sorted(decided.items())),
+        peak_memory=peak_memory(made.device),
+        origin=made.origin,
         environment=tuple(sorted(environment().items())),
-        weights=hash_weights(module.net),
+        weights=made.weights,
+        fingerprint=made.fingerprint,
     )
 
 
@@ -166,15 +194,6 @@ def _set_synced(model: torch.nn.Module, synced: bool) -> torch.nn.Module:
         if isinstance(layer, BatchNorm2d):
             layer.synced = synced
     return model
-
-
-def hash_weights(net: torch.nn.Module) -> str:
-    """The SHA-256 of a network's parameters and buffers, by name and to the bit."""
-    total = hashlib.sha256()
-    for name, tensor in net.state_dict().items():
-        total.update(name.encode())
-        total.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return total.hexdigest()
 
 
 @contextmanager
@@ -257,12 +276,12 @@ class SameOrigin(Callback):
     """Refuses processes that together would train another trial than each: of other code, versions, data or device."""
 
     def __init__(self) -> None:
-        self.origin: dict[str, object] = {}
+        self.origin = Origin()
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        mine = int(digest(json.dumps(self.origin, sort_keys=True).encode())[:15], 16)
+        mine = int(hash_json(self.origin.to_dict())[:15], 16)
         if not agree(mine, pl_module.device):
-            there = ", ".join(f"{name} {value}" for name, value in sorted(self.origin.items()))
+            there = ", ".join(f"{name} {value}" for name, value in self.origin.facts)
             raise ValueError(f"its processes would train other trials; rank {trainer.global_rank} has {there}")
 
 

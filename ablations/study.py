@@ -22,7 +22,7 @@ from torch import Tensor
 from ablations.answers import Answers
 from ablations.checkpoint import pack
 from ablations.locks import DRIVER, describe_driver, hold, is_held
-from ablations.trial import Plan, Result, Trial, hash_json
+from ablations.trial import Origin, Plan, Result, Trial, find_old_id, hash_json
 from convnext_path.files import DRAFT, digest, remove_drafts, write_whole
 from convnext_path.frozen import Frozen
 
@@ -96,7 +96,8 @@ class Study:
             with hold(self.folder / DRIVER) as alone:
                 if not alone:
                     raise ValueError(describe_driver(self.folder))
-                remove_drafts(self.folder)
+                for place in (self.folder, self.weights, self.answers, self.failed):
+                    remove_drafts(place)
                 yield
         finally:
             self._tidy(self.running)
@@ -104,14 +105,14 @@ class Study:
                 self.folder.rmdir()  # where nothing was begun
 
     @contextmanager
-    def claim(self, trial: Trial, origin: Mapping[str, object]) -> Iterator[Path | None]:
+    def claim(self, trial: Trial, origin: Origin) -> Iterator[Path | None]:
         """A folder for the trial's checkpoints, held for us; None where another process has it.
 
         Checkpoints of another origin are no part of this trial, and are removed.
         """
         work = self.running / trial.id
         with hold(work / "lock") as mine:
-            place = work / hash_json(origin)[:16]
+            place = work / hash_json(origin.to_dict())[:16]
             if mine:
                 self._clear(work, place, trial)
             yield place if mine else None
@@ -148,6 +149,10 @@ class Study:
         (self.failed / f"{result.trial.id}.txt").unlink(missing_ok=True)
         shutil.rmtree(self.running / result.trial.id, ignore_errors=True)
 
+    def amend(self, result: Result) -> None:
+        """Write a record anew to which something was added."""
+        write_whole(self._record(result.trial), dump(seal(result)))
+
     def keep(self, trial: Trial, weights: Mapping[str, Tensor], answers: Answers) -> None:
         """Write a trained network's tensors, which torch.load gives back, and what it answers."""
         tensors = OrderedDict((name, tensor.cpu()) for name, tensor in weights.items())
@@ -167,6 +172,19 @@ class Study:
     def lacks_answers(self, record: Result, keep: bool) -> bool:
         """Whether a record is without what was to be kept of it."""
         return keep and self.read_answers(record) is None
+
+    def migrate(self) -> int:
+        """Rename what has an id from before ids grew by what differs alone; return how many records that was."""
+        renamed = {
+            file.stem: record.trial.id for file, record in self._read_files().items() if isinstance(record, Result)
+        }
+        old = {before: now for before, now in renamed.items() if before != now}
+        for before, now in old.items():
+            for folder, suffix in ((self.weights, "pt"), (self.answers, "json"), (self.trials, "json")):
+                file = folder / f"{before}.{suffix}"
+                if file.exists() and not (new := folder / f"{now}.{suffix}").exists():
+                    file.rename(new)
+        return len(old)
 
     def find_changed(self) -> dict[Path, str]:
         """What is wrong with kept answers and weights."""
@@ -198,7 +216,8 @@ class Study:
     def results(self) -> list[Result]:
         """The whole records that belong to the plan, in its order; rungs that are one network share a record."""
         records, _ = self.read()
-        return [replace(records[trial.id], trial=trial) for trial in self.plan().trials() if trial.id in records]
+        trials = [trial for trial in self.plan().trials() if trial.id in records]
+        return [name_as(records[trial.id], trial) for trial in trials]
 
     def record(self, trial: Trial) -> Result | None:
         """The trial's own record, if there is a whole one."""
@@ -208,9 +227,15 @@ class Study:
 
     def read(self) -> tuple[dict[str, Result], dict[Path, str]]:
         """Every whole record by its trial's id; every other file in the records' place, and what is wrong with it."""
-        found = {file: _try_unseal(file, Result) for file in sorted(self.trials.glob("[!.]*.json"))}
-        records = {file.stem: result for file, result in found.items() if isinstance(result, Result)}
+        found = self._read_files()
+        whole = {file.stem: result for file, result in found.items() if isinstance(result, Result)}
+        records = {result.trial.id: result for result in whole.values()} | {
+            name: result for name, result in whole.items() if name == result.trial.id
+        }
         return records, {file: fault for file, fault in found.items() if isinstance(fault, str)}
+
+    def _read_files(self) -> dict[Path, Result | str]:
+        return {file: _try_unseal(file, Result) for file in sorted(self.trials.glob("[!.]*.json"))}
 
     def faults(self) -> dict[Path, str]:
         """What is wrong with files in the records' place: damaged, or of trials that the plan has not."""
@@ -228,24 +253,35 @@ def seal(record: Frozen) -> dict[str, Any]:
     return {"digest": hash_json(content), **content}
 
 
-def unseal(file: Path, kind: type[Record]) -> Record:
-    """A record that has kept its digest. Raises a ValueError where it is damaged."""
+def name_as(record: Result, trial: Trial) -> Result:
+    """A record under a trial's names: of ladder and rung, and of where its images and weights lie."""
+    return replace(record, trial=replace(trial, threads=record.trial.threads))
+
+
+def read_sealed(file: Path) -> dict[str, Any]:
+    """A record's content that has kept its digest. Raises a ValueError where it is damaged."""
     try:
-        content = json.loads(file.read_bytes())
+        content: dict[str, Any] = json.loads(file.read_bytes())
         found = content.pop("digest")
     except (ValueError, AttributeError, KeyError, TypeError):
         raise ValueError("is no record") from None
     if found != hash_json(content):
         raise ValueError("does not match its digest")
-    return kind.from_dict(content)
+    return content
+
+
+def unseal(file: Path, kind: type[Record]) -> Record:
+    """A record that has kept its digest. Raises a ValueError where it is damaged."""
+    return kind.from_dict(read_sealed(file))
 
 
 def _try_unseal(file: Path, kind: type[Record]) -> Record | str:
     """A record, or what is wrong with it."""
     try:
-        record = unseal(file, kind)
-        foreign = isinstance(record, Result) and record.trial.id != file.stem
-        return "is another trial's record" if foreign else record
+        content = read_sealed(file)
+        record = kind.from_dict(content)
+        own = not isinstance(record, Result) or file.stem in (record.trial.id, find_old_id(content["trial"]))
+        return record if own else "is another trial's record"
     except (ValueError, TypeError, OSError) as error:
         return str(error)
 

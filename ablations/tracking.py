@@ -131,11 +131,11 @@ METRICS = (
 def _start(
     study: Study, mode: Mode, name: str, job_type: str, tags: Sequence[str], config: Mapping[str, Any], patience: float
 ) -> Any:
-    """A run of W&B's, in place of the one with the same name, study and config."""
+    """A run of W&B's, in place of the one with the same name, study and trial."""
     import wandb
 
     config = {"study": study.name, **config}
-    identity = hash_json({"name": name, **config})[:16]
+    identity = hash_json({"name": name, "study": study.name, "trial": config.get("trial")})[:16]
     for before in (study.folder / "wandb").glob(f"offline-run-*-{identity}"):
         shutil.rmtree(before)
     return wandb.init(

@@ -155,6 +155,11 @@ class PathData(pl.LightningDataModule):
     def val_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
         return self._loader(train=False)
 
+    def first_validation(self, most: int) -> tuple[Tensor, Tensor]:
+        """So many of the first validation images at most, (N, C, H, W), and their labels, loaded in this process."""
+        view = View(self.splits, self.recipe, self.seed, train=False)
+        return view[[(0, place) for place in range(min(most, len(view)))]]
+
     def _loader(self, train: bool) -> DataLoader[tuple[Tensor, Tensor]]:
         view = View(self.splits, self.recipe, self.seed, train)
         rank, size = rank_and_size()

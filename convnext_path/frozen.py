@@ -62,10 +62,35 @@ def _to_json(value: Any) -> Any:
     return [_to_json(v) for v in value] if isinstance(value, tuple) else value
 
 
+def list_kinds(hint: Any) -> "list[type[Frozen]]":
+    """The frozen classes that a hint allows, in its order."""
+    return [kind for kind in get_args(hint) or (hint,) if isinstance(kind, type) and issubclass(kind, Frozen)]
+
+
 def find_kind(hint: Any, content: Mapping[str, Any]) -> Any:
     """Of the frozen classes that a hint allows, the first that has most of the fields."""
-    kinds = [kind for kind in get_args(hint) or (hint,) if isinstance(kind, type) and issubclass(kind, Frozen)]
-    return max(kinds, key=lambda kind: len(content.keys() & {f.name for f in fields(kind)}))
+    return max(list_kinds(hint), key=lambda kind: len(content.keys() & {f.name for f in fields(kind)}))
+
+
+def _identify(value: Any, hint: Any) -> Any:
+    """A value as :attr:`Frozen.identity` has it: numbers by what they are annotated as, kinds but the first by name."""
+    args = get_args(hint)
+    if isinstance(value, Frozen):
+        first = list_kinds(hint)[:1] == [type(value)]
+        return value.identity | ({} if first else {"kind": type(value).__name__})
+    if isinstance(value, tuple):
+        inner = args[:1] * len(value) if args[1:] == (...,) else args
+        return [*map(_identify, value, inner)] if len(inner) == len(value) else _to_json(value)
+    is_float = type(value) is int and float in (hint, *args) and int not in args
+    return float(value) if is_float else value
+
+
+_known_hints: dict[type, dict[str, Any]] = {}
+
+
+def _hints(kind: type) -> dict[str, Any]:
+    """A class's annotations as types; found once, since that takes longer than all else here."""
+    return _known_hints.get(kind) or _known_hints.setdefault(kind, get_type_hints(kind))
 
 
 def _from_json(value: Any, hint: Any) -> Any:
@@ -89,7 +114,7 @@ class Frozen:
     """
 
     def __post_init__(self) -> None:
-        hints = get_type_hints(type(self))
+        hints = _hints(type(self))
         for f in fields(self):
             value = getattr(self, f.name)
             if not _fits(value, hints[f.name]):
@@ -101,12 +126,23 @@ class Frozen:
         result: dict[str, Any] = _to_json(self)
         return result
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells this value from one of defaults alone, as JSON's types.
+
+        A field that is added later, at its default, is no part of it, so that what is known by a hash of it keeps its
+        name; neither is a class that a hint later allows beside the first. Never change a default: add a field.
+        """
+        hints = _hints(type(self))
+        changed = [(f.name, getattr(self, f.name)) for f in fields(self) if getattr(self, f.name) != f.default]
+        return {name: _identify(value, hints[name]) for name, value in changed}
+
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """The inverse of :meth:`to_dict`; fields left out take their defaults."""
         if not isinstance(data, Mapping):
             raise ValueError(f"{cls.__name__} is made from a mapping of its fields, got {data!r}")
-        hints = get_type_hints(cls)
+        hints = _hints(cls)
         names = [f.name for f in fields(cls)]
         for name in data:
             choose(f"field of {cls.__name__}", name, names)

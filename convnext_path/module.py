@@ -110,13 +110,18 @@ class PathModule(pl.LightningModule):
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Logits of (N, num_classes)."""
         images, labels = batch
-        logits: Tensor = self(images)
-        self.loss.update(F.cross_entropy(logits, labels, reduction="none"))
+        logits, losses = self.validation_losses(images, labels)
+        self.loss.update(losses)
         for metric in (self.top1, self.top5):
             metric.update(logits, labels)
         metrics = {"val/loss": self.loss, "val/top1": self.top1, "val/top5": self.top5}
         self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(images))
         return logits
+
+    def validation_losses(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of (N, num_classes), and the loss of each image, (N): without smoothing, so that recipes compare."""
+        logits: Tensor = self(images)
+        return logits, F.cross_entropy(logits, labels, reduction="none")
 
     def configure_optimizers(self) -> Any:
         optimizer = make_optimizer(self.net, self.recipe, self.trainer.accumulate_grad_batches)

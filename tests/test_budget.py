@@ -14,8 +14,9 @@ from ablations.engine import Terms, run_trials
 from ablations.pace import KNOWN, PROFILES, Extent, Pace, profile_paces
 from ablations.process import Job
 from ablations.run import run_trial, trial_cost
+from ablations.status import Wanted
 from ablations.study import Study
-from ablations.trial import Plan, Result, Trial
+from ablations.trial import Origin, Plan, Result, Trial
 from convnext_path import LADDERS, RECIPES, Data
 from tests.conftest import fake_result
 
@@ -60,7 +61,7 @@ class Turn(AbstractContextManager["Turn"]):
     end: float
 
     def receive(self) -> Result:
-        return replace(fake_result(self.job.trial), origin=())
+        return replace(fake_result(self.job.trial), origin=Origin())
 
     def __exit__(self, *_: object) -> None: ...
 
@@ -74,7 +75,7 @@ def test_a_study_is_packed_as_is_foreseen(slots: int, tmp_path: Path) -> None:
     clock = Clock(slots, {trial.id: budget.seconds_of(trial) for trial in plan.trials()})
     study = Study(tmp_path / "study")
     study.begin(plan)
-    assert run_trials(study, plan.trials(), Console(quiet=True), Terms({}, engine=clock)) == []
+    assert run_trials(study, plan.trials(), Console(quiet=True), Terms(Wanted(Origin()), engine=clock)) == []
     assert len(study.results()) == 51
     assert clock.now == pytest.approx(pack(budget.seconds, slots))
     best = max(sum(budget.seconds) / slots, max(budget.seconds))

@@ -196,7 +196,8 @@ def test_damaged_and_stale_records_are_told_and_trained_again(
     assert run_small(folder) == 0
     study = Study(folder)
     first, second = study.results()
-    study.save(replace(first, origin=tuple({**dict(first.origin), "torch": "1.0"}.items())))
+    older = tuple({**dict(first.origin.experiment), "torch": "1.0"}.items())
+    study.save(replace(first, origin=replace(first.origin, experiment=older)))
     capsys.readouterr()
     assert run_small(folder, "--keep-stale") == 0
     out = capsys.readouterr().out

@@ -22,7 +22,7 @@ from ablations.engine import (
 )
 from ablations.options import check_plan
 from ablations.process import Job, Message, TrialProcess
-from ablations.status import find_pending, survey
+from ablations.status import Wanted, find_pending, survey
 from ablations.study import Study
 from ablations.trial import Plan, Trial
 from convnext_path import Data
@@ -40,7 +40,7 @@ def fake(job: Job, send: Callable[[Message], None]) -> None:
     send(fake_result(job.trial))
 
 
-TERMS = Terms(dict(ORIGIN), engine=Local(work=fake))
+TERMS = Terms(Wanted(ORIGIN), engine=Local(work=fake))
 
 
 def test_goes_on_after_a_trial_that_failed(tmp_path: Path, plan: Plan) -> None:
@@ -60,8 +60,8 @@ def test_trains_and_saves(tmp_path: Path, plan: Plan, terminal: bool) -> None:
     study, console = Study(tmp_path), make_console(terminal)
     study.begin(plan)
     here = check_plan(plan)
-    assert run_trials(study, plan.trials()[:2], console, Terms(here)) == []
-    assert find_pending(survey(study, plan, here)[0]) == plan.trials()[2:]
+    assert run_trials(study, plan.trials()[:2], console, Terms(Wanted(here))) == []
+    assert find_pending(survey(study, plan, Wanted(here))[0]) == plan.trials()[2:]
     assert "2/2  layer_norm, seed 0: top-1" in console.file.getvalue()  # type: ignore[attr-defined]
     assert not study.running.exists()
 
@@ -71,7 +71,7 @@ def test_what_another_driver_holds_or_has_done_is_left_to_it(tmp_path: Path, pla
     study.begin(plan)
     held, done = (trial for trial in plan.trials() if trial.rung == "layer_norm")
     study.save(fake_result(done, 12.0))
-    with study.claim(held, TERMS.origin):
+    with study.claim(held, TERMS.wanted.origin):
         missing = run_trials(study, [held, done], make_console(), TERMS, wait=False)
     assert missing == [(held, "another driver trains it")]
     assert [result.top1 for result in study.results()] == [12.0]
@@ -105,7 +105,7 @@ def test_several_at_a_time_give_the_records_of_one(tmp_path: Path, plan: Plan) -
     for workers in (1, 3):
         study = Study(tmp_path / str(workers))
         study.begin(plan)
-        assert run_trials(study, plan.trials(), make_console(), Terms(here, engine=Local(workers))) == []
+        assert run_trials(study, plan.trials(), make_console(), Terms(Wanted(here), engine=Local(workers))) == []
         outcomes.append([result.outcome for result in study.results()])
     assert len(set(outcomes[0])) == len(plan.trials())
     assert outcomes[0] == outcomes[1]
@@ -130,7 +130,7 @@ def test_as_many_at_a_time_as_the_terms_say(tmp_path: Path, plan: Plan) -> None:
 def test_a_damaged_checkpoint_is_said_and_the_one_before_taken(tmp_path: Path, plan: Plan) -> None:
     study, console, trial = Study(tmp_path), make_console(), plan.trials()[1]
     study.begin(plan)
-    with study.claim(trial, TERMS.origin) as place:
+    with study.claim(trial, TERMS.wanted.origin) as place:
         assert place is not None
         whole, damaged = place / f"00001-{digest(b'x')}.ckpt", place / f"00002-{digest(b'x')}.ckpt"
         place.mkdir()
@@ -189,6 +189,6 @@ class Full:
 def test_where_no_node_has_room_the_driver_says_so_and_waits(plan: Plan, tmp_path: Path) -> None:
     console, study, engine = make_console(), Study(tmp_path), Full()
     study.begin(plan)
-    run_trials(study, plan.trials(), console, Terms(dict(ORIGIN), engine=engine))
+    run_trials(study, plan.trials(), console, Terms(Wanted(ORIGIN), engine=engine))
     assert console.file.getvalue().count("no node has room; waits until one has") == 1  # type: ignore[attr-defined]
     assert len(study.results()) == 2

@@ -38,12 +38,44 @@ def test_peak_memory_is_of_this_trial() -> None:
         assert peak_memory(CPU) - before < 50_000_000
 
 
-def test_the_origin_tells_what_decides_a_training() -> None:
-    told = origin(CPU, "digest")
-    assert {"code", "data", "torch", "torchvision", "pytorch-lightning", "numpy", "device", "python"} <= set(told)
-    assert told["data"] == "digest"
-    assert told["kernels"] == build.describe(torch.device("cpu"))
-    assert str(told["device"]).startswith("cpu ")
+def test_the_origin_tells_what_makes_another_experiment_and_what_rounds_otherwise() -> None:
+    told = origin(CPU, "digest", threads=3)
+    experiment, rounding = dict(told.experiment), dict(told.rounding)
+    assert {"code", "data", "torch", "torchvision", "pytorch-lightning", "numpy", "python"} <= set(experiment)
+    assert experiment["data"] == "digest"
+    assert set(rounding) == {"device", "processor", "instructions", "kernels", "math", "threads"}
+    assert (rounding["kernels"], rounding["threads"]) == (build.describe(CPU), 3)
+    assert str(rounding["instructions"]).startswith(torch.backends.cpu.get_cpu_capability())
+
+
+@pytest.mark.parametrize(
+    ("variable", "is_told"),
+    [
+        ("ONEDNN_DEFAULT_FPMATH_MODE", True),
+        ("DNNL_MAX_CPU_ISA", True),
+        ("MKL_CBWR", True),
+        ("OMP_SCHEDULE", True),
+        ("KMP_DETERMINISTIC_REDUCTION", True),
+        ("ATEN_CPU_CAPABILITY", True),
+        ("TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", True),
+        ("NVIDIA_TF32_OVERRIDE", True),
+        ("CUBLAS_WORKSPACE_CONFIG", True),
+        ("OMP_NUM_THREADS", False),
+        ("MKL_VERBOSE", False),
+        ("KMP_INIT_AT_FORK", False),
+        ("TORCH_HOME", False),
+        ("TORCHELASTIC_RUN_ID", False),
+    ],
+)
+def test_settings_of_the_math_libraries_are_part_of_it(
+    monkeypatch: pytest.MonkeyPatch, variable: str, is_told: bool
+) -> None:
+    before = origin(CPU, "digest")
+    monkeypatch.setenv(variable, "x")
+    after = origin(CPU, "digest")
+    assert after.experiment == before.experiment
+    assert (f"{variable}=x" in str(dict(after.rounding)["math"]).split()) == is_told
+    assert (after == before) == (not is_told)
 
 
 def test_the_environment_tells_where() -> None:

@@ -11,7 +11,7 @@ import pytest
 from ablations import checkpoint, process, run
 from ablations.checkpoint import epochs_done
 from ablations.process import Failure, Job, Message, run_process
-from ablations.trial import Result, Trial
+from ablations.trial import Origin, Result, Trial
 from convnext_path import CONVNEXT, Flags
 from convnext_path.datasets import open_data
 from tests.conftest import COST, fake_result
@@ -117,7 +117,7 @@ def test_a_process_that_is_lost_fails_the_trial(
 def differ(job: Job, send: Callable[[Message], None]) -> None:
     """A node with other code."""
     if job.rank and job.rank.number == 1:
-        run.origin = lambda device, images: {"code": "other"}  # type: ignore[assignment]  # this process is the trial's own
+        run.origin = lambda *_: Origin((("code", "other"),))  # type: ignore[assignment]  # this process is the trial's own
     process.train(job, send)
 
 

@@ -22,7 +22,7 @@ def test_a_trial_gives_a_result(trial: Trial) -> None:
     assert 0 <= result.top1 <= result.top5 <= 100
     assert result.cost == trial_cost(trial)
     assert min(result.seconds, result.images_per_second, result.peak_memory) > 0
-    origin = dict(result.origin)
+    origin = dict(result.origin.facts)
     assert origin["torch"] in torch.__version__
 
 

@@ -5,14 +5,23 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from ablations.status import count_states, describe_mixture, find_pending, show_states, survey
+from ablations.status import (
+    Wanted,
+    count_states,
+    describe_mixture,
+    describe_roundings,
+    find_pending,
+    list_roundings,
+    show_states,
+    survey,
+)
 from ablations.study import Study
-from ablations.trial import Plan, Trial
+from ablations.trial import Confirmation, Facts, Origin, Plan, Trial
 from convnext_path import Data
 from convnext_path.files import digest
 from tests.conftest import ORIGIN, fake_result
 
-HERE = dict(ORIGIN)
+HERE = Wanted(ORIGIN)
 
 
 def survey_kinds(study: Study, plan: Plan) -> list[str]:
@@ -25,15 +34,15 @@ def test_every_kind_and_what_the_next_run_would_do(tmp_path: Path, plan: Plan) -
     study.begin(plan)
     done, stale, damaged, running, failed, begun, *_ = plan.trials()
     study.save(fake_result(done))
-    study.save(replace(fake_result(stale), origin=(("code", "abc"), ("device", "cpu AVX2"), ("torch", "2.14.0"))))
+    study.save(replace(fake_result(stale), origin=Origin((("code", "abc"), ("torch", "2.14.0")), ORIGIN.rounding)))
     study.save(fake_result(damaged))
     (study.trials / f"{damaged.id}.json").write_text("{}")
     study.save_failure(failed, "MemoryError: too small", "Traceback")
-    with study.claim(begun, HERE) as place:
+    with study.claim(begun, ORIGIN) as place:
         assert place is not None
         place.mkdir()
         (place / f"00003-{digest(b'')}.ckpt").touch()
-    with study.claim(running, HERE):
+    with study.claim(running, ORIGIN):
         states, faults = survey(study, plan, HERE)
     assert [state.kind for state in states] == ["done", "stale", "damaged", "running", "failed", "begun", "new", "new"]
     assert faults == {study.trials / f"{damaged.id}.json": "is no record"}
@@ -51,16 +60,52 @@ def test_every_kind_and_what_the_next_run_would_do(tmp_path: Path, plan: Plan) -
     assert "MemoryError: too small" in console.export_text()
 
 
-@pytest.mark.parametrize("name", [*HERE, "device", "data", "pillow"])
-def test_another_origin_is_stale_and_told(tmp_path: Path, plan: Plan, name: str) -> None:
+def change(facts: Facts, name: str) -> Facts:
+    return tuple(sorted({**dict(facts), name: "other"}.items()))
+
+
+@pytest.mark.parametrize("name", ["code", "torch", "data", "pillow"])
+def test_another_experiment_is_stale_and_told(tmp_path: Path, plan: Plan, name: str) -> None:
     study, trial = Study(tmp_path), plan.trials()[0]
     study.begin(plan)
-    other = replace(fake_result(trial), origin=tuple(sorted({**HERE, name: "other"}.items())))
+    other = replace(fake_result(trial), origin=Origin(change(ORIGIN.experiment, name), ORIGIN.rounding))
     study.save(other)
     assert survey_kinds(study, plan) == ["stale", "new", "new", "new"]
     assert name in survey(study, plan, HERE)[0][0].note
-    assert f"{name} other" in describe_mixture([other, replace(fake_result(trial), origin=(*ORIGIN, (name, "x")))])
+    third = replace(other, origin=Origin((*ORIGIN.experiment, (name, "x"))))
+    assert f"{name} other" in describe_mixture([other, third])
     assert describe_mixture([other, other]) == ""
+
+
+@pytest.mark.parametrize("name", ["device", "processor", "kernels", "math", "threads"])
+def test_other_rounding_is_done_and_named_and_trained_again_by_strict(tmp_path: Path, plan: Plan, name: str) -> None:
+    study, trial = Study(tmp_path), plan.trials()[0]
+    study.begin(plan)
+    other = replace(fake_result(trial), origin=Origin(ORIGIN.experiment, change(ORIGIN.rounding, name)))
+    study.save(other)
+    (state, *_), _ = survey(study, plan, HERE)
+    assert (state.kind, state.note) == ("done", f"{other.outcome[:16]}, other rounding")
+    (line,) = list_roundings([state])
+    assert line.startswith(f"1 records made with other rounding than here: {name} other there")
+    (strict, *_), _ = survey(study, plan, replace(HERE, strict=True))
+    assert (strict.kind, find_pending([strict])) == ("rounded", [trial])
+    assert describe_mixture([other, fake_result(trial)]) == ""
+    assert f"{name} " in describe_roundings([other, fake_result(trial)])
+
+
+def test_confirmed_code_is_as_good_as_the_records_own(trial: Trial) -> None:
+    result, later = fake_result(trial), Origin(change(ORIGIN.experiment, "code"), ORIGIN.rounding)
+    exact = replace(result, confirmed=(Confirmation("other", "2026-01-01"),))
+    rounded = replace(result, confirmed=(Confirmation("other", "2026-01-01", exact=False),))
+    elsewhere = replace(result, confirmed=(Confirmation("other", "2026-01-01", exact=False, like=False),))
+    assert result.differences(later) == ["code abc there, other here"]
+    for one in (exact, rounded, elsewhere):
+        assert one.differences(later) == one.differences(ORIGIN) == one.roundings(ORIGIN) == []
+    assert rounded.roundings(later) == ["code other rounds otherwise"]
+    assert exact.roundings(later) == elsewhere.roundings(later) == []
+    newer = replace(result, origin=later)
+    assert describe_mixture([exact, newer]) == ""
+    assert describe_mixture([result, newer]) == "code abc, other"
 
 
 OTHERS: dict[str, Any] = {

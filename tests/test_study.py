@@ -8,7 +8,7 @@ import torch
 
 from ablations.answers import Answers
 from ablations.study import Study, unseal
-from ablations.trial import Plan, Result, Trial
+from ablations.trial import Origin, Plan, Result, Trial
 from convnext_path import LADDERS
 from convnext_path.files import digest
 from convnext_path.ladder import flip
@@ -222,16 +222,16 @@ def test_one_driver_leads(tmp_path: Path) -> None:
 def test_a_trial_is_claimed_once_and_forgets_other_origins(tmp_path: Path, plan: Plan, trial: Trial) -> None:
     study = Study(tmp_path)
     study.begin(plan)
-    with study.claim(trial, {"torch": "1"}) as place:
+    with study.claim(trial, Origin((("torch", "1"),))) as place:
         assert place is not None
         place.mkdir()
         (place / "00003-x.ckpt").write_text("3")
         assert study.is_running(trial)
-        with study.claim(trial, {"torch": "1"}) as other:
+        with study.claim(trial, Origin((("torch", "1"),))) as other:
             assert other is None
     assert not study.is_running(trial)
     assert [file.name for file in study.checkpoints(trial.id)] == ["00003-x.ckpt"]
-    with study.claim(trial, {"torch": "2"}) as again:
+    with study.claim(trial, Origin((("torch", "2"),))) as again:
         assert again != place
         assert study.checkpoints(trial.id) == []
 
@@ -239,7 +239,7 @@ def test_a_trial_is_claimed_once_and_forgets_other_origins(tmp_path: Path, plan:
 def test_the_last_to_leave_removes_the_folder_of_locks(tmp_path: Path, plan: Plan, trial: Trial) -> None:
     study = Study(tmp_path)
     study.begin(plan)
-    with study.claim(trial, {"torch": "1"}):  # a helper, who outlasts the driver
+    with study.claim(trial, Origin((("torch", "1"),))):  # a helper, who outlasts the driver
         with study.lead():
             pass
         assert study.running.exists()

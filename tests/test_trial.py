@@ -1,7 +1,7 @@
 import json
 from dataclasses import replace
 
-from ablations.trial import Plan, Result, Trial
+from ablations.trial import Origin, Plan, Result, Trial
 from tests.conftest import fake_result
 
 
@@ -31,8 +31,9 @@ def test_trials_go_seed_by_seed(plan: Plan) -> None:
 
 def test_the_outcome_leaves_out_what_differs_each_time(trial: Trial) -> None:
     result = fake_result(trial)
-    same = replace(result, seconds=9.0, images_per_second=1.0, peak_memory=1, environment=())
-    others = [replace(result, weights="x"), replace(result, top5=1.0), replace(result, origin=(("torch", "2"),))]
+    elsewhere = {"origin": Origin((("torch", "2"),)), "environment": (), "fingerprint": None}
+    same = replace(result, seconds=9.0, images_per_second=1.0, peak_memory=1, **elsewhere)
+    others = [replace(result, weights="x"), replace(result, top5=1.0), replace(result, curve=result.curve[:1])]
     assert same.outcome == result.outcome
     assert replace(result, trial=replace(trial, ladder="other", rung="name")).outcome == result.outcome
     assert len({result.outcome, *(other.outcome for other in others)}) == 4

@@ -9,9 +9,11 @@ from rich.console import Console
 
 from ablations.bench.bare import BareTraining
 from ablations.engine import Terms, run_trials
+from ablations.fingerprint import hash_weights
 from ablations.options import check_plan
 from ablations.process import warm_up
-from ablations.run import hash_weights, torch_threads
+from ablations.run import torch_threads
+from ablations.status import Wanted
 from ablations.study import Study
 from ablations.tracking import Mode
 from ablations.trial import Plan, Trial
@@ -50,7 +52,7 @@ def measure_overhead(plan: Plan, pairs: int, wandb: Mode = "offline") -> Iterato
     warm_up(wandb)
     for number in range(pairs + 1):
         start = time.perf_counter()
-        train_apart(plan, Terms(check_plan(plan), wandb))
+        train_apart(plan, Terms(Wanted(check_plan(plan)), wandb))
         middle = time.perf_counter()
         train_bare(plan.trials()[0])
         if number:

@@ -32,7 +32,7 @@ from convnext_path.peers import PACKAGES
 def write(folder: Path, terms: Mapping[str, object], device: str, frame: pd.DataFrame) -> None:
     """``results.csv``, and ``bench.json``: what was measured, where, with which versions. Raises an OSError."""
     with use_kernels(OURS):
-        here = {**origin(torch.device(device), "random"), **environment(), "threads": torch.get_num_threads()}
+        here = dict(origin(torch.device(device), "random", torch.get_num_threads()).facts) | environment()
     here |= {peer: version(peer) for peer in PACKAGES if find_spec(peer)}
     write_whole(folder / "bench.json", (json.dumps({"terms": terms, "here": here}, indent=1) + "\n").encode())
     write_whole(folder / "results.csv", frame.to_csv(index=False, float_format="%.6g").encode())

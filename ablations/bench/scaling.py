@@ -9,7 +9,8 @@ from ablations.bench.overhead import PLAN, train_apart
 from ablations.engine import Engine, Local, Terms
 from ablations.process import Job, Message, warm_up
 from ablations.ray_engine import Cluster, Share
-from ablations.trial import Result
+from ablations.status import Wanted
+from ablations.trial import Origin, Result
 from convnext_path.frozen import Frozen
 
 AT_ONCE = (1, 2, 4)
@@ -44,7 +45,7 @@ class Rest:
 
     def __call__(self, job: Job, send: Callable[[Message], None]) -> None:
         time.sleep(self.length)
-        send(Result(job.trial, job.cost, 0.0, 0.0, (), self.length, 0.0, 0, ()))
+        send(Result(job.trial, job.cost, 0.0, 0.0, (), self.length, 0.0, 0, Origin()))
 
 
 def start_engine(name: str, at_once: int, rest: Rest) -> AbstractContextManager[Engine]:
@@ -73,4 +74,4 @@ def measure_scaling(length: float) -> Iterator[Scaled]:
 
 
 def run_rests(engine: Engine, trials: int) -> None:
-    train_apart(replace(PLAN, seeds=tuple(range(trials))), Terms({}, engine=engine))
+    train_apart(replace(PLAN, seeds=tuple(range(trials))), Terms(Wanted(Origin()), engine=engine))

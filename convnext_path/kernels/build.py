@@ -80,7 +80,7 @@ def has_triton() -> bool:
 
 
 def describe(device: torch.device) -> str:
-    """What trains there: "ours (g++ 12.2.0)", since rounding hangs on the compiler, or "stock (no C++ compiler)".
+    """What trains there, as far as rounding hangs on it: "ours (g++ 12.2.0 -O3 ...)", or "stock (asked for)".
 
     Raises:
         ValueError: as :func:`chosen`.
@@ -110,7 +110,7 @@ def load() -> Library:
         file = cache_file(f"kernels-{key[:32]}.so")
         if not is_whole(file):
             keep(file, compile_library(compiler))
-        return Library(declare(ctypes.CDLL(str(file))), f"ours ({read_version(macros.decode())})")
+        return Library(declare(ctypes.CDLL(str(file))), describe_compiler(compiler, macros))
     except (LookupError, OSError, RuntimeError, ValueError) as error:
         logging.getLogger(__name__).warning("networks train at torch's own speed: %s", error)
         # No more than this: records hold it, and are compared.
@@ -145,6 +145,12 @@ def read_version(macros: str) -> str:
     found = re.search(r'#define __VERSION__ "([^"]+)"', macros)
     version = found[1] if found else "unknown"
     return f"g++ {version}" if version[0].isdigit() else version
+
+
+def describe_compiler(compiler: list[str], macros: bytes) -> str:
+    """All that decides what was compiled: the compiler by version, not by place, its options, and what these define."""
+    options = " ".join((*compiler[1:], *FLAGS))
+    return f"ours ({read_version(macros.decode())} {options}, defines {digest(macros)[:8]})"
 
 
 def compile_library(compiler: list[str]) -> bytes:

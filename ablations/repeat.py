@@ -1,0 +1,178 @@
+"""Trials trained again, whole or in their first steps, to see whether a study's records still hold."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+from typing import Literal
+
+from ablations.process import Failure, Job, Message, Steps, run_process
+from ablations.ranks import ALONE
+from ablations.run import take_first_steps, trial_cost
+from ablations.study import Study
+from ablations.trial import Confirmation, Fingerprint, Origin, Result, list_differences
+
+#: How far numbers may lie apart, relative to themselves, where only rounding differs. A schedule is computed in double
+#: precision. Losses: before the first step, and during a fingerprint's, which let differences grow.
+RATES, BEFORE, AFTER = 1e-12, 1e-5, 1e-2
+HALF = 2.0**12  # so many times as far in 16 bits, whose rounding error is at most so many times that of 32
+
+Verdict = Literal["the same to the bit", "the same but for rounding", "different", "without a fingerprint"]
+EXACT: Verdict = "the same to the bit"
+ROUNDED: Verdict = "the same but for rounding"
+DIFFERENT: Verdict = "different"
+UNKNOWN: Verdict = "without a fingerprint"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A record, and what its trial gives with today's code and ``origin``; ``note`` says what differs, and how much."""
+
+    record: Result
+    verdict: Verdict
+    note: str = ""
+    origin: Origin = Origin()  # noqa: RUF009 - frozen
+
+    @property
+    def is_same(self) -> bool:
+        return self.verdict in (EXACT, ROUNDED)
+
+    def __str__(self) -> str:
+        return f"{self.record.trial.description}: {self.verdict}{f' ({self.note})' if self.note else ''}"
+
+
+def repeat(record: Result) -> Result | Failure:
+    """Train a record's trial again, beside the study."""
+    with TemporaryDirectory() as folder:
+        job = Job(record.trial, trial_cost(record.trial), Path(folder), Path(folder))
+        again = run_process(job, lambda epoch: None)
+    assert not isinstance(again, Steps)
+    return again
+
+
+def work_steps(job: Job, send: Callable[[Message], None]) -> None:
+    """What a process does that takes a trial's first steps."""
+    send(Steps(*take_first_steps(job.trial, job.loader_workers, job.rank or ALONE)))
+
+
+def compare_steps(record: Result) -> Comparison:
+    """Take the first steps of a record's trial again."""
+    if record.fingerprint is None:
+        return Comparison(record, UNKNOWN, "it is from before records had one; --trial trains it again")
+    again = run_process(Job(record.trial, record.cost, Path(), Path()), lambda epoch: None, work_steps)
+    if isinstance(again, Failure):
+        return Comparison(record, DIFFERENT, again.summary)
+    assert isinstance(again, Steps)
+    there, here = (dict(origin.experiment).get("data") for origin in (record.origin, again.origin))
+    if there != here:
+        return Comparison(record, DIFFERENT, f"images {there} there, {here} here", again.origin)
+    half = "16" in str(dict(record.trial.trainer).get("precision", ""))
+    found = compare_fingerprints(record.fingerprint, again.fingerprint, HALF if half else 1.0)
+    return Comparison(record, *found, again.origin)
+
+
+def compare_fingerprints(there: Fingerprint, here: Fingerprint, factor: float = 1.0) -> tuple[Verdict, str]:
+    """Whether two fingerprints are the same, and in what they differ most; ``factor`` widens the bounds of losses."""
+    if there == here:
+        return EXACT, ""
+    for name in ("optimizer", "losses", "validation", "rates"):
+        old, new = getattr(there, name), getattr(here, name)
+        if old != new and (isinstance(old, str) or len(old) != len(new)):
+            return DIFFERENT, f"{name} {old} there, {new} here"
+    excess, note = max(measure_gaps(there, here, factor))
+    return (ROUNDED if excess <= 1 else DIFFERENT), note or "the weights after these steps"
+
+
+def measure_gaps(there: Fingerprint, here: Fingerprint, factor: float) -> Iterator[tuple[float, str]]:
+    """For each number that differs, how many times its bound that is, and both values."""
+    after = [AFTER * factor] * len(there.losses)
+    groups = {
+        "learning rate after epoch": (there.rates, here.rates, [RATES] * len(there.rates)),
+        "training loss": (there.losses, here.losses, [BEFORE * factor, *after[1:]]),
+        "validation loss": (there.validation, here.validation, [BEFORE * factor, *after[:1]]),
+    }
+    yield 0.0, ""
+    for name, columns in groups.items():
+        for place, (old, new, bound) in enumerate(zip(*columns, strict=True), 1):
+            if old != new:
+                yield abs(new - old) / max(abs(old), 1e-12) / bound, f"{name} {place}: {old:.8g} there, {new:.8g} here"
+
+
+def compare_all(records: Sequence[Result], workers: int, tell: Callable[[str], None]) -> list[Comparison]:
+    """Take the first steps of each record's trial again, several at a time; ``tell`` hears of each."""
+    found = []
+    with ThreadPoolExecutor(workers) as pool:
+        for number, comparison in enumerate(pool.map(compare_steps, records), 1):
+            found.append(comparison)
+            tell(f"{number}/{len(records)}  {comparison}")
+    return found
+
+
+def draw_one(study: Study, records: Sequence[Result]) -> Result:
+    """The record whose trial is trained whole: it follows from the study's name, so that nobody picks it."""
+    return Random(study.name).choice(sorted(records, key=lambda record: record.trial.id))
+
+
+def compare_whole(record: Result, origin: Origin) -> Comparison:
+    """Train a record's trial again from beginning to end; where machines round otherwise, only a failure is a fault."""
+    again = repeat(record)
+    if isinstance(again, Failure):
+        return Comparison(record, DIFFERENT, again.summary, origin)
+    if again.outcome == record.outcome:
+        return Comparison(record, EXACT, f"top-1 {again.top1:.2f} %", origin)
+    note = f"top-1 {record.top1:.2f} % there, {again.top1:.2f} % here"
+    verdict = ROUNDED if list_differences(record.origin.rounding, again.origin.rounding) else DIFFERENT
+    return Comparison(record, verdict, note, origin)
+
+
+def confirm(study: Study, comparisons: Sequence[Comparison]) -> int:
+    """Enter today's code, dated, beside the old into the records that it gives again; return how many that were."""
+    date, entered = datetime.now(UTC).isoformat(timespec="seconds"), 0
+    for one in comparisons:
+        code = str(dict(one.origin.experiment)["code"])
+        if code not in one.record.codes:
+            like = not list_differences(one.record.origin.rounding, one.origin.rounding)
+            later = Confirmation(code, date, one.verdict == EXACT, like)
+            study.amend(replace(one.record, confirmed=(*one.record.confirmed, later)))
+            entered += 1
+    return entered
+
+
+def repeat_all(study: Study, workers: int, tell: Callable[[str], None]) -> bool:
+    """Take all records' first steps again, and train one whole; where all are the same, enter today's code.
+
+    Returns whether all are.
+
+    Raises:
+        ValueError: no records, or another driver is at work.
+    """
+    with study.lead():
+        records = study.results()
+        if not records:
+            raise ValueError(f"{study.folder} holds no finished trial")
+        found = compare_all(records, workers, tell)
+        tell(f"{len(records)} records: {count_verdicts(found)}")
+        same = all(one.is_same for one in found)
+        if same:
+            drawn = draw_one(study, records)
+            whole = compare_whole(drawn, found[records.index(drawn)].origin)
+            tell(f"trained whole: {whole}")
+            same = whole.is_same
+        tell(
+            describe_entry(confirm(study, found)) if same else "today's code is not entered: records stay stale for it"
+        )
+    return same
+
+
+def count_verdicts(found: Sequence[Comparison]) -> str:
+    """How many of each: 50 the same to the bit, 1 different."""
+    counts = Counter(one.verdict for one in found)
+    return ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+
+
+def describe_entry(entered: int) -> str:
+    return f"today's code entered beside the old in {entered} records" if entered else "today's code is theirs already"
