@@ -89,12 +89,25 @@ def list_differences(there: Facts, here: Facts) -> list[str]:
 
 
 @dataclass(frozen=True)
+class Sketch(Frozen):
+    """Many numbers in two, which rounding hardly changes and all else does: their root mean square, and a projection.
+
+    The projection is the mean of the numbers, each times a fixed one between -1 and 1, times the root of their count.
+    """
+
+    name: str
+    size: float
+    projection: float
+
+
+@dataclass(frozen=True)
 class Fingerprint(Frozen):
     """What a training gives in its first steps: enough to see whether other code would give the same.
 
     ``losses`` are those of the training batches up to the last of these steps; ``weights`` a hash of the network's
     tensors after it; ``validation`` the losses of one validation batch before the first step and after the last;
-    ``rates`` the learning rates at the end of each epoch of the whole training; ``optimizer`` its settings.
+    ``rates`` the learning rates at the end of each epoch of the whole training; ``optimizer`` its settings;
+    ``sketches`` what there is before the first step: weights, images to train and to validate, and answers to these.
     """
 
     losses: tuple[float, ...]
@@ -102,24 +115,16 @@ class Fingerprint(Frozen):
     validation: tuple[float, ...]
     rates: tuple[float, ...]
     optimizer: str
+    sketches: tuple[Sketch, ...]
 
 
 @dataclass(frozen=True)
 class Confirmation(Frozen):
-    """Later code that gives what a record's fingerprint holds: to the bit, or but for ``rounding``.
-
-    ``like`` tells whether the machine rounded as the record's own: if so it is the code that rounds otherwise.
-    """
+    """Later code that gives what a record's fingerprint holds; ``exact``: to the bit, else but for rounding elsewhere."""
 
     code: str
     date: str
     exact: bool = True
-    like: bool = True
-
-    @property
-    def rounds(self) -> bool:
-        """Whether it is the code that rounds otherwise."""
-        return self.like and not self.exact
 
 
 @dataclass(frozen=True)
@@ -180,9 +185,7 @@ class Result(Frozen):
 
     def roundings(self, origin: Origin) -> list[str]:
         """What makes the record round otherwise than one of ``origin``."""
-        here = dict(origin.experiment).get("code")
-        code = [f"code {here} rounds otherwise" for later in self.confirmed if later.code == here and later.rounds]
-        return [*code, *list_differences(self.origin.rounding, origin.rounding)]
+        return list_differences(self.origin.rounding, origin.rounding)
 
 
 @dataclass(frozen=True)

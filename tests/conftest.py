@@ -20,7 +20,7 @@ from torchvision import datasets
 from ablations.__main__ import main
 from ablations.status import Wanted, find_pending, survey
 from ablations.study import Study
-from ablations.trial import Epoch, Fingerprint, Origin, Plan, Result, Trial
+from ablations.trial import Epoch, Fingerprint, Origin, Plan, Result, Sketch, Trial
 from convnext_path import LADDERS, RECIPES, Cost, Data, Scale
 from convnext_path.files import cache_file
 from convnext_path.kernels import build
@@ -30,12 +30,13 @@ TINY = Scale((1, 1, 2, 1), (1, 1, 1, 2), width=16, ratio_width=16, wide_width=20
 SMALL = ["--rungs", "recipe,layer_norm", "--seeds", "1", "--epochs", "1", "--limit-train", "64", "--wandb", "disabled"]
 DIGITS = Data("digits", limit_train=100)
 ORIGIN = Origin((("code", "abc"), ("torch", "2.15.0")), (("device", "cpu"), ("processor", "AVX2")))
+SKETCHES = (Sketch("initial weights", 0.04, 0.001), Sketch("training images", 1.0, 0.5))
 COST = Cost(100, (("conv", 7_000_000), ("linear", 500), ("layer_norm", 20)), 50)
 
 
 def fake_result(trial: Trial, top1: float = 90.0) -> Result:
     curve = (Epoch(1, 0.001, 2.0), Epoch(2, 0.0, 1.0, 0.5, top1, 99.0))
-    steps = Fingerprint((2.5, 2.25), "def", (2.5, 2.375), (0.001, 0.0), "AdamW")
+    steps = Fingerprint((2.5, 2.25), "def", (2.5, 2.375), (0.001, 0.0), "AdamW", SKETCHES)
     return Result(trial, COST, top1, 99.0, curve, 1.5, 1000.0, 10**9, ORIGIN, (("python", "3.12"),), "abc", steps)
 
 

@@ -95,16 +95,11 @@ def test_other_rounding_is_done_and_named_and_trained_again_by_strict(tmp_path: 
 
 def test_confirmed_code_is_as_good_as_the_records_own(trial: Trial) -> None:
     result, later = fake_result(trial), Origin(change(ORIGIN.experiment, "code"), ORIGIN.rounding)
-    exact = replace(result, confirmed=(Confirmation("other", "2026-01-01"),))
-    rounded = replace(result, confirmed=(Confirmation("other", "2026-01-01", exact=False),))
-    elsewhere = replace(result, confirmed=(Confirmation("other", "2026-01-01", exact=False, like=False),))
+    confirmed = replace(result, confirmed=(Confirmation("other", "2026-01-01"),))
     assert result.differences(later) == ["code abc there, other here"]
-    for one in (exact, rounded, elsewhere):
-        assert one.differences(later) == one.differences(ORIGIN) == one.roundings(ORIGIN) == []
-    assert rounded.roundings(later) == ["code other rounds otherwise"]
-    assert exact.roundings(later) == elsewhere.roundings(later) == []
+    assert confirmed.differences(later) == confirmed.differences(ORIGIN) == []
     newer = replace(result, origin=later)
-    assert describe_mixture([exact, newer]) == ""
+    assert describe_mixture([confirmed, newer]) == ""
     assert describe_mixture([result, newer]) == "code abc, other"
 
 

@@ -1,3 +1,4 @@
+import json
 import os
 import random
 from dataclasses import replace
@@ -8,7 +9,7 @@ import torch
 
 from ablations.answers import Answers
 from ablations.study import Study, unseal
-from ablations.trial import Origin, Plan, Result, Trial
+from ablations.trial import Origin, Plan, Result, Trial, find_old_id, hash_json
 from convnext_path import LADDERS
 from convnext_path.files import digest
 from convnext_path.ladder import flip
@@ -245,3 +246,55 @@ def test_the_last_to_leave_removes_the_folder_of_locks(tmp_path: Path, plan: Pla
         assert study.running.exists()
         study.save(fake_result(trial))
     assert not study.running.exists()
+
+
+def write_old(study: Study, result: Result) -> Path:
+    """A record as it was written when ids hashed every field and an origin was of one piece."""
+    content = result.to_dict() | {"origin": [["code", "abc"], ["device", "cpu AVX2"], ["torch", "2.15.0"]]}
+    del content["fingerprint"], content["confirmed"]
+    file = study.trials / f"{find_old_id(content['trial'])}.json"
+    file.write_text(json.dumps({"digest": hash_json(content), **content}))
+    return file
+
+
+def test_records_with_old_ids_are_read_and_renamed(tmp_path: Path, plan: Plan, trial: Trial) -> None:
+    study, result = Study(tmp_path), fake_result(trial)
+    study.begin(plan)
+    file = write_old(study, result)
+    study.keep(trial, {}, Answers("d", result.weights, ("cat",), (0,), (0,), (0.9,)))
+    for folder, suffix in ((study.weights, "pt"), (study.answers, "json")):
+        (folder / f"{trial.id}.{suffix}").rename(folder / f"{file.stem}.{suffix}")
+    assert file.stem != trial.id
+    (record,) = study.results()
+    assert record.origin == Origin((("code", "abc"), ("torch", "2.15.0")), (("device", "cpu AVX2"),))
+    assert record.outcome == result.outcome
+    assert study.faults() == {}
+    before = file.read_bytes()
+    assert study.migrate() == 1
+    assert not file.exists()
+    assert (study.trials / f"{trial.id}.json").read_bytes() == before
+    assert study.record(trial) == replace(record, trial=study.results()[0].trial)
+    assert study.read_answers(record)
+    assert study.find_changed() == {}
+    assert study.migrate() == 0
+
+
+def test_a_record_of_today_counts_before_one_with_an_old_id(tmp_path: Path, plan: Plan, trial: Trial) -> None:
+    study = Study(tmp_path)
+    study.begin(plan)
+    old = write_old(study, fake_result(trial, 50.0))
+    study.save(fake_result(trial, 90.0))
+    assert [record.top1 for record in study.results()] == [90.0]
+    study.migrate()
+    assert [record.top1 for record in study.results()] == [90.0]
+    assert old.exists()
+
+
+def test_drafts_of_killed_writes_are_cleared_wherever_they_are(tmp_path: Path, plan: Plan) -> None:
+    study = Study(tmp_path)
+    study.begin(plan)
+    for folder in (study.weights, study.answers, study.failed):
+        folder.mkdir()
+        (folder / ".abc.pt.123").write_text("half")
+    with study.lead():
+        assert not [*tmp_path.glob("*/.abc*")]
