@@ -131,7 +131,7 @@ def draw_one(study: Study, records: Sequence[Result]) -> Result:
 
 
 def compare_whole(record: Result) -> Comparison:
-    """Train a record's trial again from beginning to end; it has no bounds, so that elsewhere only a failure is told."""
+    """Train a record's trial again from beginning to end; there are no bounds, so that elsewhere any end will do."""
     again = repeat(record)
     if isinstance(again, Failure):
         return Comparison(record, DIFFERENT, again.summary)

@@ -120,7 +120,7 @@ class Fingerprint(Frozen):
 
 @dataclass(frozen=True)
 class Confirmation(Frozen):
-    """Later code that gives what a record's fingerprint holds; ``exact``: to the bit, else but for rounding elsewhere."""
+    """Later code that gives what a fingerprint holds; ``exact``: to the bit, else but for rounding elsewhere."""
 
     code: str
     date: str
