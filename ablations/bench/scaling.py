@@ -6,10 +6,10 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 from ablations.bench.overhead import PLAN, train_apart
-from ablations.engine import Engine, Local, Terms
-from ablations.process import Job, Message, warm_up
-from ablations.ray_engine import Cluster, Share
-from ablations.trial import Result
+from ablations.engines.local import Job, Message, warm_up
+from ablations.engines.ray import Cluster, Share
+from ablations.engines.scheduler import Engine, Local, Terms
+from ablations.study.trial import Result
 from convnext_path.frozen import Frozen
 
 AT_ONCE = (1, 2, 4)
