@@ -50,7 +50,7 @@ format: $(READY)  ## let ruff put the code in order
 	"$(PY)" -m ruff format .
 
 readme: $(READY)  ## write the generated tables into README.md and results/costs.json
-	"$(PY)" -m ablations.readme
+	"$(PY)" -m ablations.report.readme
 
 notebook: $(READY)  ## run the notebook and keep its outputs (2 minutes)
 	cd notebooks && "$(PY)" -m jupyter execute --inplace path.ipynb

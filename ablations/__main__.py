@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ablations.locks import DRIVER, describe_driver, is_held
+from ablations.study.locks import DRIVER, describe_driver, is_held
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -15,7 +15,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if holder := find_holder(argv):
         print(f"error: {holder}", file=sys.stderr)
         return 2
-    from ablations.commands import main
+    from ablations.cli.commands import main
 
     return main(argv)
 

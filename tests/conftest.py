@@ -18,9 +18,9 @@ from PIL import Image
 from torchvision import datasets
 
 from ablations.__main__ import main
-from ablations.status import Wanted, find_pending, survey
-from ablations.study import Study
-from ablations.trial import Epoch, Fingerprint, Origin, Plan, Result, Sketch, Trial
+from ablations.study.folder import Study
+from ablations.study.trial import Epoch, Fingerprint, Origin, Plan, Result, Sketch, Trial
+from ablations.training.status import Wanted, find_pending, survey
 from convnext_path import LADDERS, RECIPES, Cost, Data, Scale
 from convnext_path.files import cache_file
 from convnext_path.kernels import build

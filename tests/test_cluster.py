@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ablations.parser import make_run_parser
+from ablations.cli.parser import make_run_parser
 
 FOLDER = Path(__file__).parents[1] / "ablations" / "cluster"
 

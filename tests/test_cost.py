@@ -5,8 +5,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import convnext_tiny, resnet50
 
-from ablations.readme import COSTS, count_all
-from ablations.tables import agrees
+from ablations.analysis.tables import agrees
+from ablations.report.readme import COSTS, count_all
 from convnext_path import CONVNEXT, LADDERS, Flags, PathNet, cost
 from tests.conftest import TINY
 

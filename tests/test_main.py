@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ablations.study import Study
+from ablations.study.folder import Study
 from tests.conftest import SMALL, run_small, start_driver, wait_until
 
 

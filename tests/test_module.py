@@ -9,10 +9,10 @@ import torch
 from pytorch_lightning.loggers import CSVLogger
 from torch import nn
 
-from ablations.run import quiet_lightning
+from ablations.training.run import quiet_lightning
 from convnext_path import CONVNEXT, RECIPES, Flags, PathData, PathModule, Recipe
-from convnext_path.layers import DepthwiseConv2d, LayerScale, PatchConv2d
 from convnext_path.module import average_floats, weight_decay_groups
+from convnext_path.networks.layers import DepthwiseConv2d, LayerScale, PatchConv2d
 from tests.conftest import DIGITS, TINY
 
 RECIPE = replace(RECIPES["digits"]["enhanced"].with_epochs(2), batch_size=25)

@@ -14,8 +14,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from ablations.readme import BEGIN, COSTS, README, RESULTS, ROOT, fill, make_tables
-from ablations.study import Study
+from ablations.report.readme import BEGIN, COSTS, README, RESULTS, ROOT, fill, make_tables
+from ablations.study.folder import Study
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
@@ -64,7 +64,7 @@ def imports_of(file: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "convnext_path").glob("*.py")), ids=lambda file: file.name)
+@pytest.mark.parametrize("file", sorted((ROOT / "convnext_path").rglob("*.py")), ids=lambda file: file.name)
 def test_the_package_knows_nothing_of_studies_or_charts(file: Path) -> None:
     roots = {name.split(".")[0] for name in imports_of(file)}
     assert not roots & {"ablations", "wandb", "matplotlib", "pandas", "rich"}
@@ -73,20 +73,20 @@ def test_the_package_knows_nothing_of_studies_or_charts(file: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "never"),
     [
-        ("flags", "model module data recipe ladder cost convert"),
-        ("layers", "flags model module data recipe ladder"),
-        ("ladder", "model module data recipe cost"),
-        ("model", "module data recipe ladder cost convert"),
-        ("recipe", "model module data ladder"),
-        ("datasets", "model module ladder recipe data"),
-        ("folders", "datasets data cifar model recipe"),
-        ("cifar", "datasets data folders model recipe"),
-        ("augment", "model module ladder data"),
-        ("data", "model module ladder"),
+        ("networks.flags", "networks.path module data.module recipe ladder cost networks.convert"),
+        ("networks.layers", "networks.flags networks.path module data.module recipe ladder"),
+        ("ladder", "networks.path module data.module recipe cost"),
+        ("networks.path", "module data.module recipe ladder cost networks.convert"),
+        ("recipe", "networks.path module data.module ladder"),
+        ("data.datasets", "networks.path module ladder recipe data.module"),
+        ("data.folders", "data.datasets data.module data.cifar networks.path recipe"),
+        ("data.cifar", "data.datasets data.module data.folders networks.path recipe"),
+        ("data.augment", "networks.path module ladder data.module"),
+        ("data.module", "networks.path module ladder"),
     ],
 )
 def test_imports_run_one_way(name: str, never: str) -> None:
-    imported = imports_of(ROOT / "convnext_path" / f"{name}.py")
+    imported = imports_of(ROOT / "convnext_path" / f"{name.replace('.', '/')}.py")
     assert not imported & {f"convnext_path.{other}" for other in never.split()}
 
 

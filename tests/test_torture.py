@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ablations.study import Study
+from ablations.study.folder import Study
 from tests.conftest import start_driver, wait_until
 
 pytestmark = pytest.mark.torture

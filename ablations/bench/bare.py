@@ -7,10 +7,10 @@ import pytorch_lightning as pl
 import torch
 from torch.optim.lr_scheduler import LambdaLR
 
-from ablations.run import make_trainer
-from ablations.trial import Trial
+from ablations.study.trial import Trial
+from ablations.training.run import make_trainer
 from convnext_path import PathModule
-from convnext_path.data import Draw, EpochBatches, PathData, mix_seed
+from convnext_path.data.module import Draw, EpochBatches, PathData, mix_seed
 from convnext_path.module import make_optimizer
 
 

@@ -13,9 +13,11 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from ablations.analysis.tables import count_costs
 from ablations.bench.peers import check_peer, find_twin, make_peer
 from ablations.bench.steps import CLASSES, DTYPES, OURS, STEPS, Precision, Step, TrainingStep
-from ablations.bench.timing import (
+from ablations.cli.options import MAX_IMAGE_SIZE
+from ablations.training.timing import (
     find_quartiles,
     interleave,
     make_block,
@@ -23,16 +25,14 @@ from ablations.bench.timing import (
     measure_memory,
     time_steps,
 )
-from ablations.options import MAX_IMAGE_SIZE
-from ablations.tables import count_costs
 from convnext_path import LADDERS, RECIPES, Rung
-from convnext_path.data import View
-from convnext_path.datasets import IMAGENET_STATISTICS, MemoryImages, Splits
+from convnext_path.data.datasets import IMAGENET_STATISTICS, MemoryImages, Splits
+from convnext_path.data.module import View
 from convnext_path.frozen import Frozen, choose, within
 from convnext_path.kernels.build import Choice, is_ready, use_kernels
 from convnext_path.ladder import select_rungs
-from convnext_path.networks import make_network
-from convnext_path.peers import Package
+from convnext_path.networks.peers import Package
+from convnext_path.networks.registry import make_network
 
 WAYS = ("eager", "channels_last", "compiled")  # compiled: in channels-last too
 PHASES = ("data", "forward", "backward", "optimizer")

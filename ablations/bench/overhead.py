@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from ablations.bench.bare import BareTraining
-from ablations.engine import Terms, run_trials
-from ablations.fingerprint import hash_weights
-from ablations.options import check_plan
-from ablations.process import warm_up
-from ablations.run import torch_threads
-from ablations.status import Wanted
-from ablations.study import Study
-from ablations.tracking import Mode
-from ablations.trial import Plan, Trial
+from ablations.cli.options import check_plan
+from ablations.engines.local import warm_up
+from ablations.engines.scheduler import Terms, run_trials
+from ablations.study.folder import Study
+from ablations.study.trial import Plan, Trial
+from ablations.training.fingerprint import hash_weights
+from ablations.training.run import torch_threads
+from ablations.training.status import Wanted
+from ablations.training.wandb_log import Mode
 from convnext_path import LADDERS, RECIPES, Data
 from convnext_path.frozen import Frozen
 

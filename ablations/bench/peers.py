@@ -5,10 +5,11 @@ from typing import cast
 
 from torch import nn
 
-from convnext_path import CONVNEXT, Flags, Rung, peers
-from convnext_path.flags import Depths, Scale
+from convnext_path import CONVNEXT, Flags, Rung
 from convnext_path.frozen import choose
-from convnext_path.peers import PACKAGES, Package, PeerScale
+from convnext_path.networks import peers
+from convnext_path.networks.flags import Depths, Scale
+from convnext_path.networks.peers import PACKAGES, Package, PeerScale
 
 #: Names in torchvision and timm, by flags, blocks a stage, width of the first, and whether there is layer scale.
 TWINS: dict[tuple[Flags, Depths, int, bool], str] = {

@@ -16,17 +16,17 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from ablations.analysis.tables import show_count
 from ablations.bench.networks import PHASES, Row, Setting, measure
 from ablations.bench.overhead import PLAN, Pair, measure_overhead
 from ablations.bench.scaling import Scaled, measure_scaling
 from ablations.bench.steps import OURS
-from ablations.bench.timing import find_quartiles
-from ablations.chart import PACE, Timed, add_legend, draw_points, save_chart
-from ablations.machine import environment, keep_freed_memory, limited_memory, origin
-from ablations.tables import show_count
+from ablations.report.style import PACE, Timed, add_legend, draw_points, save_chart
+from ablations.training.provenance import environment, keep_freed_memory, limited_memory, origin
+from ablations.training.timing import find_quartiles
 from convnext_path.files import write_whole
 from convnext_path.kernels.build import use_kernels
-from convnext_path.peers import PACKAGES
+from convnext_path.networks.peers import PACKAGES
 
 
 def write(folder: Path, terms: Mapping[str, object], device: str, frame: pd.DataFrame) -> None:

@@ -6,11 +6,11 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 from ablations.bench.overhead import PLAN, train_apart
-from ablations.engine import Engine, Local, Terms
-from ablations.process import Job, Message, warm_up
-from ablations.ray_engine import Cluster, Share
-from ablations.status import Wanted
-from ablations.trial import Origin, Result
+from ablations.engines.local import Job, Message, warm_up
+from ablations.engines.ray import Cluster, Share
+from ablations.engines.scheduler import Engine, Local, Terms
+from ablations.study.trial import Origin, Result
+from ablations.training.status import Wanted
 from convnext_path.frozen import Frozen
 
 AT_ONCE = (1, 2, 4)

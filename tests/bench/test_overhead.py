@@ -7,8 +7,8 @@ import pytest
 from ablations.__main__ import main
 from ablations.bench import overhead, report
 from ablations.bench.overhead import Pair, measure_overhead, train_bare
-from ablations.run import run_trial
-from ablations.trial import Plan, Trial
+from ablations.study.trial import Plan, Trial
+from ablations.training.run import run_trial
 from convnext_path import LADDERS
 
 

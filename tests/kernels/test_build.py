@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from convnext_path.kernels import build
-from convnext_path.layers import GELU
+from convnext_path.networks.layers import GELU
 from tests.kernels.conftest import needs_kernels
 
 CPU = torch.device("cpu")
@@ -84,7 +84,7 @@ def test_loading_starts_no_thread_and_brings_no_second_openmp() -> None:
     code = """
 import os, torch
 from convnext_path.kernels import build
-from convnext_path.layers import DepthwiseConv2d
+from convnext_path.networks.layers import DepthwiseConv2d
 before = os.listdir("/proc/self/task")  # NumPy's linear algebra has threads of its own
 assert build.load().functions is not None
 assert os.listdir("/proc/self/task") == before

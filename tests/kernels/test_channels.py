@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from convnext_path import CONVNEXT, Flags, PathNet, cost
 from convnext_path.kernels import channels
 from convnext_path.kernels.build import use_kernels
-from convnext_path.layers import BatchNorm2d, LayerNorm2d, LayerScale
+from convnext_path.networks.layers import BatchNorm2d, LayerNorm2d, LayerScale
 from tests.conftest import TINY
 from tests.kernels.conftest import (
     DTYPES,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from convnext_path import CONVNEXT, PathNet, cost
 from convnext_path.kernels import depthwise
 from convnext_path.kernels.build import use_kernels
-from convnext_path.layers import DepthwiseConv2d
+from convnext_path.networks.layers import DepthwiseConv2d
 from tests.conftest import TINY
 from tests.kernels.conftest import TARGETS, check_refusal, distance, draw, gradients, needs_kernels, run_sanitized
 

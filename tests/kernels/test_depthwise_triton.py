@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from convnext_path.kernels import depthwise
-from convnext_path.layers import DepthwiseConv2d
+from convnext_path.networks.layers import DepthwiseConv2d
 from tests.kernels.conftest import distance
 
 triton = pytest.importorskip("triton")

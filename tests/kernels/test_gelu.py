@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from convnext_path.layers import GELU
+from convnext_path.networks.layers import GELU
 from tests.kernels.conftest import (
     DTYPES,
     TARGETS,

@@ -1,0 +1,221 @@
+"""A trial in a process of its own, so that whatever it dies of, nothing else does.
+
+Processes are forked from a server that has done the imports, and in which torch has not started its threads.
+"""
+
+import multiprocessing as mp
+import os
+import signal
+import threading
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Self
+
+from torch import nn
+
+from ablations.study.folder import Study
+from ablations.study.predictions import Answers
+from ablations.study.trial import Epoch, Fingerprint, Origin, Result, Trial
+from ablations.training.ranks import ALONE, Rank, find_port
+from ablations.training.run import DivergenceError, Keep, Report, count_processes, run_trial
+from ablations.training.wandb_log import FINISH, Mode, finish_run, forgiving, log_epoch, send_result, start_run
+from convnext_path import Cost
+
+PATIENCE = 4.0  # seconds that a process has to say good-bye (to W&B) once its result is here
+
+CONTEXT = mp.get_context("forkserver")
+PRELOAD = ["ablations.engines.forkserver"]
+CONTEXT.set_forkserver_preload(PRELOAD)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a process is asked to do: all that it needs, and picklable."""
+
+    trial: Trial
+    cost: Cost
+    study: Path
+    checkpoints: Path
+    checkpoint: Path | None = None  # to go on from
+    wandb: Mode = "disabled"
+    loader_workers: int = 0
+    keep: bool = False  # the trained network's weights and answers
+    rank: Rank | None = None  # of the one process to start here; None: all that the trial takes
+    gpus: str | None = None  # as CUDA_VISIBLE_DEVICES names them; None: as the process finds them
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why there is no result: in a line, and at length."""
+
+    summary: str
+    cause: str
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What a trial's first steps give here."""
+
+    fingerprint: Fingerprint
+    origin: Origin
+
+
+Message = Epoch | Result | Failure | Steps
+Work = Callable[[Job, Callable[[Message], None]], None]
+
+
+def warm_up(wandb: Mode = "disabled") -> None:
+    """Start the server, which imports while the driver goes on."""
+    if wandb != "disabled":
+        CONTEXT.set_forkserver_preload(["wandb.apis.public", *PRELOAD])  # takes each run a second otherwise
+    forkserver.ensure_running()
+
+
+def train(job: Job, send: Callable[[Message], None]) -> None:
+    """Train a trial; its result is sent before W&B has its say."""
+    study, result = Study(job.study), None
+    wandb: Mode = "disabled" if job.rank and job.rank.number else job.wandb
+    run = forgiving(start_run)(study, job.trial, wandb)
+
+    def report(epoch: Epoch) -> None:
+        send(epoch)
+        forgiving(log_epoch)(run, epoch)
+
+    try:
+        whole = job.trial, job.loader_workers, report, job.checkpoints, job.checkpoint, job.cost
+        rank = job.rank or ALONE
+        result = run_trial(*whole, rank, find_keeper(job, rank))
+        send(result)
+    finally:
+        forgiving(finish_run)(run, result)
+    if job.checkpoint:
+        send_result(study, result, wandb, FINISH)  # with the epochs before the break; the driver waits
+
+
+def find_keeper(job: Job, rank: Rank) -> Keep | None:
+    """What puts a trained network's weights and answers into the study, if the job asks; all processes have a part."""
+    if not job.keep:
+        return None
+
+    def keep(net: nn.Module, answers: Answers) -> None:
+        if rank.number == 0:
+            Study(job.study).keep(job.trial, net.state_dict(), answers)
+
+    return keep
+
+
+class Member:
+    """One of a trial's processes, and the pipe that it speaks through."""
+
+    def __init__(self, job: Job, work: Work) -> None:
+        self.receiver, sender = CONTEXT.Pipe(duplex=False)
+        self.process = CONTEXT.Process(target=_serve, args=(job, sender, work, mp.get_start_method()))
+        self.process.start()
+        sender.close()
+
+    def read(self) -> Message | None:
+        try:
+            message: Message | None = self.receiver.recv() if self.receiver.poll() else None
+        except EOFError:
+            return None
+        return message
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.join()
+        self.receiver.close()
+
+
+class TrialProcess:
+    """A job at work in a process of its own, or in all that its trial takes; none outlives the ``with`` block."""
+
+    def __init__(self, job: Job, work: Work = train, at_end: Callable[[], None] | None = None) -> None:
+        self._at_end = at_end
+        first, *others = [replace(job, rank=rank) for rank in ([job.rank] if job.rank else gather(job.trial))]
+        self._members = [Member(first, work), *(Member(other, partial(work_silently, work)) for other in others)]
+
+    @property
+    def events(self) -> list[Connection | int]:
+        """What to wait for: a message, or the end of a process, after which its own children may hold the pipe open."""
+        alive = [m for m in self._members if m is self._members[0] or m.process.exitcode != 0]
+        return [event for member in alive for event in (member.receiver, member.process.sentinel)]
+
+    def receive(self) -> Message:
+        """What it says next, or how it ended; after its last word it has a moment to say good-bye to W&B."""
+        message: Message | None = None
+        while message is None:
+            wait(self.events)
+            codes = [member.process.exitcode for member in self._members]
+            ended = [codes[0], *filter(None, codes[1:])]  # a helper may be done before the first
+            messages = (member.read() for member in self._members)
+            message = next((heard for heard in messages if heard is not None), None)
+            if message is None and (code := next((c for c in ended if c is not None), None)) is not None:
+                message = Failure(describe_exit(code), "")
+        if not isinstance(message, Epoch):
+            self._members[0].process.join(PATIENCE)
+        return message
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for member in self._members:
+            member.close()
+        if self._at_end:
+            self._at_end()
+
+
+def work_silently(work: Work, job: Job, send: Callable[[Message], None]) -> None:
+    """Of a trial's processes on this machine, one tells how it goes."""
+    work(job, lambda message: None)
+
+
+def gather(trial: Trial) -> list[Rank]:
+    """The ranks of the processes that a trial takes on this machine."""
+    size, _ = count_processes(trial)
+    first = Rank(0, size, size, port=find_port()) if size > 1 else ALONE
+    return [replace(first, number=number) for number in range(size)]
+
+
+def run_process(job: Job, report: Report, work: Work = train) -> Result | Failure | Steps:
+    """Do a job in a process of its own; ``report`` hears of each epoch."""
+    with TrialProcess(job, work) as process:
+        while isinstance(message := process.receive(), Epoch):
+            report(message)
+        return message
+
+
+def _serve(job: Job, sender: Connection, work: Work, method: str) -> None:
+    """What a process does: the work, ended by nothing but the driver or its death."""
+    mp.set_start_method(method, force=True)  # loader workers start as anywhere, not by way of our server
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the driver, which ends us
+    threading.Thread(target=_end_with_the_driver, daemon=True).start()
+    os.environ.pop("TORCHELASTIC_USE_AGENT_STORE", None)  # ranks meet at an address of their own
+    if job.gpus is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = job.gpus
+    try:
+        work(job, sender.send)
+    except DivergenceError as error:
+        sender.send(Failure(f"diverged: {error}", ""))
+    except Exception as error:  # noqa: BLE001 - whatever it is, the driver is to know
+        sender.send(Failure(f"{type(error).__name__}: {error}", traceback.format_exc()))
+
+
+def _end_with_the_driver() -> None:
+    driver = mp.parent_process()
+    assert driver is not None
+    driver.join()
+    os._exit(1)
+
+
+def describe_exit(code: int) -> str:
+    """An exit code in words."""
+    if code >= 0:
+        return f"its process ended with exit code {code}"
+    hint = " (out of memory?)" if code == -signal.SIGKILL else ""
+    return f"its process was ended by {signal.Signals(-code).name}{hint}"

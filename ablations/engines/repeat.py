@@ -1,0 +1,186 @@
+"""Trials trained again, whole or in their first steps, to see whether a study's records still hold."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+from typing import Literal
+
+from ablations.engines.local import Failure, Job, Message, Steps, run_process
+from ablations.study.folder import Study
+from ablations.study.trial import Confirmation, Fingerprint, Origin, Result
+from ablations.training.ranks import ALONE
+from ablations.training.run import take_first_steps, trial_cost
+
+#: How far numbers may lie apart, relative to their size, where only rounding differs: ten times what was measured over
+#: the trials of results/digits with other kernels, AVX2 in place of AVX-512, and two threads in place of one (5.6e-7).
+BEFORE = 5e-6
+#: Losses after a first step: SGD without a warm-up carried those 5.6e-7 to 0.11. The last validation loss went
+#: anywhere, and is judged by its bits alone.
+AFTER = 0.25
+#: A schedule is computed in double precision.
+RATES = 1e-12
+#: In 16 bits, so many times as far before the first step: 8.9e-5 for nine of these trials in bf16-mixed.
+HALF = 2.0**10
+
+Verdict = Literal["the same to the bit", "the same but for rounding", "different", "without a fingerprint"]
+EXACT: Verdict = "the same to the bit"
+ROUNDED: Verdict = "the same but for rounding"
+DIFFERENT: Verdict = "different"
+UNKNOWN: Verdict = "without a fingerprint"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A record, and what its trial gives with today's code and ``origin``; ``note`` says what differs, and how much."""
+
+    record: Result
+    verdict: Verdict
+    note: str = ""
+    origin: Origin = Origin()  # noqa: RUF009 - frozen
+
+    @property
+    def is_same(self) -> bool:
+        """Whether the record holds for today's code: bits may differ only where the machine rounds otherwise."""
+        return self.verdict == EXACT or (self.verdict == ROUNDED and bool(self.record.roundings(self.origin)))
+
+    def __str__(self) -> str:
+        return f"{self.record.trial.description}: {self.verdict}{f' ({self.note})' if self.note else ''}"
+
+
+def repeat(record: Result) -> Result | Failure:
+    """Train a record's trial again, beside the study."""
+    with TemporaryDirectory() as folder:
+        job = Job(record.trial, trial_cost(record.trial), Path(folder), Path(folder))
+        again = run_process(job, lambda epoch: None)
+    assert not isinstance(again, Steps)
+    return again
+
+
+def work_steps(job: Job, send: Callable[[Message], None]) -> None:
+    """What a process does that takes a trial's first steps."""
+    send(Steps(*take_first_steps(job.trial, job.loader_workers, job.rank or ALONE)))
+
+
+def compare_steps(record: Result) -> Comparison:
+    """Take the first steps of a record's trial again."""
+    if record.fingerprint is None:
+        return Comparison(record, UNKNOWN, "it is from before records had one; --trial trains it again")
+    again = run_process(Job(record.trial, record.cost, Path(), Path()), lambda epoch: None, work_steps)
+    if isinstance(again, Failure):
+        return Comparison(record, DIFFERENT, again.summary)
+    assert isinstance(again, Steps)
+    there, here = (dict(origin.experiment).get("data") for origin in (record.origin, again.origin))
+    if there != here:
+        return Comparison(record, DIFFERENT, f"images {there} there, {here} here", again.origin)
+    half = "16" in str(dict(record.trial.trainer).get("precision", ""))
+    found = compare_fingerprints(record.fingerprint, again.fingerprint, HALF if half else 1.0)
+    return Comparison(record, *found, again.origin)
+
+
+def compare_fingerprints(there: Fingerprint, here: Fingerprint, factor: float = 1.0) -> tuple[Verdict, str]:
+    """Whether two fingerprints are the same, and in what they differ most; ``factor`` widens the bounds of losses."""
+    if there == here:
+        return EXACT, ""
+    for name in ("optimizer", "losses", "validation", "rates", "sketches"):
+        old, new = getattr(there, name), getattr(here, name)
+        if old != new and (isinstance(old, str) or len(old) != len(new)):
+            return DIFFERENT, f"{name} {old} there, {new} here"
+    excess, note = max(measure_gaps(there, here, factor))
+    return (ROUNDED if excess <= 1 else DIFFERENT), note or "what follows the first step"
+
+
+def measure_gaps(there: Fingerprint, here: Fingerprint, factor: float) -> Iterator[tuple[float, str]]:
+    """For each number that differs, how many times its bound that is, and both values; once more for none."""
+    yield 0.0, ""
+    for name, old, new, bound in list_numbers(there, here, factor):
+        if old != new:
+            yield abs(new - old) / max(abs(old), 1e-12) / bound, f"{name}: {old:.8g} there, {new:.8g} here"
+    for before, after in zip(there.sketches, here.sketches, strict=True):
+        gap = math.hypot(after.size - before.size, after.projection - before.projection) / max(before.size, 1e-12)
+        yield gap / (BEFORE * factor), f"{before.name} differ by {gap:.2g} of their size" if gap else ""
+
+
+def list_numbers(there: Fingerprint, here: Fingerprint, factor: float) -> Iterator[tuple[str, float, float, float]]:
+    """The names of the numbers that have a bound, both values, and the bound."""
+    for step, (old, new) in enumerate(zip(there.losses, here.losses, strict=True), 1):
+        yield f"training loss {step}", old, new, BEFORE * factor if step == 1 else AFTER
+    yield "validation loss before the first step", there.validation[0], here.validation[0], BEFORE * factor
+    for epoch, (old, new) in enumerate(zip(there.rates, here.rates, strict=True), 1):
+        yield f"learning rate after epoch {epoch}", old, new, RATES
+
+
+def compare_all(records: Sequence[Result], workers: int, tell: Callable[[str], None]) -> list[Comparison]:
+    """Take the first steps of each record's trial again, several at a time; ``tell`` hears of each."""
+    found = []
+    with ThreadPoolExecutor(workers) as pool:
+        for number, comparison in enumerate(pool.map(compare_steps, records), 1):
+            found.append(comparison)
+            tell(f"{number}/{len(records)}  {comparison}")
+    return found
+
+
+def draw_one(study: Study, records: Sequence[Result]) -> Result:
+    """The record whose trial is trained whole: it follows from the study's name, so that nobody picks it."""
+    return Random(study.name).choice(sorted(records, key=lambda record: record.trial.id))
+
+
+def compare_whole(record: Result) -> Comparison:
+    """Train a record's trial again from beginning to end; there are no bounds, so that elsewhere any end will do."""
+    again = repeat(record)
+    if isinstance(again, Failure):
+        return Comparison(record, DIFFERENT, again.summary)
+    if again.outcome == record.outcome:
+        return Comparison(record, EXACT, f"top-1 {again.top1:.2f} %", again.origin)
+    verdict = ROUNDED if record.roundings(again.origin) else DIFFERENT
+    return Comparison(record, verdict, f"top-1 {record.top1:.2f} % there, {again.top1:.2f} % here", again.origin)
+
+
+def confirm(study: Study, comparisons: Sequence[Comparison]) -> int:
+    """Enter today's code, dated, beside the old into the records that it gives again; return how many that were."""
+    date, entered = datetime.now(UTC).isoformat(timespec="seconds"), 0
+    for one in comparisons:
+        code = str(dict(one.origin.experiment)["code"])
+        if code not in one.record.codes:
+            later = Confirmation(code, date, one.verdict == EXACT)
+            study.amend(replace(one.record, confirmed=(*one.record.confirmed, later)))
+            entered += 1
+    return entered
+
+
+def repeat_all(study: Study, workers: int, tell: Callable[[str], None]) -> bool:
+    """Take all records' first steps again, and train one whole; where all are the same, enter today's code.
+
+    Returns whether all are.
+
+    Raises:
+        ValueError: no records, or another driver is at work.
+    """
+    with study.lead():
+        records = study.results()
+        if not records:
+            raise ValueError(f"{study.folder} holds no finished trial")
+        found = compare_all(records, workers, tell)
+        tell(f"{len(records)} records: {count_verdicts(found)}")
+        same = all(one.is_same for one in found)
+        if same:
+            whole = compare_whole(draw_one(study, records))
+            tell(f"trained whole: {whole}")
+            same = whole.is_same
+        tell(describe_entry(confirm(study, found)) if same else "today's code is not entered: records stay as they are")
+    return same
+
+
+def count_verdicts(found: Sequence[Comparison]) -> str:
+    """How many of each: 50 the same to the bit, 1 different."""
+    counts = Counter(one.verdict for one in found)
+    return ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+
+
+def describe_entry(entered: int) -> str:
+    return f"today's code entered beside the old in {entered} records" if entered else "today's code is theirs already"

@@ -1,0 +1,304 @@
+"""Trials at work: some at a time, wherever an engine runs them, each in a process of its own."""
+
+import math
+from collections import Counter, deque
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from torch.nn import functional as F
+
+from ablations.engines.distributed import Team
+from ablations.engines.local import Failure, Job, Message, TrialProcess, Work, train
+from ablations.study.folder import Study
+from ablations.study.trial import Epoch, Origin, Result, Trial
+from ablations.training.checkpoint import epochs_done, find_checkpoint
+from ablations.training.run import count_processes, find_device, make_module, torch_threads, trial_cost
+from ablations.training.status import Wanted, judge
+from ablations.training.timing import time_steps
+from ablations.training.wandb_log import Mode
+from convnext_path.data.datasets import Data, open_data
+
+POLL = 0.2  # seconds between looks at trials that another driver holds
+ATTEMPTS = 4  # of a trial whose places are lost under it
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Said of an attempt whose place is gone: its machine, or the process that watched it."""
+
+    why: str
+
+
+class Attempt(Protocol):
+    """A trial at work. What runs it ends with the ``with`` block."""
+
+    def receive(self) -> Message | Lost: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_: object) -> None: ...
+
+
+class Engine(Protocol):
+    """Where trials run."""
+
+    @property
+    def slots(self) -> int:
+        """Trials at a time."""
+
+    def start(self, job: Job) -> Attempt: ...
+    def wait(self, attempts: Sequence[Any], seconds: float | None) -> Sequence[Any]:
+        """The attempts that have something to say, as soon as there are some, or none after so many seconds."""
+
+
+@dataclass(frozen=True)
+class Local:
+    """Processes of this machine; where drivers were started as a team, beside those of the others."""
+
+    slots: int = 1
+    work: Work = train
+    team: Team | None = None
+
+    def start(self, job: Job) -> TrialProcess:
+        if self.team is None:
+            return TrialProcess(job, self.work)
+        return TrialProcess(self.team.gather(job), self.work, self.team.dismiss)
+
+    def wait(self, attempts: Sequence[TrialProcess], seconds: float | None) -> list[TrialProcess]:
+        events: dict[Any, TrialProcess] = {event: attempt for attempt in attempts for event in attempt.events}
+        return [*dict.fromkeys(events[event] for event in wait(events, seconds))]
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How trials run; none of it changes a result."""
+
+    wanted: Wanted  # of a record
+    wandb: Mode = "disabled"
+    loader_workers: int = 0  # processes that read images, a trial
+    engine: Engine = Local()
+
+
+def default_workers(device: torch.device, cores: int, threads: int) -> int:
+    """Trials at a time: as many as the cores hold; one on a GPU, which a trial is taken to fill."""
+    return max(cores // threads, 1) if device.type == "cpu" else 1
+
+
+def default_loader_workers(data: Data, cores: int) -> int:
+    """Processes that read a trial's images: none for digits; else one for each core that is left to it, 8 at most."""
+    return 0 if data.name == "digits" else min(max(cores, 0), 8)
+
+
+def describe(trial: Trial) -> str:
+    return f"{trial.rung}, seed {trial.seed}"
+
+
+class Bars:
+    """A bar for the ladder and one for each trial at work, all counting epochs; nothing where there is no terminal."""
+
+    def __init__(self, console: Console, trials: Sequence[Trial]) -> None:
+        columns = (
+            TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        )  # fmt: skip
+        self.progress = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+        self.ladder = self.progress.add_task("ladder, epochs", total=sum(t.recipe.epochs for t in trials))
+
+    def begin(self, trial: Trial, done: int) -> TaskID:
+        """A bar for a trial, some of whose epochs a checkpoint holds."""
+        self.progress.advance(self.ladder, done)
+        return self.progress.add_task(describe(trial), total=trial.recipe.epochs, completed=done)
+
+    def advance(self, bar: TaskID, trial: Trial, epoch: Epoch) -> None:
+        accuracy = "" if epoch.top1 is None else f", top-1 {epoch.top1:.1f} %"
+        self.progress.advance(self.ladder)
+        self.progress.advance(bar)
+        self.progress.update(bar, description=f"{describe(trial)} (loss {epoch.train_loss:.2f}{accuracy})")
+
+    def end(self, bar: TaskID) -> None:
+        self.progress.remove_task(bar)
+
+    def undo(self, bar: TaskID) -> None:
+        """Take a trial's epochs back, which it begins with when it is tried again."""
+        self.progress.advance(self.ladder, -self.progress.tasks[self.progress.task_ids.index(bar)].completed)
+
+
+@dataclass(frozen=True)
+class Running:
+    """A trial at work. ``held``: its attempt, its claim and its bar, let go of together."""
+
+    trial: Trial
+    attempt: Attempt
+    bar: TaskID
+    held: ExitStack
+
+
+class Crew:
+    """Trains trials, as many at a time as the engine has slots; saves a record or the cause of a failure for each."""
+
+    def __init__(self, study: Study, trials: Sequence[Trial], console: Console, terms: Terms) -> None:
+        self.study, self.terms, self.bars = study, terms, Bars(console, trials)
+        self.numbers = {trial.id: f"{i}/{len(trials)}" for i, trial in enumerate(trials, 1)}
+        self.left, self.running = deque(trials), list[Running]()
+        self.missing, self.losses, self.waiting = list[tuple[Trial, str]](), Counter[str](), False
+
+    def run(self, wait_for_others: bool) -> None:
+        """Work until nothing is left, or nothing but what other drivers hold."""
+        try:
+            with self.bars.progress:
+                self.start_some()
+                while self.running or (self.left and wait_for_others):
+                    self.listen()
+                    self.start_some()
+        finally:
+            for running in self.running:
+                running.held.close()
+
+    def start_some(self) -> None:
+        """Start trials while there is room; those that another driver holds go to the end of the line."""
+        slots = self.terms.engine.slots
+        for _ in range(len(self.left)):
+            if len(self.running) < slots:
+                self.start(self.left.popleft())
+
+    def start(self, trial: Trial) -> None:
+        """Claim a trial and set a process to work, from the last whole checkpoint on."""
+        terms = self.terms
+        with ExitStack() as held:
+            place = held.enter_context(self.study.claim(trial, terms.wanted.origin))
+            if place is None:
+                self.left.append(trial)
+                return
+            record = self.study.record(trial)
+            if record and judge(self.study, trial, record, terms.wanted).kind == "done":
+                return  # another driver has just finished it
+            checkpoint = self.find_checkpoint(trial, place)
+            bar = self.bars.begin(trial, epochs_done(checkpoint) if checkpoint else 0)
+            held.callback(self.bars.end, bar)
+            attempt = held.enter_context(terms.engine.start(self.make_job(trial, place, checkpoint)))
+            self.running.append(Running(trial, attempt, bar, held.pop_all()))
+
+    def find_checkpoint(self, trial: Trial, place: Path) -> Path | None:
+        """The checkpoint to go on from; damaged ones after it are removed."""
+        checkpoint, damaged = find_checkpoint(place)
+        for file in damaged:
+            self.say(trial, f"{file.name} is damaged, and removed")
+            file.unlink()
+        if checkpoint is not None:
+            self.say(trial, f"goes on after epoch {epochs_done(checkpoint)}")
+        return checkpoint
+
+    def make_job(self, trial: Trial, place: Path, checkpoint: Path | None) -> Job:
+        terms = self.terms
+        cost, folder = trial_cost(trial), self.study.folder
+        return Job(trial, cost, folder, place, checkpoint, terms.wandb, terms.loader_workers, terms.wanted.keep)
+
+    def listen(self) -> None:
+        """Wait until a trial has something to say, or until it is time to look again at what others hold."""
+        engine = self.terms.engine
+        room = self.left and len(self.running) < engine.slots
+        idle = not self.running
+        if idle and not engine.slots and not self.waiting:
+            self.waiting = True
+            self.say(self.left[0], "no node has room; waits until one has")
+        ready = engine.wait([running.attempt for running in self.running], POLL if room or idle else None)
+        for running in [running for running in self.running if running.attempt in ready]:
+            self.hear(running, running.attempt.receive())
+
+    def hear(self, running: Running, message: Message | Lost) -> None:
+        """Show an epoch; save a result or a failure; try again what was lost."""
+        if isinstance(message, Epoch):
+            self.bars.advance(running.bar, running.trial, message)
+            return
+        self.running.remove(running)
+        with running.held:
+            if isinstance(message, Result) and (others := list_others(message, self.terms.wanted.origin)):
+                message = Failure(f"trained under other terms: {'; '.join(others)}", "")
+            if isinstance(message, Lost):
+                self.lose(running, message)
+            elif isinstance(message, Failure):
+                self.fail(running.trial, message)
+            elif isinstance(message, Result):
+                self.study.save(message)
+                self.say(running.trial, f"top-1 {message.top1:.2f} % in {message.seconds:.1f} s")
+
+    def lose(self, running: Running, message: Lost) -> None:
+        """Put a trial back at the head of the line, a few times."""
+        trial = running.trial
+        self.losses[trial.id] += 1
+        if self.losses[trial.id] == ATTEMPTS:
+            self.fail(trial, Failure(f"lost {ATTEMPTS} times: {message.why}", ""))
+            return
+        self.bars.undo(running.bar)
+        self.left.appendleft(trial)
+        self.say(trial, f"lost ({message.why}); tried again")
+
+    def fail(self, trial: Trial, failure: Failure) -> None:
+        self.say(trial, f"failed: {failure.summary}")
+        file = self.study.save_failure(trial, failure.summary, failure.cause)
+        self.missing.append((trial, f"{failure.summary}; see {file}"))
+
+    def say(self, trial: Trial, line: str) -> None:
+        line = f"{self.numbers[trial.id]}  {describe(trial)}: {line}"
+        self.bars.progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def list_others(result: Result, origin: Origin) -> list[str]:
+    """In what a result that has just come is of another origin than was asked for."""
+    return [*result.differences(origin), *result.roundings(origin)]
+
+
+def run_trials(
+    study: Study, trials: Sequence[Trial], console: Console, terms: Terms, wait: bool = True
+) -> list[tuple[Trial, str]]:
+    """Train each trial and save its record; go on after one that fails. Return those without one, and why.
+
+    A trial that another driver holds is left to it; ``wait`` until it is done, or its driver gone.
+
+    Raises:
+        OSError: a record cannot be written.
+    """
+    crew = Crew(study, trials, console, terms)
+    crew.run(wait_for_others=wait)
+    return crew.missing + [(trial, "another driver trains it") for trial in crew.left]
+
+
+def estimate_seconds(trials: Sequence[Trial], workers: int = 1) -> float:
+    """How long the trials will take, from a training step of the first, the middle and the last of them.
+
+    A rough figure: time is taken to go with multiply-accumulates, and an image to cost a third in validation.
+    """
+    probes = {trial.rung: trial for trial in (trials[0], trials[len(trials) // 2], trials[-1])}
+    rates = [time_step(trial) / trial_cost(trial).all_macs for trial in probes.values()]
+    rate = sum(rates) / len(rates)  # seconds a multiply-accumulate of the forward pass
+    total = sum(rate * trial_cost(trial).all_macs * count_images(trial) for trial in trials)
+    return total / min(workers, len(trials)) / math.prod(count_processes(trials[0]))
+
+
+def count_images(trial: Trial) -> float:
+    """Images that a trial trains on, and a third of those that it validates on, the last epoch's always."""
+    splits, epochs = open_data(trial.data), trial.recipe.epochs
+    every: Any = dict(trial.trainer).get("check_val_every_n_epoch", 1)
+    validations = math.ceil(epochs / int(every))
+    return epochs * len(splits.train_indices) + validations * len(splits.val_indices) / 3
+
+
+def time_step(trial: Trial) -> float:
+    """Seconds an image of a training step, the best of three after one to warm up, on as few images as tell."""
+    splits = open_data(trial.data)
+    device = find_device(trial)
+    batch = int(max(2, min(trial.recipe.batch_size, 2e10 / trial_cost(trial).all_macs)))
+    module = make_module(trial, splits).to(device)
+    images = torch.zeros(batch, splits.in_channels, splits.image_size, splits.image_size, device=device)
+    labels = torch.zeros(batch, dtype=torch.long, device=device)
+
+    def step() -> None:
+        torch.autograd.backward(F.cross_entropy(module(images), labels))
+
+    with torch_threads(trial.threads):
+        time_steps(step, 1, device)
+        return min(time_steps(step, 1, device) for _ in range(3)) / batch

@@ -1,0 +1,213 @@
+"""What a study will take, before it is begun: hours, memory, disk and money."""
+
+import heapq
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich import box
+from rich.table import Table
+
+from ablations.analysis.tables import show_count, show_number
+from ablations.cli.options import check_parts, check_peers, check_plan, check_sides, check_trainer, make_plan
+from ablations.cli.parser import ENGINES
+from ablations.console import console, fail, say
+from ablations.engines.choose import share_cores
+from ablations.planning.throughput import (
+    NOWHERE,
+    PROFILES,
+    Extent,
+    Pace,
+    count_devices,
+    first_trials,
+    known_extent,
+    measure_extent,
+    measure_paces,
+    profile_paces,
+    read_paces,
+)
+from ablations.study.trial import Plan, Trial
+from ablations.training.checkpoint import KEPT
+from ablations.training.run import find_device
+from ablations.training.wandb_log import MODES
+from convnext_path.data.module import check_batch
+from convnext_path.frozen import above, choose, within
+
+
+def foresee(args: Any) -> int:
+    """What the word ``plan`` does."""
+    try:
+        slots, price = parse_counts(args.at_once), args.price
+        within("--price", price or 0, 0, 1e6)
+        above("--memory", 1 if args.memory is None else args.memory, 0)
+        budget, memory, where = make_budget(args)
+    except (ValueError, OSError) as error:
+        fail(error)
+    memory = memory if args.memory is None else 1e9 * args.memory
+    console.print(show_budget(budget, memory))
+    for line in (where, *budget.describe(slots, price)):
+        say(line)
+    return 0 if memory is None or all(pace.memory <= memory for pace in budget.paces.values()) else 1
+
+
+def make_budget(args: Any) -> tuple["Budget", float | None, str]:
+    """A budget, the memory of a device, if it is known, and a sentence on where the paces are from."""
+    elsewhere = args.profile is not None or args.bench is not None
+    if args.profile is not None and args.bench is not None:
+        raise ValueError("--profile and --bench are two answers to the same question; choose one")
+    if elsewhere and args.data == "imagenet" and args.root is None:
+        args.root = NOWHERE
+    plan = make_plan(args)
+    choose("--engine", args.engine.name, ENGINES)
+    choose("--wandb mode", args.wandb, MODES)
+    devices = count_devices(plan.trials()[0])
+    if not elsewhere:
+        if devices > 1:
+            raise ValueError("a pace on several devices is not measured, but computed: --profile or --bench")
+        check_plan(plan)
+        slots, readers = share_cores(plan, args.workers, args.loader_workers, torch.get_num_threads())
+        shared = 1 if find_device(plan.trials()[0]).type == "cpu" else slots  # of a CPU, a core or so is a device
+        budget = Budget(plan, measure_extent(plan.data), try_paces(plan, slots, readers), shared)
+        return budget, device_memory(plan) / slots, f"measured here, on a few steps of each rung, {slots} at a time"
+    extent = known_extent(plan.data)
+    check_sides(plan, extent.image_size)
+    check_peers(plan, extent.num_classes, extent.in_channels, extent.image_size)
+    check_elsewhere(plan, extent)
+    check_parts(plan.trials(), devices, extent.val)
+    if args.bench is not None:
+        return Budget(plan, extent, read_paces(plan, extent, Path(args.bench))), None, f"as measured in {args.bench}"
+    profile = PROFILES[choose("--profile", args.profile, PROFILES)]
+    where = (
+        f"{args.profile}: {profile.images_per_second:g} images/s of ResNet-50 ({profile.source}), the rest by "
+        "multiply-accumulates; no time is lost to input or between devices; memory is the least"
+    )
+    return Budget(plan, extent, profile_paces(plan, extent, profile)), profile.memory, where
+
+
+def check_elsewhere(plan: Plan, extent: Extent) -> None:
+    """What :func:`check_plan` finds, as far as it does not hang on this machine. Raises a ValueError."""
+    hardware = ("accelerator", "devices", "num_nodes", "strategy")
+    options = tuple(option for option in plan.trainer if option[0] not in hardware)
+    for trial in first_trials(plan):
+        check_trainer(replace(trial, trainer=options))
+        check_batch(trial.recipe, extent.train)
+
+
+def try_paces(plan: Plan, slots: int, readers: int) -> dict[str, Pace]:
+    """Each rung's pace here. Raises a ValueError where a process ends without one."""
+    try:
+        return measure_paces(plan, slots, readers)
+    except (RuntimeError, MemoryError) as error:  # a process that was killed is one, too
+        raise ValueError(f"a batch does not fit into memory here, {slots} trials at a time ({error})") from None
+
+
+def parse_counts(text: str) -> list[int]:
+    """Numbers from 1 to 100,000 separated by commas."""
+    words = [word.strip() for word in text.split(",")]
+    if not all(word.isascii() and word.isdecimal() and 0 < int(word) <= 100_000 for word in words):
+        raise ValueError(f"--at-once takes numbers of devices from 1 to 100000, separated by commas, got {text!r}")
+    return [int(word) for word in words]
+
+
+def trial_seconds(trial: Trial, pace: Pace, extent: Extent) -> float:
+    """A whole training, with its validations."""
+    recipe = trial.recipe
+    images = recipe.epochs * (extent.train // recipe.batch_size) * recipe.batch_size
+    every: Any = dict(trial.trainer).get("check_val_every_n_epoch", 1)
+    validated = math.ceil(recipe.epochs / int(every)) * extent.val
+    return pace.start + images * pace.train + validated * pace.validate
+
+
+def pack(seconds: Iterable[float], slots: int) -> float:
+    """When the last trial ends, each begun in its turn as soon as a slot is free: what a study does."""
+    free = [0.0] * slots
+    for taken in seconds:
+        heapq.heapreplace(free, free[0] + taken)
+    return max(free)
+
+
+def checkpoint_bytes(trial: Trial, params: int) -> int:
+    """What a trial at work keeps on disk: weights, moments and average, in fp32."""
+    copies = {"sgd": 2, "adamw": 3}[trial.recipe.optimizer] + (trial.recipe.ema is not None)
+    return KEPT * 4 * copies * params
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a plan takes, at a pace a rung."""
+
+    plan: Plan
+    extent: Extent
+    paces: Mapping[str, Pace]
+    shared: int = 1  # trials on a device
+
+    @property
+    def seconds(self) -> list[float]:
+        """Of each trial, in order."""
+        return [self.seconds_of(trial) for trial in self.plan.trials()]
+
+    def seconds_of(self, trial: Trial) -> float:
+        return trial_seconds(trial, self.paces[trial.rung], self.extent)
+
+    def disk(self, slots: int) -> int:
+        """Bytes of checkpoints, at most."""
+        sizes = (checkpoint_bytes(trial, self.extent.cost(trial).params) for trial in self.plan.trials())
+        return sum(sorted(sizes, reverse=True)[:slots])
+
+    def describe(self, numbers: Sequence[int], price: float | None) -> Iterator[str]:
+        """Sentences: the sum, and for each number of devices the time, what is lost to waiting, and the cost."""
+        each, total = count_devices(self.plan.trials()[0]), sum(self.seconds)
+        of = f", each of {each} devices" if each > 1 else ""
+        yield f"{len(self.seconds)} trials{of}, {show_time(total * each / self.shared)} of one device in sum"
+        for number in numbers:
+            if number < each:
+                yield f"on {number}: too few"
+                continue
+            slots = number // each * self.shared
+            wall, best = pack(self.seconds, slots), max(total / slots, max(self.seconds))
+            cost = "" if price is None else f", {price * number * wall / 3600:,.2f} at {price:g} an hour"
+            disk = f"{show_count(self.disk(slots))}B of checkpoints"
+            yield f"on {number}: {show_time(wall)} (no order takes less than {show_time(best)}), {disk}{cost}"
+
+
+def show_budget(budget: Budget, memory: float | None) -> Table:
+    """A line a rung; what does not fit into ``memory`` bytes stands out."""
+    plan = budget.plan
+    devices = count_devices(plan.trials()[0])
+    table = Table(box=box.SIMPLE, show_edge=False, padding=0, caption=f"hours: of one device, {len(plan.seeds)} seeds")
+    table.add_column("rung")
+    for column in ("images/s", "a trial", "hours", "memory", ""):
+        table.add_column(column, justify="right", no_wrap=True)
+    for trial in first_trials(plan):
+        pace = budget.paces[trial.rung]
+        seconds, fits = budget.seconds_of(trial), memory is None or pace.memory <= memory
+        table.add_row(
+            trial.rung,
+            show_number(1 / pace.train, "{:,.0f}" if pace.train < 0.01 else "{:.3g}"),
+            show_time(seconds),
+            f"{len(plan.seeds) * devices * seconds / 3600 / budget.shared:.3g}",
+            f"{show_count(pace.memory)}B",
+            "" if fits else "does not fit",
+            style="" if fits else "yellow",
+        )
+    return table
+
+
+def show_time(seconds: float) -> str:
+    """In the unit that people would use."""
+    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def device_memory(plan: Plan) -> int:
+    """Bytes of the device that trials here run on."""
+    device = find_device(plan.trials()[0])
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

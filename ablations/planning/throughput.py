@@ -1,0 +1,257 @@
+"""How fast a rung trains: measured here, read from a benchmark's folder, or told by what others published of a GPU."""
+
+import json
+import math
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice, pairwise
+from pathlib import Path
+from statistics import fmean
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+
+from ablations.bench.bare import BareTraining
+from ablations.engines.local import CONTEXT, Failure, Job, run_process
+from ablations.study.trial import Plan, Trial
+from ablations.training.provenance import keep_freed_memory, peak_memory, reset_peak_memory
+from ablations.training.run import network_cost, torch_threads, trial_cost
+from convnext_path import Cost, Data, Flags
+from convnext_path.data.datasets import open_data
+from convnext_path.networks.registry import make_network
+
+WARM, TIMED = 2, 6  # training steps: the first ones take longer
+START = 3.0  # seconds that a trial takes beside its steps, where that was not measured
+HELD = 16  # bytes a parameter: weight, gradient and AdamW's two moments, in fp32
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What a rung takes."""
+
+    start: float  # seconds beside its steps
+    train: float  # seconds an image
+    validate: float
+    memory: float  # bytes at the peak, of each of its devices
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How many images there are, and what they are like."""
+
+    train: int
+    val: int
+    num_classes: int
+    in_channels: int = 3
+    image_size: int = 32
+
+    def cost(self, trial: Trial) -> Cost:
+        return network_cost(trial, self.num_classes, self.in_channels, self.image_size)
+
+
+#: Data sets whose extent is known before they are there. ImageNet: Russakovsky et al. (2015), ILSVRC 2012.
+KNOWN = {
+    "cifar10": Extent(50_000, 10_000, 10),
+    "cifar100": Extent(50_000, 10_000, 100),
+    "imagenet": Extent(1_281_167, 50_000, 1000, image_size=224),
+}
+#: The root of images that are counted, and not opened.
+NOWHERE = "not opened"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A GPU, by what others measured of ResNet-50 on it: training, mixed precision, 224 px."""
+
+    images_per_second: float
+    memory: int  # bytes
+    source: str
+
+
+GIB = 2**30
+NVIDIA = "NVIDIA's DeepLearningExamples, ResNet-50 v1.5 for PyTorch, container 21.03, 1 GPU"
+TIMM = "timm's results, benchmark-train-amp-nhwc-pt112-cu113-rtx3090.csv"
+PROFILES = {
+    "rtx3090": Profile(1218, 24 * GIB, TIMM),
+    "v100": Profile(1156, 32 * GIB, NVIDIA),
+    "a100": Profile(2470, 80 * GIB, NVIDIA),
+}
+#: Images/s of ResNet-50 and ConvNeXt-T in training and inference on an RTX 3090 (the same results of timm), and
+#: their multiply-accumulates: how much longer one of ConvNeXt's takes, taken to be alike on other GPUs.
+ENDS = {"resnet": (1218.01, 3676.35, 4.0892e9), "convnext": (819.24, 2379.50, 4.4555e9)}
+
+
+def measure_extent(data: Data) -> Extent:
+    """Of images that are there. Raises a ValueError where they are not."""
+    splits = open_data(data)
+    counts = len(splits.train_indices), len(splits.val_indices)
+    return Extent(*counts, splits.num_classes, splits.in_channels, splits.image_size)
+
+
+def known_extent(data: Data) -> Extent:
+    """Of a data set that is published, as ``data`` cuts it; of other images, what is there."""
+    if data.name not in KNOWN or data.root not in (None, NOWHERE):
+        return measure_extent(data)
+    known = KNOWN[data.name]
+    train, val = known.train, known.val
+    if (data.limit_train or 0) > train:
+        raise ValueError(f"limit_train is {data.limit_train}, but there are {train} training images")
+    if data.holdout:
+        val = math.ceil(train * data.holdout)
+        train -= val
+    return replace(
+        known, train=min(train, data.limit_train or train), val=val, image_size=data.image_size or known.image_size
+    )
+
+
+def count_devices(trial: Trial) -> int:
+    """That a trial asks for, on whatever machines.
+
+    Raises:
+        ValueError: not a number of them.
+    """
+    words = [str(dict(trial.trainer).get(name, 1)) for name in ("devices", "num_nodes")]
+    if not all(word.isascii() and word.isdecimal() and int(word) for word in words):
+        raise ValueError(f"a plan takes numbers of --trainer.devices and .num_nodes, got {' and '.join(words)}")
+    return math.prod(map(int, words))
+
+
+def first_trials(plan: Plan) -> list[Trial]:
+    """One of each rung."""
+    return plan.trials()[: len(plan.rungs)]
+
+
+def measure_paces(plan: Plan, workers: int, loader_workers: int = 0) -> dict[str, Pace]:
+    """Each rung's pace here, ``workers`` at a time as in a study: they share caches and memory."""
+    trials = first_trials(plan)
+    with ProcessPoolExecutor(workers, CONTEXT, keep_freed_memory, max_tasks_per_child=1) as pool:
+        paces = [*pool.map(partial(measure_pace, loader_workers=loader_workers), trials)]
+    start = measure_start(trials[0], paces[0])
+    return {trial.rung: replace(pace, start=start) for trial, pace in zip(trials, paces, strict=True)}
+
+
+def measure_start(trial: Trial, pace: Pace) -> float:
+    """Seconds that a trial takes beside its steps: process, Lightning, checkpoints, record. Raises a RuntimeError."""
+    epochs, steps, batch = min(trial.recipe.epochs, 3), 2, trial.recipe.batch_size
+    limits = {"limit_train_batches": steps, "limit_val_batches": 1}
+    few = replace(trial, recipe=trial.recipe.with_epochs(epochs), trainer=(*{**dict(trial.trainer), **limits}.items(),))
+    with TemporaryDirectory() as folder:
+        begin = time.perf_counter()
+        result = run_process(Job(few, trial_cost(few), Path(folder), Path(folder)), lambda epoch: None)
+        seconds = time.perf_counter() - begin
+    if isinstance(result, Failure):
+        raise RuntimeError(result.summary)
+    return max(seconds - epochs * batch * (steps * pace.train + pace.validate), 0.0)
+
+
+def measure_pace(trial: Trial, loader_workers: int = 0) -> Pace:
+    """A trial's pace in this process; what it takes beside its steps is not looked at."""
+    training, batch = BareTraining(trial, loader_workers), trial.recipe.batch_size
+    reset_peak_memory(training.device)
+    with torch_threads(trial.threads):
+        train = time_batches(training.train_epoch(0), training.device)
+        validate = time_batches(training.validate(), training.device)
+    return Pace(0.0, train / batch, validate / batch, peak_memory(training.device))
+
+
+def time_batches(batches: Iterable[None], device: torch.device) -> float:
+    """Seconds of one of the first; of the fastest, where there are too few to leave the very first ones out."""
+    times = [time.perf_counter()]
+    for _ in islice(batches, WARM + TIMED):
+        if device.type != "cpu":
+            torch.accelerator.synchronize(device)
+        times.append(time.perf_counter())
+    taken = [after - before for before, after in pairwise(times)]
+    return fmean(taken[WARM:] or [min(taken)])
+
+
+def read_paces(plan: Plan, extent: Extent, bench: Path) -> dict[str, Pace]:
+    """Each rung's pace on the machine of a benchmark, scaled by multiply-accumulates to the plan's images.
+
+    Raises:
+        ValueError: no benchmark there, or one that lacks a rung or the precision.
+    """
+    if not (bench / "bench.json").is_file():
+        raise ValueError(f"{bench} holds no benchmark (no bench.json)")
+    precision = "bf16" if "bf16" in str(dict(plan.trainer).get("precision")) else "fp32"
+    rows: list[dict[str, Any]] = pd.read_csv(bench / "results.csv").to_dict("records")  # type: ignore[assignment]
+    ours = {(r["rung"], r["precision"], r["task"]): r for r in rows if r.get("source") == "ours"}
+    batch = json.loads((bench / "bench.json").read_bytes())["terms"].get("batch_size", 1)
+    paces = {}
+    for trial in first_trials(plan):
+        try:
+            train, infer = (ours[trial.rung, precision, task] for task in ("training", "inference"))
+        except KeyError:
+            there = ", ".join(sorted({f"{rung} in {word}" for rung, word, _ in ours}))
+            raise ValueError(f"{bench} has no {trial.rung} in {precision}; there: {there or 'no rung'}") from None
+        paces[trial.rung] = scale_pace(trial, extent.cost(trial), train, infer, batch)
+    return paces
+
+
+def scale_pace(trial: Trial, cost: Cost, train: Mapping[str, Any], infer: Mapping[str, Any], batch: int) -> Pace:
+    """The pace of a benchmark's rows, from its images and batches to a trial's."""
+    larger = cost.paper_macs / train["macs"]
+    held = HELD * cost.params
+    kept = larger * max(train["peak_memory"] - held, 0) / batch
+    return share_pace(trial, larger / train["images_per_second"], larger / infer["images_per_second"], held, kept)
+
+
+def share_pace(trial: Trial, train: float, validate: float, held: float, kept: float) -> Pace:
+    """From seconds and bytes of an image on one device to all that a trial takes, as if they lost no time to talk.
+
+    ``held``: bytes beside the images.
+    """
+    devices = count_devices(trial)
+    return Pace(START, train / devices, validate / devices, held + kept * trial.recipe.batch_size / devices)
+
+
+def profile_paces(plan: Plan, extent: Extent, profile: Profile) -> dict[str, Pace]:
+    """Each rung's pace on a GPU known by ResNet-50's alone: by multiply-accumulates, depthwise rungs as ConvNeXt-T's.
+
+    Raises:
+        ValueError: a plan in another precision than mixed.
+    """
+    if not str(dict(plan.trainer).get("precision")).endswith("-mixed"):
+        raise ValueError("what is known of --profile's GPUs is in mixed precision; add --precision bf16-mixed")
+    return {trial.rung: profile_pace(trial, extent, profile) for trial in first_trials(plan)}
+
+
+def profile_pace(trial: Trial, extent: Extent, profile: Profile) -> Pace:
+    cost = extent.cost(trial)
+    resnet = isinstance(trial.flags, Flags) and not trial.flags.depthwise
+    train, infer, macs = ENDS["resnet" if resnet else "convnext"]
+    scale = cost.paper_macs / macs * ENDS["resnet"][0] / profile.images_per_second
+    kept = 2 * count_kept(trial, extent)  # bytes, if all of it is in 16 bits
+    return share_pace(trial, scale / train, scale / infer, HELD * cost.params, kept)
+
+
+def count_kept(trial: Trial, extent: Extent) -> int:
+    """Elements that a training step keeps for its backward pass, of each image more."""
+    with torch.device("meta"):
+        recipe = replace(trial.recipe, drop_path=0.0)  # which would look at values
+        net = make_network(trial.flags, trial.scale, recipe, extent.num_classes, extent.in_channels, extent.image_size)
+        image = (extent.in_channels, extent.image_size, extent.image_size)
+        batch = trial.recipe.batch_size
+        whole, one_more = (count_saved(net, torch.empty(number, *image)) for number in (batch, batch + 1))
+    return one_more - whole
+
+
+def count_saved(net: nn.Module, images: Tensor) -> int:
+    """Elements that a pass forward saves for the one back, weights aside."""
+    saved = dict[int, Tensor]()
+
+    def save(tensor: Tensor) -> Tensor:
+        if not isinstance(tensor, nn.Parameter):
+            saved[tensor.untyped_storage()._cdata] = tensor
+        return tensor
+
+    with saved_tensors_hooks(save, lambda tensor: tensor):
+        net(images)
+    return sum(tensor.numel() for tensor in saved.values())

@@ -1,0 +1,1 @@
+"""Charts, page and tables for people."""

@@ -1,0 +1,284 @@
+"""A study as one page of HTML that needs no network: what each step buys, how sure that is, and what it costs."""
+
+import inspect
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from ablations.analysis.stats import VERDICTS, Step, correct, is_ladder, name_row
+from ablations.analysis.tables import (
+    MEASURES,
+    Measure,
+    explain,
+    show_estimate,
+    show_number,
+    weigh,
+)
+from ablations.report.blocks import Change, compare, list_terms
+from ablations.report.confusion import Kept
+from ablations.report.gallery import Gallery
+from ablations.report.style import BAR, GRID, INK, PALE, PAPER, ROAD
+from ablations.study.folder import Study
+from ablations.study.predictions import compare_answers
+from ablations.study.trial import Plan, Result
+from ablations.training.status import collect
+from convnext_path.files import write_whole
+
+#: Colours of the charts that the page has in two shades.
+COLOURS = {INK: "ink", PALE: "pale", BAR: "bar", ROAD: "road", GRID: "grid", PAPER: "paper"}
+
+CAPTIONS = {
+    "accuracy": ("Accuracy by step", "A dot a seed; hatched: tried; hollow, dotted: references. Grey: the paper's."),
+    "changes": ("Changes of accuracy by step, with intervals", "What each step changes, seed by seed."),
+    "road": ("Accuracy against multiply-accumulates", "The road in accuracy and multiply-accumulates."),
+    "road-seconds": ("Accuracy against seconds of training", "The same against measured time."),
+    "times": ("Time against multiply-accumulates", "What counting multiply-accumulates hides."),
+    "confusion": ("Which classes are taken for which", "Lines: classes; columns: answers; in % of a class's images."),
+    "curves": ("Learning curves of every step", "Validation accuracy by epoch, a line a seed."),
+}  # fmt: skip
+
+#: Captions of charts of networks side by side.
+NETWORKS = {
+    "accuracy": "A dot a seed.",
+    "road": "What accuracy takes, in multiply-accumulates.",
+    "curves": "Validation accuracy by epoch, a line a seed.",
+}
+
+#: What the page answers: of networks side by side, of a ladder's steps.
+QUESTIONS = (
+    "Which of these networks does best on the same images, how sure is that, and what does it cost?",
+    "What does each step buy here, how sure is that, and what does it cost?",
+)
+
+DEVIATIONS = (
+    "The paper trains on ImageNet-1K at 224 x 224 for 300 epochs; its changes stand here as what they are, another "
+    "experiment's.",
+    "Layer scale, stochastic depth and initialization belong to the recipe and are the same over all enhanced rungs.",
+    "The README of the repository lists what the paper leaves open and what was chosen.",
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One step on the page."""
+
+    place: int
+    title: str
+    tried: bool
+    verdict: str
+    gap: str
+    cells: Sequence[tuple[str, float | None]]  # a text for each measure, and what it is sorted by
+    what: str
+    finding: str
+    changes: Sequence[Change]
+
+
+@dataclass(frozen=True)
+class Chart:
+    name: str
+    label: str
+    caption: str
+    svg: Markup
+
+
+def write_report(
+    study: Study,
+    steps: Sequence[Step],
+    charts: Sequence[Path],
+    title: str,
+    notes: Sequence[str],
+    kept: Kept,
+    gallery: Gallery | None,
+) -> Path:
+    """Write ``report.html`` into the study's folder; ``notes`` is what its reader must mind."""
+    plan, results = study.plan(), [result for step in steps for result in step.results]
+    columns = [name for name in MEASURES if any(MEASURES[name].show(step) for step in steps)]
+    rows = make_rows(steps, plan, columns)
+    of_ladder = is_ladder(steps)
+    has_blocks = any(change.part == "block" for row in rows for change in row.changes)  # of the paper's networks
+    page = load_template().render(
+        title=title,
+        warnings=notes,
+        question=QUESTIONS[of_ladder],
+        answer=list(answer(steps, kept)),
+        charts=[read_chart(file, of_ladder) for file in charts if file.suffix == ".svg"],
+        verdicts=VERDICTS,
+        columns=[name_row(steps), *columns, *(["verdict"] if of_ladder else [])],
+        rows=rows,
+        widest=max(line.channels or 1 for row in rows for change in row.changes for line, _ in change.after),
+        explanation=" ".join(explain(steps)),
+        commands="\n".join(study.commands()),
+        facts=list(state_facts(plan, results)),
+        failures=list(list_failures(study, plan, results)),
+        gallery=gallery,
+        has_blocks=has_blocks,
+        deviations=DEVIATIONS if has_blocks and of_ladder else (),
+    )
+    file = study.folder / "report.html"
+    write_whole(file, page.encode())
+    return file
+
+
+def load_template() -> Any:
+    """The page's; names in a study are no markup."""
+    where = PackageLoader("ablations.report")
+    return Environment(loader=where, autoescape=True, undefined=StrictUndefined).get_template("report.html")
+
+
+def answer(steps: Sequence[Step], kept: Kept) -> Iterator[str]:
+    """What the page says first."""
+    if not is_ladder(steps) and sum(bool(step.results) for step in steps) > 1:
+        yield compare_seeds(steps) if any(step.top1.n > 1 for step in steps) else compare_images(steps, kept)
+        return
+    done = [step for step in steps if step.results]
+    road = [step for step in done if step.rung.adopted]
+    if len(road) > 1:
+        yield describe_road(road[0], road[-1])
+    elif not any(step.change.n for step in done):
+        yield from (f"{step.rung.title}: top-1 {show_estimate(step.top1)} %." for step in done)
+    yield from count_verdicts(steps)
+    yield from weigh(steps)
+
+
+def describe_road(first: Step, last: Step) -> str:
+    """From one end to the other, in a sentence."""
+    change = replace(last, base=first).change
+    ends = f"{show_estimate(first.top1)} % to {show_estimate(last.top1)} %"
+    whole = f"From {first.rung.title} to {last.rung.title}, top-1 accuracy goes from {ends}"
+    if not change.n:
+        return f"{whole}; no seed has both."
+    paired = change.n == len(first.results) == len(last.results)
+    over = "" if paired else f", over the {change.n} seeds that have both"
+    return f"{whole}: {show_estimate(change, '{:+.2f}')} points{over}."
+
+
+def compare_seeds(steps: Sequence[Step]) -> str:
+    """Of networks side by side, trained from several seeds, which is best, and what it is told from."""
+    best, *others = sorted((step for step in steps if step.results), key=lambda step: -step.top1.mean)
+    ps = correct([replace(other, base=best).change.p for other in others])
+    shown = [f"{step.title} {show_estimate(step.top1)} %" for step in (best, *others)]
+    told = [name + show_number(p, " (p {:.2g})") for name, p in zip(shown, (math.nan, *ps), strict=True)]
+    return (
+        f"Top-1, mean over seeds: {', '.join(told)}. p: of the differences from {best.title}, seed by seed, corrected "
+        "for their number (Holm)."
+    )
+
+
+def compare_images(steps: Sequence[Step], kept: Kept) -> str:
+    """Of networks side by side, each trained once, how many of the same images each has right."""
+    best, *others = sorted((step for step in steps if step.results), key=lambda step: -step.top1.mean)
+    first = {title: answers[0] for title, answers in kept.items()}
+    if best.title not in first:
+        return f"Top-1: {', '.join(f'{step.title} {show_estimate(step.top1)} %' for step in (best, *others))}."
+    rivals = {other.title: first[other.title] for other in others if other.title in first}
+    ps = correct([compare_answers(first[best.title], rival) for rival in rivals.values()])
+    told = [f"{name} {rival.right.sum()} (p {p:.2g})" for (name, rival), p in zip(rivals.items(), ps, strict=True)]
+    return (
+        f"Of the same {len(first[best.title].truth)} images {best.title} has {first[best.title].right.sum()} right, "
+        f"{', '.join(told)}. p: how often two networks as good as each other would lie so far apart on so many images "
+        f"(McNemar's exact test against {best.title}, Holm's correction). It speaks of these networks as they are: "
+        "trained from another seed they may change places, which --seeds tells."
+    )
+
+
+def count_verdicts(steps: Sequence[Step]) -> Iterator[str]:
+    """How many of the changes can be told from chance, and which."""
+    changed = [step for step in steps if step.change.n]
+    if changed and all(step.change.n == 1 for step in changed):
+        yield "One seed tells no change from chance."
+        return
+    for verdict in VERDICTS:
+        names = [f"{s.title} ({show_estimate(s.change, '{:+.2f}')})" for s in changed if s.verdict == verdict]
+        if names:
+            yield f"{verdict.capitalize()}, {len(names)} of {len(changed)} steps: {', '.join(names)}."
+
+
+def read_chart(file: Path, of_ladder: bool) -> Chart:
+    """A chart's SVG for the page: in the page's colours, and with ids of its own."""
+    name = file.stem
+    svg = file.read_text()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r'( id="|href="#|url\(#)', rf"\1{name}-", svg)
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    for colour, role in COLOURS.items():
+        svg = svg.replace(colour, f"var(--{role})")
+    label, caption = CAPTIONS[name]
+    return Chart(name, label, caption if of_ladder else NETWORKS.get(name, caption), Markup(svg))
+
+
+def make_rows(steps: Sequence[Step], plan: Plan, columns: Sequence[str]) -> list[Row]:
+    recipes = dict(plan.recipes)
+    return [
+        Row(
+            place=place,
+            title=step.title,
+            tried=step.rung.is_tried,
+            verdict=step.verdict,
+            gap=step.gap,
+            cells=[make_cell(MEASURES[name], step) for name in columns],
+            what=explain_flags(type(step.rung.flags)).get(step.rung.change[0], "") if step.base else "",
+            finding=describe_finding(step),
+            changes=compare(step.base.rung if step.base else None, step.rung, recipes),
+        )
+        for place, step in enumerate(steps, 1)
+    ]
+
+
+def make_cell(measure: Measure, step: Step) -> tuple[str, float | None]:
+    value = measure.value(step)
+    return measure.show(step), None if math.isnan(value) else value
+
+
+def explain_flags(flags: type) -> dict[str, str]:
+    """What a step does, by the flag that it sets: the sentences of the flags' own documentation."""
+    items = re.findall(r"^ *- ``(\w+)`` \(([^)]+)\): (.*?)(?=^ *- ``|\n\n)", flags.__doc__ or "", re.M | re.S)
+    texts = {
+        name: (section, inspect.cleandoc(text).replace("``", "").replace("\n", " ")) for name, section, text in items
+    }
+    texts["recipe"] = ("2.1", "the training recipe: optimizer, schedule, augmentation, regularization.")
+    return {name: f"{'Section ' * place[0].isdigit()}{place}: {text}" for name, (place, text) in texts.items()}
+
+
+def describe_finding(step: Step) -> str:
+    """What came of it, in a sentence."""
+    if not step.results:
+        return "It has no result."
+    if not step.change.n:
+        return f"Top-1: {show_estimate(step.top1)} %."
+    change, paper = show_estimate(step.change, "{:+.2f}"), show_number(step.paper_change, "; the paper's: {:+.2f}")
+    told = f" ({step.verdict})" if step.change.n > 1 else ""
+    assert step.base is not None
+    return f"Change from {step.base.rung.title}: {change} points{told}{paper}."
+
+
+def state_facts(plan: Plan, results: Sequence[Result]) -> Iterator[tuple[str, str]]:
+    """Terms, then hardware and versions as the records have them."""
+    yield "Ladder", f"{plan.ladder}, {len(plan.rungs)} rungs, seeds {', '.join(map(str, plan.seeds))}"
+    yield "Data", ", ".join(f"{name} {value}" for name, value in plan.data.to_dict().items() if value not in (None, 0))
+    unseen = "the training images held out" if plan.data.holdout else "the images that none is trained on"
+    yield "Reported", f"top-1 accuracy after the last epoch, on {unseen}"
+    options = (f"{name} {value}" for name, value in plan.trainer)
+    for recipe, terms in plan.recipes:
+        yield f"Recipe {recipe}", ", ".join(line.text for line in list_terms(terms))
+    yield "Trainer", ", ".join([f"CPU threads a trial {plan.threads}", *options])
+    hours = sum(result.seconds for result in results) / 3600
+    yield "Training", f"{len(results)} of {len(plan.trials())} trainings have a result, {hours:.2f} hours in sum"
+    values = collect(
+        pair for result in results for pair in {**dict(result.origin.facts), **dict(result.environment)}.items()
+    )
+    for name, found in sorted(values.items()):
+        yield name.replace("_", " "), ", ".join(found)
+
+
+def list_failures(study: Study, plan: Plan, results: Sequence[Result]) -> Iterator[str]:
+    """The trials without a record, and why, where that is known."""
+    done = {result.trial.id for result in results}
+    for trial in plan.trials():
+        if trial.id not in done:
+            yield f"{trial.rung}, seed {trial.seed}: {study.failure(trial) or 'not trained yet'}"

@@ -1,0 +1,1 @@
+"""What is trained, what it gave, and the folder that keeps both."""

@@ -1,0 +1,267 @@
+"""What is trained, what it gives, and the plan of a whole study, as frozen values."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+from convnext_path.cost import Cost
+from convnext_path.data.datasets import Data
+from convnext_path.files import digest
+from convnext_path.frozen import Frozen
+from convnext_path.ladder import LADDERS, Rung
+from convnext_path.networks.registry import Design, Size
+from convnext_path.recipe import Recipe
+
+Options = tuple[tuple[str, object], ...]  # of the Lightning trainer, by name
+Facts = tuple[tuple[str, object], ...]  # by name, sorted
+
+
+@dataclass(frozen=True)
+class Trial(Frozen):
+    """One training: all that decides its outcome, and the rung that it stands for."""
+
+    ladder: str
+    rung: str
+    flags: Design
+    scale: Size
+    recipe: Recipe
+    data: Data
+    seed: int
+    trainer: Options = ()
+    threads: int = 1  # of torch on the CPU; another number rounds otherwise
+    compile: bool = False  # the network, by torch.compile
+
+    @property
+    def id(self) -> str:
+        """A hash of what changes the outcome."""
+        return hash_json(self.definition)[:16]
+
+    @property
+    def description(self) -> str:
+        """What people call it."""
+        return f"{self.rung}, seed {self.seed}"
+
+    @property
+    def definition(self) -> dict[str, Any]:
+        """What differs from the defaults, but for what only rounds otherwise, and for names.
+
+        Names are those of ladder and rung, and of where images and weights lie: digests tell which they are.
+        """
+        content = {name: value for name, value in self.identity.items() if name not in ("ladder", "rung", "threads")}
+        data = {name: value for name, value in content.pop("data", {}).items() if name != "root"}
+        return content | {"flags": forget_file(content.get("flags", {})), "data": data}
+
+
+def find_old_id(content: Mapping[str, Any]) -> str:
+    """The id that a trial had, as its record holds it, when ids hashed all fields and not those alone that differ."""
+    flags, data = {**content["flags"]}, content["data"] | {"root": None}
+    flags |= {"weights": ""} if flags.get("digest") else {}
+    return hash_json({**content, "flags": flags, "data": data}, without=("ladder", "rung"))[:16]
+
+
+@dataclass(frozen=True)
+class Origin(Frozen):
+    """What decides a record's numbers beside its trial."""
+
+    experiment: Facts = ()  # code, data, versions: with others it is another experiment
+    rounding: Facts = ()  # processor, kernels, settings of the math libraries, threads: with others it rounds otherwise
+
+    @property
+    def facts(self) -> Facts:
+        """Both parts."""
+        return (*self.experiment, *self.rounding)
+
+    @classmethod
+    def from_pairs(cls, pairs: Any) -> Self:
+        """The origin of a record from before the two parts were told apart."""
+        parts: list[list[tuple[str, object]]] = [[], []]
+        for name, value in pairs:
+            parts[name in ("device", "kernels")].append((name, value))
+        return cls(*map(tuple, parts))
+
+
+def list_differences(there: Facts, here: Facts) -> list[str]:
+    """In what two lists of facts differ: "torch 2.14.0 there, 2.15.0 here"."""
+    old, new = dict(there), dict(here)
+    names = sorted(old.keys() | new.keys())
+    return [f"{n} {old.get(n)} there, {new.get(n)} here" for n in names if old.get(n) != new.get(n)]
+
+
+@dataclass(frozen=True)
+class Sketch(Frozen):
+    """Many numbers in two, which rounding hardly changes and all else does: their root mean square, and a projection.
+
+    The projection is the mean of the numbers, each times a fixed one between -1 and 1, times the root of their count.
+    """
+
+    name: str
+    size: float
+    projection: float
+
+
+@dataclass(frozen=True)
+class Fingerprint(Frozen):
+    """What a training gives in its first steps: enough to see whether other code would give the same.
+
+    ``losses`` are those of the training batches up to the last of these steps; ``weights`` a hash of the network's
+    tensors after it; ``validation`` the losses of one validation batch before the first step and after the last;
+    ``rates`` the learning rates at the end of each epoch of the whole training; ``optimizer`` its settings;
+    ``sketches`` what there is before the first step: weights, images to train and to validate, and answers to these.
+    """
+
+    losses: tuple[float, ...]
+    weights: str
+    validation: tuple[float, ...]
+    rates: tuple[float, ...]
+    optimizer: str
+    sketches: tuple[Sketch, ...]
+
+
+@dataclass(frozen=True)
+class Confirmation(Frozen):
+    """Later code that gives what a fingerprint holds; ``exact``: to the bit, else but for rounding elsewhere."""
+
+    code: str
+    date: str
+    exact: bool = True
+
+
+@dataclass(frozen=True)
+class Epoch(Frozen):
+    """A point of the learning curve. Accuracies in percent; None where an epoch was not validated."""
+
+    epoch: int
+    lr: float
+    train_loss: float
+    val_loss: float | None = None
+    top1: float | None = None
+    top5: float | None = None
+    images: int = 0  # seen so far
+
+
+@dataclass(frozen=True)
+class Result(Frozen):
+    """What a trial gave. Accuracies in percent, of the last epoch: no epoch is chosen by its accuracy."""
+
+    trial: Trial
+    cost: Cost
+    top1: float
+    top5: float
+    curve: tuple[Epoch, ...]
+    seconds: float  # of the whole training, validation included
+    images_per_second: float  # of training alone
+    peak_memory: int  # bytes: allocated on the GPU, or resident in the process
+    origin: Origin  # what decided the outcome beside the trial
+    environment: Facts = ()  # system, commit
+    weights: str = ""  # a hash of the final ones
+    fingerprint: Fingerprint | None = None  # None in records from before there were any
+    confirmed: tuple[Confirmation, ...] = ()  # later code, in order
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The inverse of :meth:`to_dict`, also for records from before an origin had two parts."""
+        if isinstance(data, Mapping) and isinstance(pairs := data.get("origin"), list):
+            data = {**data, "origin": Origin.from_pairs(pairs).to_dict()}
+        return super().from_dict(data)
+
+    @property
+    def outcome(self) -> str:
+        """A hash of what a training gives: the same each time the trial runs with the same origin."""
+        measured = ("seconds", "images_per_second", "peak_memory", "origin", "environment", "fingerprint", "confirmed")
+        return hash_json(self.identity | {"trial": self.trial.definition}, without=measured)
+
+    @property
+    def codes(self) -> list[object]:
+        """The code that trained it, and later code that gives the same."""
+        return [dict(self.origin.experiment).get("code"), *(later.code for later in self.confirmed)]
+
+    def differences(self, origin: Origin) -> list[str]:
+        """What makes the record another experiment than one of ``origin``; confirmed code is as good as its own."""
+        here = dict(origin.experiment)
+        if here.get("code") in self.codes:
+            here["code"] = self.codes[0]
+        return list_differences(self.origin.experiment, tuple(here.items()))
+
+    def roundings(self, origin: Origin) -> list[str]:
+        """What makes the record round otherwise than one of ``origin``."""
+        return list_differences(self.origin.rounding, origin.rounding)
+
+
+@dataclass(frozen=True)
+class Plan(Frozen):
+    """The terms of a study. ``recipes`` holds what the rungs' recipe names stand for."""
+
+    ladder: str
+    rungs: tuple[Rung, ...]
+    seeds: tuple[int, ...]
+    data: Data
+    recipes: tuple[tuple[str, Recipe], ...]
+    trainer: Options = ()
+    threads: int = 1  # of each trial
+    compile: bool = False  # each trial's network
+
+    def trials(self) -> list[Trial]:
+        """Seed by seed, so that the first whole ladder is there early."""
+        recipes, how = dict(self.recipes), (self.trainer, self.threads, self.compile)
+        return [
+            Trial(self.ladder, r.name, r.flags, r.scale, recipes[r.recipe], self.data, seed, *how)
+            for seed in self.seeds
+            for r in self.rungs
+        ]
+
+    def add(self, other: "Plan") -> "Plan":
+        """The rungs, recipes and seeds of both, in the ladder's order; a flip follows the rung that it changes.
+
+        The images lie where ``other`` says, and trials have its threads.
+        """
+        order = {rung.name: i for i, rung in enumerate(LADDERS.get(self.ladder, ()))}
+        rungs = {rung.name: rung for rung in self.rungs + other.rungs}
+        in_order = sorted(rungs.values(), key=lambda r: (order.get(r.base or r.name, len(order)), r.base is not None))
+        seeds = tuple(sorted({*self.seeds, *other.seeds}))
+        recipes = tuple(sorted({**dict(self.recipes), **dict(other.recipes)}.items()))
+        merged = replace(self, rungs=tuple(in_order), seeds=seeds, recipes=recipes)
+        return replace(merged, data=other.data, threads=other.threads)
+
+    def conflicts(self, other: "Plan") -> list[str]:
+        """Why ``other`` cannot be added: the terms that differ, as "recipe.enhanced.lr is 0.1 there and 0.2 here"."""
+        values = _compare(_terms(self), _terms(other))
+        return [f"{name} is {there!r} there and {here!r} here" for name, there, here in values if there != here]
+
+
+def forget_file(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Flags without the path of a file that has its digest beside it."""
+    return {**flags, "weights": ""} if flags.get("digest") else {**flags}
+
+
+def hash_json(content: Mapping[str, Any], without: tuple[str, ...] = ()) -> str:
+    """The SHA-256 of a mapping's JSON, but for some of its names."""
+    kept = {name: value for name, value in content.items() if name not in without}
+    return digest(json.dumps(kept, sort_keys=True).encode())
+
+
+def _terms(plan: Plan) -> dict[str, Any]:
+    """What two runs of one study must share. Recipes and rungs count where both have them; seeds are free."""
+    return {
+        "ladder": plan.ladder,
+        "data": plan.data.to_dict() | {"root": None},  # images may move; a record's origin tells whether they changed
+        "trainer": dict(plan.trainer),
+        "compile": plan.compile,
+        "recipe": {name: recipe.to_dict() for name, recipe in plan.recipes},
+        "rung": {r.name: _design(r) for r in plan.rungs},
+    }
+
+
+def _design(rung: Rung) -> dict[str, Any]:
+    """What a rung trains; its titles and published figures may be mended."""
+    return {"flags": forget_file(rung.flags.to_dict()), "scale": rung.scale.to_dict(), "recipe": rung.recipe}
+
+
+def _compare(old: Any, new: Any, name: str = "") -> Iterator[tuple[str, object, object]]:
+    """Both values of every term, by dotted name."""
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        yield name, old, new
+        return
+    names = old.keys() & new.keys() if name in ("recipe", "rung") else old.keys() | new.keys()
+    for key in sorted(names):
+        yield from _compare(old.get(key), new.get(key), f"{name}.{key}" if name else key)

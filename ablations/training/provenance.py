@@ -1,0 +1,198 @@
+"""What a trial's numbers hang on beside the trial itself: code, versions, device; and what they cost."""
+
+import ast
+import ctypes
+import hashlib
+import os
+import platform
+import re
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from ablations.study.trial import Origin
+from convnext_path.kernels import build
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Start peak memory anew: on the GPU, or of this process where the system can (Linux)."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif os.path.exists("/proc/self/clear_refs"):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: the most that was allocated on the GPU, or resident in this process, libraries included."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if os.path.exists("/proc/self/status"):
+        return _read_bytes("/proc/self/status", "VmHWM")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def used_memory(device: torch.device) -> int:
+    """Bytes: what is allocated on the GPU, or resident in this process (Linux), after giving back what is free."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    if not os.path.exists("/proc/self/status"):
+        return peak_memory(device)
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+        trim(0)
+    return _read_bytes("/proc/self/status", "VmRSS")
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep what it frees for the next step (glibc).
+
+    Handed back to the system and asked for again, each page is zeroed, which is a tenth of a training step.
+    """
+    if set_option := getattr(ctypes.CDLL(None), "mallopt", None):
+        set_option(M_MMAP_MAX, 0)
+        set_option(M_TRIM_THRESHOLD, -1)
+
+
+@contextmanager
+def limited_memory(device: torch.device) -> Iterator[None]:
+    """Let an allocation fail beyond the memory that is free now, where Linux would kill the process later; CPU only."""
+    if device.type != "cpu" or not os.path.exists("/proc/meminfo"):
+        yield
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    free = _read_bytes("/proc/meminfo", "MemAvailable")
+    limit = _read_bytes("/proc/self/status", "VmData") + free
+    resource.setrlimit(resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def _read_bytes(file: str, name: str) -> int:
+    """An entry of a file that Linux gives in kB."""
+    return 1024 * int(Path(file).read_text().split(f"{name}:")[1].split()[0])
+
+
+#: Packages whose version may change a training's numbers.
+PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "numpy", "scikit-learn", "pillow")
+#: Code that cannot: what it does is seen in a trial's definition, or in nothing.
+HARMLESS = ("__init__", "ladder", "convert", "files")
+
+
+#: Settings of the libraries that compute (oneDNN's, MKL's, OpenMP's, torch's, NVIDIA's), as the environment has them.
+MATH = re.compile(
+    "(ONEDNN|DNNL|MKL|OMP|KMP|GOMP|ATEN|CUBLAS|CUBLASLT|CUDNN|TORCHINDUCTOR)_|NVIDIA_TF32_OVERRIDE"
+    "|TORCH_(ALLOW_TF32|BLAS|CUDNN|LINALG|MKLDNN)"
+)
+#: Of these, what changes no number: threads have a place of their own, and the rest tells, places, waits or caches.
+QUIET = re.compile(
+    "NUM_THREADS|THREAD_LIMIT|VERBOSE|JIT_DUMP|JIT_PROFILE|AFFINITY|PROC_BIND|PLACES|DISPLAY|BLOCKTIME|WAIT_POLICY"
+    "|STACKSIZE|SPINCOUNT|CACHE|LOG|VERSION|HOME|ROOT|PATH|TARGET_OFFLOAD|DUPLICATE_LIB|INIT_AT_FORK"
+)
+
+
+def origin(device: torch.device, data: str, threads: int = 1) -> Origin:
+    """All that decides a trial's numbers beside its definition; ``data`` is the digest of its images and labels."""
+    experiment = {
+        "code": code_digest(),
+        "data": data,
+        "python": ".".join(platform.python_version_tuple()[:2]),  # augmentation draws by its random module
+        **{name: version(name) for name in PACKAGES},
+    }
+    return Origin(tuple(sorted(experiment.items())), tuple(sorted(list_rounding(device, threads).items())))
+
+
+def list_rounding(device: torch.device, threads: int) -> dict[str, object]:
+    """What decides how sums are rounded: with other values the same experiment gives other bits."""
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "processor": processor_name(),
+        "instructions": f"{torch.backends.cpu.get_cpu_capability()}: {instructions()}",
+        "kernels": build.describe(device),
+        "math": " ".join(f"{name}={value}" for name, value in sorted(os.environ.items()) if is_math(name)),
+        "threads": threads,
+    }
+
+
+def is_math(name: str) -> bool:
+    """Whether a variable of the environment may change how numbers are computed."""
+    return bool(MATH.match(name)) and not QUIET.search(name)
+
+
+def environment() -> dict[str, object]:
+    """What else a record says of where it was made."""
+    return {
+        "python": platform.python_version(),
+        "commit": git_commit(),
+        "system": platform.platform(),
+        "cores": os.cpu_count(),
+    }
+
+
+@cache
+def code_digest(root: Path = Path(__file__).parents[2]) -> str:
+    """A hash of the code that trains; comments, docstrings and layout have no part in it."""
+    package = root / "convnext_path"
+    files = sorted(file for file in package.rglob("*.py") if file.stem not in HARMLESS)
+    code = [strip(file.read_text()) for file in (*files, root / "ablations" / "training" / "run.py")]
+    code += [source.read_text() for source in sorted((package / "kernels").glob("*.[ch]*"))]
+    return hashlib.sha256("\0".join(code).encode()).hexdigest()[:16]
+
+
+def strip(source: str) -> str:
+    """Python source without comments, docstrings and layout."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return ast.unparse(tree)
+
+
+@cache
+def git_commit() -> str:
+    """The commit of the working tree, ``-dirty`` where it was changed since; empty outside a repository."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+@cache
+def processor_name() -> str:
+    """The processor's model: its name and, as clouds hide much of that, the numbers of family, model and stepping."""
+    facts = read_processor()
+    numbers = ".".join(facts[name] for name in ("cpu family", "model", "stepping") if name in facts)
+    name = facts.get("model name") or platform.processor() or platform.machine()
+    return f"{name} ({numbers})" if numbers else name
+
+
+#: Vector and matrix instructions by the names of /proc/cpuinfo: of x86, then of ARM.
+VECTORS = re.compile("avx|amx|fma|f16c|sse4|asimd|sve|sme(?!p)|bf16|i8mm|fphp")
+
+
+@cache
+def instructions() -> str:
+    """The processor's vector and matrix instructions, by which libraries choose how they sum."""
+    facts = read_processor()
+    words = f"{facts.get('flags', '')} {facts.get('Features', '')}".split()
+    return " ".join(sorted(word for word in words if VECTORS.match(word))) or platform.machine()
+
+
+@cache
+def read_processor() -> dict[str, str]:
+    """What Linux says of the first processor, by name; nothing elsewhere."""
+    file = Path("/proc/cpuinfo")
+    text = file.read_text().split("\n\n")[0] if file.exists() else ""
+    pairs = (line.partition(":") for line in text.splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs}

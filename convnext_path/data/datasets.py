@@ -1,0 +1,253 @@
+"""Which images: named data sets and folders, their splits, classes, sizes."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from convnext_path.data.cifar import read_cifar
+from convnext_path.data.folders import FileImages, find_classes, open_images, shorten
+from convnext_path.frozen import Frozen, at_least, within
+from convnext_path.data.stream import is_stream, read_stream
+
+#: Means and standard deviations of the channels.
+IMAGENET_STATISTICS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+CIFAR_STATISTICS = {
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+    "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
+}
+
+
+@dataclass(frozen=True)
+class Data(Frozen):
+    """Which images, and how they are cut to size.
+
+    Args:
+        name: the data set.
+        root: folder of the images (imagefolder, imagenet), or where to keep a download (CIFAR).
+        image_size: side in pixels; None for the data set's own.
+        limit_train: keep so many training images, a seeded stratified subset.
+        holdout: validate on this share of the training images, seeded and stratified, in place of the test
+            split: for choosing settings without looking at the test split.
+        mean, std: of the channels, for normalization; None for the data set's own.
+        skip_bad_images: leave image files that cannot be decoded out of a folder, in place of an error.
+
+    Raises:
+        ValueError: a number out of range, or a folder missing or not asked for.
+    """
+
+    name: Literal["digits", "cifar10", "cifar100", "imagefolder", "imagenet"] = "digits"
+    root: str | None = None
+    image_size: int | None = None
+    limit_train: int | None = None
+    holdout: float = 0.0
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    skip_bad_images: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least("image_size", 1 if self.image_size is None else self.image_size, 1)
+        at_least("limit_train", 1 if self.limit_train is None else self.limit_train, 1)
+        within("holdout", self.holdout, 0, 0.9)
+        if self.name in ("imagefolder", "imagenet") and self.root is None:
+            raise ValueError(f"{self.name} needs a root: a folder with train/ and val/ (or test/), or class folders")
+        if self.name == "digits" and self.root is not None:
+            raise ValueError("digits come with scikit-learn and take no root")
+        if self.std is not None and min(self.std, default=0) <= 0:
+            raise ValueError(f"std must be above 0, got {self.std}")
+
+    @property
+    def title(self) -> str:
+        """What people call it: the data set's name, or a folder's."""
+        return Path(str(self.root)).name if self.name == "imagefolder" else self.name
+
+
+class Images(Protocol):
+    """Images and their labels: ``images[i]`` is a uint8 tensor of (C, H, W)."""
+
+    labels: np.ndarray[Any, np.dtype[np.int64]]
+
+    def __getitem__(self, index: int) -> Tensor: ...
+
+
+class MemoryImages:
+    """Images of one size, held as one uint8 array of (N, C, H, W)."""
+
+    def __init__(self, pixels: Tensor, labels: Any) -> None:
+        self.pixels, self.labels = pixels, np.asarray(labels, dtype=np.int64)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.pixels[index]
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A data set, opened: where its images are, which of them train and which validate, what they are like.
+
+    ``digest`` is a sha256 of all images and labels that were opened, whatever of them ``Data`` then asks for.
+    ``notes`` say in a line each what is unusual.
+    """
+
+    train: Images
+    val: Images
+    train_indices: Sequence[int]
+    val_indices: Sequence[int]
+    classes: tuple[str, ...]
+    image_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    digest: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+    @property
+    def in_channels(self) -> int:
+        return len(self.mean)
+
+
+def split_off(indices: Sequence[int], labels: Any, size: int | float, what: str) -> tuple[list[int], list[int]]:
+    """A stratified split into (rest, part of ``size``), the same each time.
+
+    Raises:
+        ValueError: the labels do not allow it, naming ``what`` was asked for.
+    """
+    from sklearn.model_selection import train_test_split
+
+    try:
+        rest, part = train_test_split(
+            list(indices), test_size=size, stratify=np.asarray(labels)[list(indices)], random_state=0
+        )
+    except ValueError as error:
+        raise ValueError(f"{what}: {error}") from None
+    return sorted(rest), sorted(part)
+
+
+def hash_images(*sources: MemoryImages) -> str:
+    """A sha256 of pixels, their layout, and labels."""
+    digest = hashlib.sha256()
+    for images in sources:
+        digest.update(str(tuple(images.pixels.shape)).encode())
+        digest.update(images.pixels.numpy().tobytes())
+        digest.update(images.labels.astype("<i8").tobytes())
+    return digest.hexdigest()
+
+
+def open_digits(data: Data) -> Splits:
+    """scikit-learn's 1,797 handwritten digits, 8 x 8 upsampled to 32 x 32: 1,437 to train, 360 to test."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    small = torch.from_numpy(bunch.images).float().unsqueeze(1) * (255 / 16)  # N, 1, 8, 8
+    large = torch.nn.functional.interpolate(small, size=32, mode="bilinear", antialias=False)
+    images = MemoryImages(large.round().to(torch.uint8), bunch.target)
+    train, test = split_off(range(len(images.labels)), images.labels, 360, "digits")
+    return Splits(images, images, train, test, tuple("0123456789"), 32, (0.3053,), (0.3237,), hash_images(images))
+
+
+def open_cifar(data: Data) -> Splits:
+    """CIFAR-10 or CIFAR-100: 50,000 images to train, 10,000 to test, downloaded on first use."""
+    root = data.root or "data"
+    try:
+        *parts, classes = read_cifar(data.name, Path(root).expanduser())
+    except (OSError, RuntimeError) as error:
+        raise ValueError(f"{data.name} is neither in {root}/ nor could it be downloaded: {error}") from None
+    train, test = (MemoryImages(torch.from_numpy(pixels), labels) for pixels, labels in parts)
+    indices = range(len(train.labels)), range(len(test.labels))
+    return Splits(train, test, *indices, classes, 32, *CIFAR_STATISTICS[data.name], hash_images(train, test))
+
+
+def open_folder(data: Data) -> Splits:
+    """``train/`` and ``val/`` (or ``test/``) with class folders, or class folders alone, a fifth of which validates.
+
+    Or the stream that was made of such a folder.
+    """
+    root = str(data.root)
+    classes, found = read_stream(root) if is_stream(root) else read_folders(root, data.skip_bad_images)
+    train, val = found[0], found[-1]
+    indices: tuple[Sequence[int], Sequence[int]] = range(len(train.labels)), range(len(val.labels))
+    if train is val:
+        indices = split_off(indices[0], train.labels, 0.2, f"splitting {root}")
+    size = 224 if data.name == "imagenet" else int(np.clip(train.scan.side // 32 * 32, 32, 224))
+    digest = hashlib.sha256(" ".join(images.scan.digest for images in found).encode()).hexdigest()
+    skipped = sum(len(images.scan.bad) for images in found)
+    notes = (f"bad images left out: {skipped}",) if skipped else ()
+    return Splits(train, val, *indices, classes, size, *IMAGENET_STATISTICS, digest, notes)
+
+
+def read_folders(root: str, skip_bad: bool) -> tuple[tuple[str, ...], list[FileImages]]:
+    """The classes, and the images of the training split and of the validation split, if there is one."""
+    folders = find_splits(Path(root).expanduser())
+    classes = find_classes(folders[0])
+    unknown = sorted(set(find_classes(folders[-1])) - set(classes))
+    if unknown:
+        raise ValueError(f"{folders[-1]} has classes that {folders[0]} lacks: {', '.join(unknown)}")
+    return classes, open_images(folders, classes, skip_bad)
+
+
+def find_splits(root: Path) -> list[Path]:
+    """The folders that hold class folders: the training and the validation split's, or ``root`` alone.
+
+    Raises:
+        ValueError: no such folder, or no validation split beside ``train/``.
+    """
+    if not root.is_dir():
+        raise ValueError(f"no folder {root}")
+    if not (root / "train").is_dir():
+        return [root]
+    for name in ("val", "test"):
+        if (root / name).is_dir():
+            return [root / "train", root / name]
+    raise ValueError(f"{root} has train/ but neither val/ nor test/")
+
+
+OPENERS: dict[str, Callable[[Data], Splits]] = {
+    "digits": open_digits,
+    "cifar10": open_cifar,
+    "cifar100": open_cifar,
+    "imagefolder": open_folder,
+    "imagenet": open_folder,
+}
+
+
+@cache
+def open_data(data: Data) -> Splits:
+    """Find the images and settle what ``data`` leaves open.
+
+    Raises:
+        ValueError: no images, or not those that were asked for.
+    """
+    splits = OPENERS[data.name](data)
+    if splits.num_classes < 2:
+        raise ValueError(f"{data.root} has one class, {splits.classes[0]}; a classifier needs two")
+    channels, image_size = splits.in_channels, data.image_size or splits.image_size
+    splits = replace(splits, image_size=image_size, mean=data.mean or splits.mean, std=data.std or splits.std)
+    if not len(splits.mean) == len(splits.std) == channels:
+        raise ValueError(f"mean and std take {channels} numbers each, got {splits.mean} and {splits.std}")
+    labels = splits.train.labels
+    if data.holdout:
+        rest, part = split_off(splits.train_indices, labels, data.holdout, f"holdout {data.holdout}")
+        splits = replace(splits, val=splits.train, train_indices=rest, val_indices=part)
+    limit, found = data.limit_train, len(splits.train_indices)
+    if limit is not None and limit > found:
+        raise ValueError(f"limit_train is {limit}, but there are {found} training images")
+    if limit is not None and limit < found:
+        _, part = split_off(splits.train_indices, labels, limit, f"limit_train {limit}")
+        splits = replace(splits, train_indices=part)
+    return replace(splits, notes=(*splits.notes, *note_missing(splits)))
+
+
+def note_missing(splits: Splits) -> tuple[str, ...]:
+    """A line that names the classes without validation images, if there are any."""
+    there = set(splits.val.labels[list(splits.val_indices)].tolist())
+    missing = [name for label, name in enumerate(splits.classes) if label not in there]
+    return (f"no validation images of: {shorten(missing, 20)}",) if missing else ()

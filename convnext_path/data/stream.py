@@ -1,0 +1,120 @@
+"""Image folders as chunks of many images (litdata), on a disk or in object storage: the same images in the same order.
+
+What is stored is each file's content, so that decoding gives the pixels that it gives in the folder.
+"""
+
+import io
+import json
+from collections.abc import Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from convnext_path.data.folders import FileImages, Scan, decode, ignored_warnings
+
+#: A set of one item beside the sets of images: their classes and labels, and what a scan found.
+MANIFEST = "manifest"
+CHUNK = "64MB"
+
+
+class StreamImages:
+    """The images of one stream, fetched chunk by chunk and decoded when asked for."""
+
+    def __init__(self, place: str, labels: Sequence[int], scan: Scan) -> None:
+        self.place, self.labels, self.scan = place, np.asarray(labels, dtype=np.int64), scan
+
+    @cached_property
+    def items(self) -> Any:
+        return open_items(self.place)
+
+    def __getitem__(self, index: int) -> Tensor:
+        with ignored_warnings():
+            return decode(io.BytesIO(self.items[index]))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is open: each process that reads opens its own."""
+        return {name: value for name, value in self.__dict__.items() if name != "items"}
+
+
+def is_stream(root: str) -> bool:
+    """Whether ``root`` is where :func:`write_stream` has written, or a URL, which can be nothing else."""
+    return "://" in root or (Path(root).expanduser() / MANIFEST / "index.json").is_file()
+
+
+def write_stream(classes: Sequence[str], splits: Sequence[FileImages], out: str, workers: int = 1) -> None:
+    """Write each split's good images, and a manifest when all are there. ``out``: a folder, or a URL."""
+    contents = {}
+    for name, images in zip(("train", "val"), splits, strict=False):
+        write_items(partial(read_file, images.folder), images.files, f"{out}/{name}", workers)
+        contents[name] = {"labels": images.labels.tolist(), "scan": images.scan.to_dict()}
+    manifest = json.dumps({"classes": list(classes), "splits": contents})
+    write_items(str.encode, [manifest], f"{out}/{MANIFEST}", 1)
+
+
+def check_empty(out: str) -> None:
+    """Raise a ValueError where something is already: litdata would remove it."""
+    if "://" in out:
+        import_litdata()
+        from litdata.streaming.fs_provider import _get_fs_provider
+
+        empty = _get_fs_provider(out).is_empty(out)
+    else:
+        empty = not (Path(out).exists() and any(Path(out).iterdir()))
+    if not empty:
+        raise ValueError(f"{out} is there, and not empty; name another --out")
+
+
+def read_file(folder: Path, file: str) -> bytes:
+    return (folder / file).read_bytes()
+
+
+def write_items(read: Any, inputs: Sequence[str], place: str, workers: int) -> None:
+    litdata = import_litdata()
+    litdata.optimize(
+        read,
+        inputs,
+        place,
+        chunk_bytes=CHUNK,
+        num_workers=min(workers, len(inputs)),
+        reorder_files=False,
+        keep_data_ordered=True,
+        mode="overwrite",
+        verbose=False,
+    )
+
+
+def read_stream(root: str) -> tuple[tuple[str, ...], list[StreamImages]]:
+    """The classes, and the images of the training split and of the validation split, if there is one.
+
+    Raises:
+        ValueError: no stream there.
+    """
+    root = root if "://" in root else str(Path(root).expanduser())
+    try:
+        manifest = json.loads(bytes(open_items(f"{root}/{MANIFEST}")[0]))
+        splits = {name: (split["labels"], Scan.from_dict(split["scan"])) for name, split in manifest["splits"].items()}
+        classes = tuple(manifest["classes"])
+    except Exception as error:  # noqa: BLE001 - storage fails in every way: no such place, no right to it, not ours
+        raise ValueError(f"no stream of images at {root}: {' '.join(str(error).split())}") from None
+    return classes, [StreamImages(f"{root}/{name}", *found) for name, found in splits.items()]
+
+
+def open_items(place: str) -> Any:
+    """Raises a ValueError where they are stored as anything but bytes: litdata would unpickle what says that it is."""
+    items = import_litdata().StreamingDataset(place)
+    stored = json.loads((Path(items.input_dir.path) / "index.json").read_bytes())["config"]["data_format"]
+    if stored != ["bytes"]:
+        raise ValueError(f"{place} holds no images of ours, but items stored as {stored}")
+    return items
+
+
+def import_litdata() -> Any:
+    """Raises a ValueError where it is not installed."""
+    try:
+        import litdata
+    except ImportError:
+        raise ValueError("streams of images need litdata: pip install -e '.[data]'") from None
+    return litdata

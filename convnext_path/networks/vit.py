@@ -1,0 +1,177 @@
+"""Vision Transformer as one network of flags.
+
+After Dosovitskiy et al., "An Image is Worth 16x16 Words" (arXiv 2010.11929); pooling and sinusoidal positions after
+Beyer et al., "Better plain ViT baselines for ImageNet-1k" (arXiv 2205.01580).
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from convnext_path.frozen import Frozen, at_least, within
+from convnext_path.networks.layers import DropPath
+from convnext_path.networks.swin import initialize
+
+
+@dataclass(frozen=True)
+class ViTFlags(Frozen):
+    """What the paper leaves to taste, a field each. :data:`VIT` is the paper's network.
+
+    - ``class_token`` (3.1, D.3): a learned token beside the patches, whose last state is classified. Without it, that
+      is the mean of all patches' last states.
+    - ``position`` (3.1, D.4): what is added to the patches. ``learned``: a vector for each; ``sinusoidal``: sines and
+      cosines of row and column, which do not learn (2205.01580, in two dimensions); a class token gets none.
+
+    Raises:
+        ValueError: a value that is not allowed; the message names those that are.
+    """
+
+    class_token: bool = False
+    position: Literal["none", "learned", "sinusoidal"] = "none"
+
+    @property
+    def min_image_size(self) -> int:
+        """The smallest image side, in pixels: that of a patch."""
+        return 8
+
+
+VIT = ViTFlags(class_token=True, position="learned")
+
+
+@dataclass(frozen=True)
+class ViTScale(Frozen):
+    """The numbers of a ViT. ``patch``: its side in pixels; None: what suits the image, :meth:`choose_patch`.
+
+    Raises:
+        ValueError: a number below 1, or channels that heads, or two dimensions of sines and cosines, do not divide.
+    """
+
+    depth: int = 12
+    width: int = 384
+    heads: int = 6
+    patch: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("depth", "width", "heads"):
+            at_least(name, getattr(self, name), 1)
+        at_least("patch", 1 if self.patch is None else self.patch, 1)
+        if self.width % self.heads or self.width % 4:
+            raise ValueError(f"width is a multiple of 4 and of {self.heads} heads, got {self.width}")
+
+    def choose_patch(self, image_size: int) -> int:
+        """16 pixels, as published; an eighth of the side of images below 128."""
+        return self.patch or (16 if image_size >= 128 else max(image_size // 8, 1))
+
+
+VIT_S = ViTScale()
+VIT_B = ViTScale(width=768, heads=12)
+VIT_NANO = ViTScale(depth=4, width=48, heads=3)
+
+
+class Attention(nn.Module):
+    """Attention of each token to all: (N, tokens, C) to the same."""
+
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.proj = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (
+            self.qkv(x).reshape(*x.shape[:-1], 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        )  # each N, heads, tokens, d
+        x = F.scaled_dot_product_attention(q, k, v)
+        x = self.proj(x.transpose(1, 2).flatten(2))
+        return x
+
+
+class ViTBlock(nn.Module):
+    """x + attention, then x + perceptron, each behind its norm: (N, tokens, C) to the same."""
+
+    def __init__(self, channels: int, heads: int, drop_path: float) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(channels, eps=1e-6)
+        self.attention = Attention(channels, heads)
+        self.norm2 = nn.LayerNorm(channels, eps=1e-6)
+        self.mlp = nn.Sequential(nn.Linear(channels, 4 * channels), nn.GELU(), nn.Linear(4 * channels, channels))
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.drop_path(self.attention(self.norm1(x)))
+        x = x + self.drop_path(self.mlp(self.norm2(x)))
+        return x
+
+
+class ViTNet(nn.Module):
+    """Any combination of the flags: (N, in_channels, S, S) to logits (N, num_classes).
+
+    Args:
+        flags: class token or pooling, and positions.
+        scale: depth, channels, heads, side of a patch.
+        num_classes: logits.
+        in_channels: channels of the image.
+        image_size: the side S in pixels; what patches do not cover at the right and the bottom is not seen.
+        drop_path: stochastic depth, the rate of the last block; rises from 0 linearly in depth.
+        init_std: standard deviation of the weights' truncated normal distribution.
+
+    Raises:
+        ValueError: an argument out of range.
+    """
+
+    places: Tensor | None
+
+    def __init__(
+        self,
+        flags: ViTFlags,
+        scale: ViTScale = VIT_S,
+        num_classes: int = 1000,
+        in_channels: int = 3,
+        image_size: int = 224,
+        drop_path: float = 0.0,
+        init_std: float = 0.02,
+    ) -> None:
+        super().__init__()
+        at_least("num_classes", num_classes, 1)
+        at_least("in_channels", in_channels, 1)
+        within("drop_path", drop_path, 0.0, 1.0)
+        self.flags, self.scale = flags, scale
+        width, patch = scale.width, scale.choose_patch(image_size)
+        at_least("image_size", image_size, patch)
+        side = image_size // patch
+        self.patches = nn.Conv2d(in_channels, width, patch, patch)
+        self.token = nn.Parameter(torch.zeros(1, 1, width)) if flags.class_token else None
+        tokens, sines = int(flags.class_token) + side * side, None
+        if flags.position == "learned":
+            self.places = nn.Parameter(torch.zeros(1, tokens, width))
+        else:
+            if flags.position == "sinusoidal":
+                sines = F.pad(make_sines(side, width), (0, 0, int(flags.class_token), 0))
+            self.register_buffer("places", sines, persistent=False)
+        rates = torch.linspace(0, drop_path, scale.depth, device="cpu").tolist()
+        self.blocks = nn.Sequential(*(ViTBlock(width, scale.heads, rate) for rate in rates))
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.head = nn.Linear(width, num_classes)
+        initialize(self, init_std)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patches(x).flatten(2).transpose(1, 2)  # N, patches, C
+        if self.token is not None:
+            x = torch.cat((self.token.expand(len(x), -1, -1), x), 1)
+        x = x if self.places is None else x + self.places
+        x = self.norm(self.blocks(x))  # N, tokens, C
+        x = x.mean(1) if self.token is None else x[:, 0]
+        x = self.head(x)
+        return x
+
+
+def make_sines(side: int, width: int) -> Tensor:
+    """Sines and cosines of column and row, of wavelengths from 2π to 10,000 times that: (side², width)."""
+    slow = 10_000 ** -torch.linspace(0, 1, width // 4)
+    rows, columns = torch.meshgrid(2 * [torch.arange(float(side))], indexing="ij")
+    angles = [place.reshape(-1, 1) * slow for place in (columns, rows)]
+    return torch.cat([wave(angle) for angle in angles for wave in (torch.sin, torch.cos)], 1)

@@ -1,0 +1,249 @@
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ablations.__main__ import main
+from ablations.cli.parser import make_compare_parser, make_cost_parser, make_plan_parser, make_run_parser, name_types
+from tests.conftest import SMALL
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("run --ladder convnext-x", "unknown ladder 'convnext-x' (did you mean convnext-t?)"),
+        ("run --rungs depthwize", "unknown rung 'depthwize' (did you mean depthwise?)"),
+        ("run --data digit", "unknown data set 'digit' (did you mean digits?)"),
+        ("run --recipe imagnet", "unknown recipe 'imagnet' (did you mean imagenet?)"),
+        ("run --wandb ofline", "unknown --wandb mode 'ofline' (did you mean offline?)"),
+        ("run --epoch 3", "unknown option --epoch; did you mean --epochs?"),
+        ("run --trainer.presicion 16", "unknown option --trainer.presicion; did you mean --trainer.precision?"),
+        ("run --xyzzy", "unknown option --xyzzy; see --help"),
+        ("run --epochs 0", "--epochs must be between 1 and 1000000, got 0"),
+        ("run --epochs many", "--epochs takes int, got 'many'"),
+        ("run --seeds few", "--seeds takes a number of seeds"),
+        ("run --trainer.precision 17", "--trainer.precision takes"),
+        ("run --image-size 31", "image side 31 is too small for rung separate_downsampling, which needs 32"),
+        ("run --data imagefolder --root /nowhere", "no folder /nowhere"),
+        ("cost --ladder convnext-x", "unknown ladder"),
+        ("cost --format xml", "unknown --format 'xml'; allowed: table, csv, json"),
+        ("cost --image-size 8", "--image-size must be between 32 and 4096, got 8"),
+        ("plot /nowhere", "/nowhere holds no study"),
+        ("report /nowhere", "/nowhere holds no study"),
+        ("wandb /nowhere", "/nowhere holds no study"),
+        ("draw", "draw"),
+        ("compare", "compare needs models; see python -m ablations compare --help"),
+        ("plot", "plot needs study; see python -m ablations plot --help"),
+        ("compare --models swim_t", "neither torchvision nor timm has a model 'swim_t'; near: swin_t"),
+        ("compare --models resnet18 --weight x", "unknown option --weight; did you mean --weights?"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    command: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main(command.split())
+    streams = capsys.readouterr()
+    assert stop.value.code == 2
+    assert streams.out == ""
+    assert streams.err.startswith("error: ")
+    assert streams.err.count("\n") == 1
+    assert message in streams.err
+    assert list(tmp_path.iterdir()) == []
+
+
+#: Values that an option refuses, besides what is not of its type.
+REFUSED = {
+    "--ladder": ["", "word"],
+    "--rungs": ["", ",", "word", "recipe,"],
+    "--references": ["", ",", "word", "swin-t,"],
+    "--flip": ["", ",", "word", "=", "kernel_size=", "kernel_size=nan"],
+    "--data": ["", "word"],
+    "--image-size": ["0", "-1", "1" + 400 * "0"],
+    "--limit-train": ["0", "-1", "1" + 400 * "0"],
+    "--holdout": ["-1", "1", "1e400", ".nan"],
+    "--mean": ["", ",", "word", "nan", "inf", "1,2,nan", "1e400", "1,2"],
+    "--std": ["", ",", "word", "nan", "-inf", "1,2,nan", "1e400", "1,2", "0", "-1"],
+    "--recipe": ["", "word"],
+    "--epochs": ["0", "-1", "1" + 400 * "0"],
+    "--batch-size": ["0", "1", "-1", "1" + 400 * "0"],
+    "--lr": ["0", "-1", "1e400", ".nan", ".inf"],
+    "--seeds": ["", ",", "word", "nan", "inf", "0", "-1", "1.5", "1e400", "1,,2", "1" + 400 * "0"],
+    "--precision": ["", "word"],
+    "--wandb": ["", "word"],
+    "--workers": ["0", "-1", "1" + 400 * "0"],
+    "--threads": ["0", "-1", "1" + 400 * "0"],
+    "--loader-workers": ["-1", "1" + 400 * "0"],
+    "--trainer.accelerator": ["", "word"],
+    "--trainer.strategy": ["", "word", "subprocess.Popen"],
+    "--engine.name": ["", "word"],
+    "--engine.address": ["", "word"],  # of a cluster, where the engine is Ray
+    "--engine.cpus": ["0", "-1", "1e400", ".nan"],
+    "--engine.gpus": ["0", "-1", "1e400", ".nan"],
+    "--bench": ["", "word"],
+    "--profile": ["", "word"],
+    "--at-once": ["", ",", "word", "0", "-1", "1.5", "1,,2", "1" + 400 * "0"],
+    "--price": ["-1", "1e400", ".nan"],
+    "--memory": ["0", "-1", "1e400", ".nan"],
+    "--trainer.devices": ["", "word", "0", "-1", "nan", "[]"],
+    "--trainer.num_nodes": ["0", "-1", "2"],
+    "--trainer.limit_train_batches": ["0", "-1", "1.5", "1e400", ".nan"],
+    "--trainer.limit_val_batches": ["0", "-1", "1.5", "1e400", ".nan"],
+    "--trainer.val_check_interval": ["", "word", "0", "-1", "1.5", "1e400", ".nan", "nan"],
+    "--trainer.check_val_every_n_epoch": ["0", "-1"],
+    "--trainer.num_sanity_val_steps": ["-2"],
+    "--trainer.log_every_n_steps": ["-1"],
+    "--trainer.accumulate_grad_batches": ["0", "-1"],
+    "--trainer.gradient_clip_val": ["0", "-1", "1e400", ".nan"],
+    "--trainer.gradient_clip_algorithm": ["", "word"],
+    "--format": ["", "word"],
+    "--models": ["", ",", "word", "resnet18,"],
+    "--weights": ["", ",", "word", "resnet18=/nowhere"],
+}
+ANY = {"--root", "--study"}  # take any string
+PARSERS = {
+    "run": make_run_parser(),
+    "plan": make_plan_parser(),
+    "cost": make_cost_parser(),
+    "compare": make_compare_parser(),
+}
+OPTIONS = [
+    (command, option)
+    for command, parser in PARSERS.items()
+    for option in parser._option_string_actions
+    if option.startswith("--") and not option.endswith("+")
+    if command in ("run", "cost") or option not in PARSERS["run"]._option_string_actions  # which they take as run does
+]
+
+
+def wrong_values(command: str, option: str) -> Iterator[str]:
+    """What an option of that type cannot take, whatever it means, and what it refuses for what it means."""
+    action = PARSERS[command]._option_string_actions[option]
+    names = name_types(action._typehint) if hasattr(action, "_typehint") else ["str"]
+    if "str" not in names:
+        yield from ("", "word", "nan", "inf", "-inf", "[1]", "{}")
+    if names == ["int"]:
+        yield from ("1.5", "1e400", "true")
+    if names == ["bool"]:
+        yield from ("1", "0", "maybe", "1e400")
+    yield from REFUSED.get(option, []) if (command, option) != ("cost", "--ladder") else ["", "word"]
+
+
+def refuse(capsys: pytest.CaptureFixture[str], *command: str) -> str:
+    """The one line that a command ends with, and nothing written."""
+    with pytest.raises(SystemExit) as stop:
+        main(command)
+    streams = capsys.readouterr()
+    assert stop.value.code == 2, command
+    assert streams.out == ""
+    assert streams.err.startswith("error: ")
+    assert streams.err.count("\n") == 1, streams.err
+    assert list(Path.cwd().iterdir()) == []
+    return streams.err
+
+
+@pytest.mark.parametrize(("command", "option"), OPTIONS)
+def test_every_option_misspelt_gives_the_nearest(
+    command: str, option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for wrong in {option[:-2] + option[-1] + option[-2], option[:3] + option[4:]} - {option}:
+        for given in ([wrong, "1"], [f"{wrong}=1"], [wrong]):
+            assert f"unknown option {wrong}; did you mean {option}?" in refuse(capsys, command, *given)
+
+
+@pytest.mark.parametrize(("command", "option"), [(c, o) for c, o in OPTIONS if any(wrong_values(c, o))])
+def test_every_option_refuses_what_it_cannot_take(
+    command: str, option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    machine = {"run": ["--trainer.accelerator=cpu"], "compare": ["--models=resnet18"]}.get(command, [])
+    name = option.strip("-").removesuffix(".name").split(".")[-1].replace("_", "-").rstrip("s")
+    for value in wrong_values(command, option):
+        line = refuse(capsys, command, *machine, f"{option}={value}")
+        assert name in line.lower().replace("_", "-"), (value, line)
+
+
+def test_every_option_is_thought_of() -> None:
+    switches = {"--compile", "--dry-run", "--join", "--keep", "--keep-stale", "--pretrained", "--skip-bad-images"}
+    untyped = {"--help", "--config", "--print_config", "--trainer", *switches}
+    options = {option for _, option in OPTIONS}
+    assert {option for command, option in OPTIONS if any(wrong_values(command, option))} == options - untyped - ANY
+    assert set(REFUSED) <= options
+
+
+def test_config_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["run", *SMALL, "--print_config"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    config = yaml.safe_load(text)
+    assert (config["epochs"], config["rungs"]) == (1, "recipe,layer_norm")
+    file = tmp_path / "config.yaml"
+    file.write_text(text)
+    assert main(["run", "--config", str(file), "--study", str(tmp_path / "study"), "--dry-run"]) == 0
+    assert "2 trials: 2 new" in capsys.readouterr().out
+    file.write_text(text + "epohcs: 3\n")
+    with pytest.raises(SystemExit) as stop:
+        main(["run", "--config", str(file)])
+    assert stop.value.code == 2
+    assert "epohcs" in capsys.readouterr().err
+
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{new}: &{new} [{', '.join(9 * ['*' + old])}]\n" for old, new in itertools.pairwise("abcdefghij")
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epochs: !!python/object/apply:os.mkdir [ran]\n", "could not determine a constructor"),
+        ("!!python/object/apply:os.mkdir [ran]\n", "holds no options"),
+        ("a: !!python/object/new:os.mkdir [ran]\n", "could not determine a constructor"),
+        ("rungs: !!python/name:evil.Class\n", "could not determine a constructor"),
+        ("rungs: !!python/module:evil\n", "could not determine a constructor"),
+        ("trainer: {strategy: {class_path: evil.Class}}\n", "--trainer.strategy takes str"),
+        ("trainer: {accelerator: {class_path: evil.Class}}\n", "--trainer.accelerator takes str"),
+        (BOMB + "epochs: *j\n", "has aliases"),
+        ("epochs: &a [*a]\n", "has aliases"),
+        ("- epochs\n- 3\n", "holds no options"),
+        ("epochs\n", "holds no options"),
+        ("", "holds no options"),
+        ("# nothing\n", "holds no options"),
+        ("epochs: [1\n", "is no YAML"),
+        ("\tepochs: 1\n", "is no YAML"),
+        ("\0\1\2", "is no YAML"),
+        (b"\x89PNG\r\n\x1a\n", "is no YAML"),
+        ("epohcs: 3\n", "unknown option epohcs; did you mean epochs?"),
+        ("engine: ray\n", "engine takes options of its own, got 'ray'"),
+        ("trainer: {presicion: 16}\n", "unknown option trainer.presicion; did you mean trainer.precision?"),
+        ("epochs: many\n", "--epochs takes int, got 'many'"),
+        ("epochs: [1]\n", "--epochs takes int"),
+        ("trainer: {precision: 17}\n", "--trainer.precision takes 64 or 32 or 16"),
+        ("trainer: 17\n", "trainer takes options of its own, got 17"),
+        ("lr: .inf\n", "lr must be above 0"),
+        ("dry_run: maybe\n", "--dry-run takes true or false"),
+        ("ladder: null\n", "unknown ladder None"),
+        ("1: 2\n", "Key must be a string"),
+    ],
+)
+def test_a_config_file_runs_no_code_and_fails_in_one_line(
+    text: str | bytes, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, here = tmp_path / "config.yaml", tmp_path / "here"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    here.mkdir()
+    (tmp_path / "evil.py").write_text("import os\n\nos.mkdir('ran')\n\n\nclass Class: ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(here)
+    assert message in refuse(capsys, "run", "--config", str(file))
+
+
+def test_no_config_file(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "File does not exist" in refuse(capsys, "run", "--config", "nowhere.yaml")
+    assert "not a file" in refuse(capsys, "run", "--config", str(tmp_path))

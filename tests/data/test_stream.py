@@ -1,0 +1,79 @@
+import multiprocessing as mp
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from ablations.__main__ import main
+from ablations.training.run import run_trial
+from ablations.study.trial import Trial
+from convnext_path import Data
+from convnext_path.data.datasets import open_data
+from convnext_path.data.stream import MANIFEST, is_stream, write_items
+
+pytest.importorskip("litdata")
+pytestmark = pytest.mark.torture  # by processes that import it anew: most of a minute
+
+
+@pytest.fixture(scope="module")
+def roots(tmp_path_factory: pytest.TempPathFactory, make_images: Callable[..., Path]) -> tuple[str, str]:
+    """A folder of images with a bad one among them, and the stream that was made of it."""
+    place = tmp_path_factory.mktemp("roots")
+    folder, stream = place / "images", place / "stream"
+    make_images(folder / "train", "cat dog eel", count=40)
+    make_images(folder / "val", "cat dog", count=7, size=(33, 50))
+    (folder / "train" / "dog" / "3.png").write_text("no image")
+    assert main(["prepare", "--root", str(folder), "--out", str(stream), "--workers", "2", "--skip-bad-images"]) == 0
+    return str(folder), str(stream)
+
+
+def test_a_stream_is_the_folder(roots: tuple[str, str]) -> None:
+    assert [is_stream(root) for root in roots] == [False, True]
+    folder, stream = (open_data(Data("imagefolder", root=root, skip_bad_images=True)) for root in roots)
+    for name in ("train_indices", "val_indices", "classes", "image_size", "mean", "digest", "notes"):
+        assert getattr(folder, name) == getattr(stream, name)
+    for one, other in ((folder.train, stream.train), (folder.val, stream.val)):
+        assert one.labels.tolist() == other.labels.tolist()
+        assert all(torch.equal(one[i], other[i]) for i in range(len(one.labels)))
+
+
+def test_the_same_trial_gives_the_same_record(roots: tuple[str, str], trial: Trial) -> None:
+    trials = [
+        replace(trial, data=Data("imagefolder", root=root, image_size=32, skip_bad_images=True)) for root in roots
+    ]
+    assert trials[0].id == trials[1].id
+    outcomes = {run_trial(t, workers).outcome for t in trials for workers in (0, 2)}
+    assert len(outcomes) == 1
+
+
+def test_a_full_folder_is_not_written_into(roots: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["prepare", "--root", roots[0], "--out", roots[1]])
+    assert "is there, and not empty" in capsys.readouterr().err
+
+
+def test_no_stream_there(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no stream of images at "):
+        open_data(Data("imagefolder", root=f"local:{tmp_path}://nothing"))
+
+
+def test_what_a_stream_carries_is_not_run(tmp_path: Path) -> None:
+    stream = tmp_path / "stream"
+    with ProcessPoolExecutor(1, mp.get_context("spawn")) as alone:
+        alone.submit(write_items, Harm, [str(tmp_path / "harmed")], str(stream / MANIFEST), 1).result()
+    with pytest.raises(ValueError, match=r"no images of ours, but items stored as \['pickle'\]"):
+        open_data(Data("imagefolder", root=str(stream)))
+    assert not (tmp_path / "harmed").exists()
+
+
+class Harm:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
+        return Path.touch, (Path(self.file),)  # type: ignore[return-value]

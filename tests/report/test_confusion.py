@@ -1,0 +1,47 @@
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ablations.report.confusion import NAMED, NUMBERED, count_confusions, draw_confusions
+from tests.study.test_predictions import make_answers
+
+
+def test_shares_are_of_each_classs_images_over_all_seeds() -> None:
+    first = make_answers([0, 0, 1, 2], [0, 1, 1, 0])
+    second = make_answers([0, 0, 1, 2], [0, 0, 1, 2])
+    assert count_confusions([first, second]) == pytest.approx(
+        np.array([[0.75, 0.25, 0, 0], [0, 1, 0, 0], [0.5, 0, 0.5, 0], [0, 0, 0, 0]])
+    )
+
+
+@pytest.mark.parametrize("networks", [1, 4])
+def test_a_matrix_a_network_the_first_class_on_top(networks: int) -> None:
+    answers = make_answers([0, 1, 2, 3], [0, 1, 1, 3])
+    axes = draw_confusions({f"net {i}": [answers] for i in range(networks)}, "title").axes
+    shown = [panel for panel in axes if panel.axison]
+    assert [panel.get_title() for panel in shown] == [f"net {i}" for i in range(networks)]
+    for place, panel in enumerate(shown):
+        low, high = panel.get_ylim()
+        assert (low, high) == (4, 0)
+        assert [text.get_text() for text in panel.texts] == ["100"] * 4
+        named = [label.get_text() for label in panel.get_xticklabels()]
+        assert named == (list("abcd") if place + 3 >= networks else [])
+        assert [label.get_text() for label in panel.get_yticklabels()] == (list("abcd") if place % 3 == 0 else [])
+
+
+def test_classes_are_text_whatever_they_hold() -> None:
+    answers = replace(make_answers([0], [0]), classes=("$5_$10", r"\frac{", "c", "d"))
+    figure = draw_confusions({"net": [answers]}, "title")
+    figure.savefig(io.BytesIO(), format="svg")
+    assert figure.axes[0].get_yticklabels()[0].get_text() == "$5_$10"
+
+
+@pytest.mark.parametrize("count", [NUMBERED + 1, NAMED + 1])
+def test_many_classes_have_no_numbers_and_then_no_names(count: int) -> None:
+    answers = make_answers([0], [0])
+    names = tuple(f"class {i}" for i in range(count))
+    axes = draw_confusions({"net": [type(answers)("d", "w", names, (0,), (0,), (1.0,))]}, "title").axes[0]
+    assert not axes.texts
+    assert len(axes.get_xticklabels()) == (count if count <= NAMED else 0)

@@ -1,0 +1,128 @@
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ablations.__main__ import main
+from ablations.study.folder import Study
+from ablations.study.trial import Plan, Trial
+from convnext_path.ladder import flip
+from tests.conftest import fake_result
+
+
+def make_study(plan: Plan, folder: Path, without: Callable[[Trial], bool] = lambda trial: False) -> Study:
+    """A study that has a record of each trial but some."""
+    study = Study(folder)
+    study.begin(plan)
+    for trial in plan.trials():
+        if not without(trial):
+            study.save(fake_result(trial, 80.0 + trial.seed))
+    return study
+
+
+def report(plan: Plan, folder: Path, without: Callable[[Trial], bool] = lambda trial: False) -> str:
+    """The text of its page."""
+    make_study(plan, folder, without)
+    assert main(["report", str(folder)]) == 0
+    return " ".join((folder / "report.html").read_text().split())
+
+
+def lose_all(study: Study, others: Plan) -> None:
+    for file in study.trials.iterdir():
+        file.unlink()
+
+
+def mix_in(study: Study, others: Plan) -> None:
+    study.save(fake_result(others.trials()[0]))
+
+
+def damage(study: Study, others: Plan) -> None:
+    next(study.trials.iterdir()).write_text("{}")
+
+
+@pytest.mark.parametrize("word", ["plot", "report", "wandb"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lose_all, "study holds no finished trial"),
+        (mix_in, ".json is of another configuration; --partial draws the others, run trains what is lost again"),
+        (damage, ".json is no record; --partial draws the others"),
+    ],
+)
+def test_what_cannot_be_drawn_is_one_line_and_nothing_written(
+    word: str,
+    change: Callable[[Study, Plan], None],
+    message: str,
+    plan: Plan,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    study = make_study(plan, tmp_path / "study")
+    change(study, replace(plan, seeds=(7,)))
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    with pytest.raises(SystemExit) as stop:
+        main([word, str(study.folder)])
+    assert stop.value.code == 2
+    streams = capsys.readouterr()
+    assert (streams.out, streams.err.count("\n")) == ("", 1)
+    assert message in streams.err
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
+
+
+def test_a_study_is_reported_as_far_as_it_is(plan: Plan, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = make_study(plan, tmp_path / "study", lambda trial: trial == plan.trials()[3])
+    mix_in(study, replace(plan, seeds=(7,)))
+    assert main(["report", str(study.folder), "--partial"]) == 0
+    assert f"wrote {study.folder / 'report.html'}" in capsys.readouterr().out
+    page = " ".join((study.folder / "report.html").read_text().split())
+    assert "is of another configuration" in page
+    assert "1 of 4 trials have no result" in page
+    assert "layer_norm, seed 1: not trained yet" in page
+
+
+def test_runs_that_wandb_refuses_are_counted(
+    plan: Plan, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object) -> None:
+        raise OSError("the disk is full")
+
+    study = make_study(plan, tmp_path / "study")
+    monkeypatch.setattr("ablations.training.wandb_log._start", refuse)
+    assert main(["wandb", str(study.folder), "--mode", "offline"]) == 1
+    out = capsys.readouterr().out
+    assert "5 of 5 runs failed" in out
+    assert "wandb sync" not in out
+
+
+def test_one_step_of_ones_own_has_an_answer(plan: Plan, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = plan.rungs[1]
+    page = report(replace(plan, rungs=(base, flip(base, "gelu", False))), tmp_path / "study")
+    assert "Cannot tell, 1 of 1 steps: gelu off at layer_norm (+0.00)." in page
+    assert "Change: from the last adopted step, a flip&#39;s from its rung, seed by seed." in page
+    page = report(replace(plan, rungs=(base,)), tmp_path / "one")
+    assert "<p>BN to LN: top-1 80.50 ±6.4 %.</p>" in page
+
+
+def test_ends_of_other_seeds_are_compared_over_those_that_both_have(plan: Plan, tmp_path: Path) -> None:
+    page = report(plan, tmp_path / "one", lambda trial: (trial.rung, trial.seed) == ("recipe", 0))
+    assert "80.50 ±6.4 %: +0.00 points, over the 1 seeds that have both." in page
+    page = report(plan, tmp_path / "none", lambda trial: (trial.rung == "recipe") == (trial.seed == 0))
+    assert "from 81.00 % to 80.00 %; no seed has both." in page
+    assert "One seed tells no change" not in page
+
+
+def test_a_flag_that_nobody_has_explained(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ablations.report.page.explain_flags", lambda flags: {})
+    assert "BN to LN" in report(plan, tmp_path / "study")
+
+
+def test_a_full_disk_leaves_what_was_there(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill(*args: object, **kwargs: object) -> None:
+        raise OSError("No space left on device")
+
+    report(plan, tmp_path / "study")
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    monkeypatch.setattr("os.replace", fill)
+    assert main(["report", str(tmp_path / "study")]) == 1
+    assert {file: file.read_bytes() for file in before} == before
