@@ -22,7 +22,8 @@ from ablations.training.checkpoint import epochs_done, find_checkpoint
 from ablations.training.run import count_processes, find_device, make_module, torch_threads, trial_cost
 from ablations.training.timing import time_steps
 from ablations.training.wandb_log import Mode
-from convnext_path.data.datasets import Data, open_data
+from convnext_path.data.datasets import open_data
+from convnext_path.data.selection import Data
 
 POLL = 0.2  # seconds between looks at trials that another driver holds
 ATTEMPTS = 4  # of a trial whose places are lost under it

@@ -1,14 +1,10 @@
 """Networks of torchvision and timm, by name, where one of ours would be: to compare with, not to take apart."""
 
-import difflib
 import io
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torchvision
@@ -16,15 +12,9 @@ from torch import Tensor, nn
 from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
 from torchvision.ops import StochasticDepth
 
-from convnext_path.data.folders import shorten
 from convnext_path.files import digest
-from convnext_path.frozen import Frozen
-
-Package = Literal["torchvision", "timm"]
-PACKAGES: tuple[Package, ...] = ("torchvision", "timm")
-
-#: Those of torchvision's that train with classifiers on the way, which no recipe of ours has.
-AUXILIARY = ("googlenet", "inception_v3")
+from convnext_path.networks.peer_names import PeerFlags, PeerScale, read_file
+from convnext_path.words import shorten
 
 #: What tells a network of its images' side, by whoever made it; others need not know.
 SIDES: tuple[Callable[[int], dict[str, Any]], ...] = (
@@ -33,81 +23,6 @@ SIDES: tuple[Callable[[int], dict[str, Any]], ...] = (
     lambda side: {"img_size": side},
     lambda side: {},
 )
-
-
-@dataclass(frozen=True)
-class PeerFlags(Frozen):
-    """What a network of another package begins with; it has no flags of ours.
-
-    Args:
-        weights: its package's name for weights that it publishes, or a file; None: random ones.
-        digest: the file's sha256; None where there is no file.
-    """
-
-    weights: str | None = None
-    digest: str | None = None
-
-    @property
-    def min_image_size(self) -> int:
-        """The smallest image side that is not refused beforehand; many networks need more, and say so."""
-        return 1
-
-
-@dataclass(frozen=True)
-class PeerScale(Frozen):
-    """Which network, by its package's name for it.
-
-    Raises:
-        ValueError: the package is not installed, or has no such network; the message has the nearest names.
-    """
-
-    package: Package
-    model: str
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if find_spec(self.package) is None:
-            raise ValueError(f"{self.title} needs {self.package}: pip install {self.package}")
-        if self.model not in list_models(self.package):
-            near = suggest(self.model, list_models(self.package))
-            raise ValueError(f"{self.package} has no model {self.model!r}; near: {near}")
-        if self.title in [f"torchvision:{name}" for name in AUXILIARY]:
-            raise ValueError(f"{self.model} trains with classifiers on the way, which no recipe here has")
-
-    @property
-    def title(self) -> str:
-        return f"{self.package}:{self.model}"
-
-
-def list_models(package: str) -> list[str]:
-    """A package's networks that classify images; none where it is not installed."""
-    models: list[str] = []
-    if package == "torchvision":
-        models = torchvision.models.list_models(module=torchvision.models)
-    elif find_spec("timm"):
-        import timm
-
-        models = timm.list_models()
-    return models
-
-
-def suggest(name: str, names: Sequence[str]) -> str:
-    """The names nearest to one that there is not."""
-    return ", ".join(difflib.get_close_matches(name, names, n=3, cutoff=0.4)) or "none"
-
-
-def find_peer(name: str, others: Collection[str] = ()) -> PeerScale:
-    """A network as PACKAGE:NAME, or by its name alone, torchvision's before timm's; ``others`` may be meant too.
-
-    Raises:
-        ValueError: no package has it; the message has the nearest names.
-    """
-    package, _, model = name.rpartition(":")
-    for known in PACKAGES:
-        if package == known or (not package and model in list_models(known)):
-            return PeerScale(known, model)
-    near = suggest(model, sorted({*others, *(model for known in PACKAGES for model in list_models(known))}))
-    raise ValueError(f"neither torchvision nor timm has a model {name!r}; near: {near}")
 
 
 def make_peer(scale: PeerScale, num_classes: int, in_channels: int, image_size: int, drop_path: float) -> nn.Module:
@@ -169,25 +84,6 @@ def build(make: Callable[[], nn.Module]) -> nn.Module:
         device = torch.get_default_device()
         with torch.device("cpu"):
             return make().to(device)
-
-
-def choose_weights(scale: PeerScale, file: str | None) -> PeerFlags:
-    """The weights in a file, or those that the package publishes and recommends. Nothing is fetched.
-
-    Raises:
-        ValueError: the file cannot be read, or nothing is published.
-    """
-    if file is not None:
-        path = str(Path(file).expanduser().resolve())
-        return PeerFlags(path, digest(read(path)))
-    if scale.package == "torchvision":
-        return PeerFlags(torchvision.models.get_model_weights(scale.model).DEFAULT.name)
-    import timm
-
-    config = timm.get_pretrained_cfg(scale.model)
-    if config is None or not config.has_weights:
-        raise ValueError(f"{scale.title} has no published weights")
-    return PeerFlags(config.tag or "default")
 
 
 def load_weights(
@@ -281,7 +177,7 @@ def shape_tensors(make: Callable[[], nn.Module]) -> dict[str, tuple[int, ...]]:
 
 def read_weights(file: str, expected: str) -> "OrderedDict[str, Tensor]":
     """Tensors by name, as saved alone or as a checkpoint's ``model`` or ``state_dict``."""
-    content = read(file)
+    content = read_file(file)
     if digest(content) != expected:
         raise ValueError("it has changed since it was chosen")
     try:
@@ -293,10 +189,3 @@ def read_weights(file: str, expected: str) -> "OrderedDict[str, Tensor]":
     if not (isinstance(found, Mapping) and all(isinstance(tensor, Tensor) for tensor in found.values())):
         raise ValueError("it holds no weights: no tensors by name")
     return found if isinstance(found, OrderedDict) else OrderedDict(found)
-
-
-def read(file: str) -> bytes:
-    try:
-        return Path(file).read_bytes()
-    except OSError as error:
-        raise ValueError(f"weights {file} cannot be read: {error.strerror}") from None

@@ -17,7 +17,8 @@ from ablations.study.trial import Trial
 from ablations.training.run import run_trial
 from convnext_path import RECIPES, Rung, cost
 from convnext_path.ladder import find_model, find_reference
-from convnext_path.networks.peers import PeerFlags, PeerScale, choose_weights, find_peer, make_peer
+from convnext_path.networks.peer_names import PeerFlags, PeerScale, choose_weights, find_peer
+from convnext_path.networks.peers import make_peer
 from convnext_path.networks.registry import begin, make_network
 
 RECIPE = RECIPES["imagenet"]["enhanced"]
@@ -107,7 +108,7 @@ def test_models_that_are_none(name: str, message: str) -> None:
 
 
 def test_without_timm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("convnext_path.networks.peers.find_spec", lambda name: None if name == "timm" else name)
+    monkeypatch.setattr("convnext_path.networks.peer_names.find_spec", lambda name: None if name == "timm" else name)
     with pytest.raises(ValueError, match="timm:resnet18 needs timm: pip install timm"):
         find_reference("timm:resnet18")
 

@@ -11,9 +11,19 @@ from ablations.study.trial import Trial
 from ablations.training.run import run_trial
 from convnext_path import LADDERS, NANO, RECIPES, Cost, Flags, Rung, cost
 from convnext_path.module import PathModule
-from convnext_path.networks.registry import Design, Size, make_network
-from convnext_path.networks.swin import SWIN, SWIN_NANO, SWIN_T, SWIN_V2, SwinScale
-from convnext_path.networks.vit import VIT, VIT_B, VIT_NANO, ViTScale
+from convnext_path.networks.designs import Design, Size
+from convnext_path.networks.registry import make_network
+from convnext_path.networks.transformer_flags import (
+    SWIN,
+    SWIN_NANO,
+    SWIN_T,
+    SWIN_V2,
+    VIT,
+    VIT_B,
+    VIT_NANO,
+    SwinScale,
+    ViTScale,
+)
 
 RECIPE = RECIPES["imagenet"]["enhanced"]
 KINDS: list[tuple[Design, Size]] = [(Flags(), NANO), (SWIN, SWIN_NANO), (SWIN_V2, SWIN_NANO), (VIT, VIT_NANO)]

@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from convnext_path.networks.swin import SWIN, SWIN_NANO, SWIN_T, SWIN_V2, SwinFlags, SwinNet, SwinScale, WindowAttention
+from convnext_path.networks.swin import SwinNet, WindowAttention
+from convnext_path.networks.transformer_flags import SWIN, SWIN_NANO, SWIN_T, SWIN_V2, SwinFlags, SwinScale
 
 TINY = SwinScale((1, 2, 1, 1), 8, (1, 2, 2, 2), window=2, patch=2)
 POSITIONS = ("none", "absolute", "relative", "both")

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from convnext_path.networks.vit import VIT_NANO, VIT_S, ViTFlags, ViTNet, ViTScale, make_sines
+from convnext_path.networks.transformer_flags import VIT_NANO, VIT_S, ViTFlags, ViTScale
+from convnext_path.networks.vit import ViTNet, make_sines
 
 COMBINATIONS = [
     ViTFlags(token, position) for token, position in product((False, True), ("none", "learned", "sinusoidal"))
