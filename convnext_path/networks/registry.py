@@ -9,7 +9,8 @@ from convnext_path.networks.designs import Design, Size
 from convnext_path.networks.flags import Flags, Scale
 from convnext_path.networks.path import PathNet
 from convnext_path.networks.peer_names import PeerFlags, PeerScale
-from convnext_path.networks.peers import load_weights, make_peer
+from convnext_path.networks.peer_weights import load_weights
+from convnext_path.networks.peers import make_peer
 from convnext_path.networks.swin import SwinNet
 from convnext_path.networks.transformer_flags import SwinFlags, SwinScale, ViTFlags, ViTScale
 from convnext_path.networks.vit import ViTNet
