@@ -1,6 +1,6 @@
 """Networks of torchvision and timm, by name, where one of ours would be: to compare with, not to take apart."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,13 +11,7 @@ from torchvision.ops import StochasticDepth
 
 from convnext_path.networks.peer_names import PeerScale
 
-#: What tells a network of its images' side, by whoever made it; others need not know.
-SIDES: tuple[Callable[[int], dict[str, Any]], ...] = (
-    lambda side: {"image_size": side},
-    lambda side: {"input_size": (side, side)},
-    lambda side: {"img_size": side},
-    lambda side: {},
-)
+Options = dict[str, Any]
 
 
 def make_peer(scale: PeerScale, num_classes: int, in_channels: int, image_size: int, drop_path: float) -> nn.Module:
@@ -38,10 +32,9 @@ def make_peer(scale: PeerScale, num_classes: int, in_channels: int, image_size: 
 def make_torchvision(model: str, num_classes: int, in_channels: int, image_size: int, drop_path: float) -> nn.Module:
     if in_channels != 3:
         raise ValueError("it takes 3 channels")
-    net = try_options(
-        lambda **options: torchvision.models.get_model(model, num_classes=num_classes, **options),
-        [side(image_size) for side in SIDES],
-    )
+    square = (image_size, image_size)
+    sides: list[Options] = [{"image_size": image_size}, {"input_size": square}, {}]  # ViT's, MaxViT's, the others'
+    net = try_options(partial(torchvision.models.get_model, model, num_classes=num_classes), sides)
     layers = [layer for layer in net.modules() if isinstance(layer, StochasticDepth)]
     deepest = max((layer.p for layer in layers), default=0.0)
     for layer in layers:  # whose depths it knows
@@ -54,14 +47,12 @@ def make_timm(
 ) -> nn.Module:
     import timm
 
-    sides = [side(image_size) for side in SIDES]
-    return try_options(
-        lambda **options: timm.create_model(model, num_classes=num_classes, in_chans=in_channels, **options, **more),
-        [{"drop_path_rate": drop_path} | side for side in sides] + sides,
-    )
+    make = partial(timm.create_model, model, num_classes=num_classes, in_chans=in_channels, **more)
+    sides: list[Options] = [{"img_size": image_size}, {}]
+    return try_options(make, [{"drop_path_rate": drop_path, **side} for side in sides] + sides)
 
 
-def try_options(make: Callable[..., nn.Module], choices: Sequence[Mapping[str, Any]]) -> nn.Module:
+def try_options(make: Callable[..., nn.Module], choices: Sequence[Options]) -> nn.Module:
     """What is made with the first options that it takes."""
     for options in choices:
         try:

@@ -24,7 +24,11 @@ from convnext_path.networks.registry import begin, make_network
 RECIPE = RECIPES["imagenet"]["enhanced"]
 
 
-@pytest.mark.parametrize("name", ["resnet18", "vit_tiny_patch16_224", "convnext_atto"])
+#: They take a side and stochastic depth, either alone, or neither.
+TIMMS = ("vit_tiny_patch16_224", "resnet18", "convnext_atto", "efficientvit_m0", "densenet121")
+
+
+@pytest.mark.parametrize("name", TIMMS)
 def test_a_peer_is_timms_network_at_the_images_side(name: str) -> None:
     scale = PeerScale("timm", name)
     net = make_network(PeerFlags(), scale, RECIPE, num_classes=7, in_channels=1, image_size=64).eval()
