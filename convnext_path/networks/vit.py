@@ -9,27 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convnext_path.frozen import at_least, within
+from convnext_path.networks.attention import Attention
 from convnext_path.networks.layers import DropPath
 from convnext_path.networks.swin import initialize
 from convnext_path.networks.transformer_flags import VIT_S, ViTFlags, ViTScale
-
-
-class Attention(nn.Module):
-    """Attention of each token to all: (N, tokens, C) to the same."""
-
-    def __init__(self, channels: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(channels, 3 * channels)
-        self.proj = nn.Linear(channels, channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        q, k, v = (
-            self.qkv(x).reshape(*x.shape[:-1], 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        )  # each N, heads, tokens, d
-        x = F.scaled_dot_product_attention(q, k, v)
-        x = self.proj(x.transpose(1, 2).flatten(2))
-        return x
 
 
 class ViTBlock(nn.Module):
