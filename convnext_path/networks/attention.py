@@ -1,4 +1,4 @@
-"""Attention: of each token to all, as in ViT, and of each place to those of its window, as in Swin.
+"""What transformers are made of: attention to all tokens, as in ViT, and to a window's, as in Swin; how they begin.
 
 Swin's images stay (N, H, W, C) between the layers. Sides that windows do not divide are padded with zeros at the right
 and the bottom, as torchvision pads them.
@@ -121,3 +121,15 @@ def number_regions(windows: int, window: int, shift: int, device: torch.device) 
     """Along a side: 0 in whole windows, 1 and 2 in the two parts of a last one that a shift has put together."""
     place = torch.arange(windows * window, device=device)
     return ((place >= (windows - 1) * window).long() + (place >= windows * window - shift)) * (shift > 0)
+
+
+def initialize(net: nn.Module, std: float) -> None:
+    """As transformers are released: weights and positions from a truncated normal distribution, biases 0."""
+    for layer in net.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.trunc_normal_(layer.weight, std=std)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    for name, parameter in net.named_parameters():
+        if name.endswith(("table", "places")):
+            nn.init.trunc_normal_(parameter, std=std)

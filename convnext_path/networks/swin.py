@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convnext_path.frozen import at_least, within
-from convnext_path.networks.attention import WindowAttention
-from convnext_path.networks.layers import DropPath
+from convnext_path.frozen import at_least
+from convnext_path.networks.attention import WindowAttention, initialize
+from convnext_path.networks.layers import DropPath, check_ends, drop_path_rates
 from convnext_path.networks.transformer_flags import MAX_WINDOW, SWIN_T, SwinFlags, SwinScale
 
 
@@ -53,6 +53,19 @@ class PatchMerging(nn.Module):
         return x
 
 
+def make_stage(
+    flags: SwinFlags, channels: int, heads: int, window: int, drop_paths: list[float], merges: bool
+) -> nn.Sequential:
+    """To (N, H, W, channels), from as much or, where it merges patches first, from (N, 2H, 2W, channels / 2)."""
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    if merges:
+        layers["merging"] = PatchMerging(flags, channels // 2)
+    for j, drop_path in enumerate(drop_paths):
+        shifted = flags.shifted_windows and j % 2 == 1
+        layers[f"block{j}"] = SwinBlock(flags, channels, heads, window, shifted, drop_path)
+    return nn.Sequential(layers)
+
+
 def check_window(window: int | None, side: int) -> None:
     """Refuse windows that no padding makes sense of: larger than the image and than any that is published."""
     if window is not None and window > max(side, MAX_WINDOW):
@@ -86,9 +99,7 @@ class SwinNet(nn.Module):
         init_std: float = 0.02,
     ) -> None:
         super().__init__()
-        at_least("num_classes", num_classes, 1)
-        at_least("in_channels", in_channels, 1)
-        within("drop_path", drop_path, 0.0, 1.0)
+        check_ends(in_channels, num_classes)
         self.flags, self.scale = flags, scale
         width, patch, window = scale.width, scale.choose_patch(image_size), scale.choose_window(image_size)
         at_least("image_size", image_size, patch)
@@ -98,21 +109,18 @@ class SwinNet(nn.Module):
         side = image_size // patch
         absolute = flags.position in ("absolute", "both")
         self.places = nn.Parameter(torch.zeros(side, side, width)) if absolute else None
-        rates = iter(torch.linspace(0, drop_path, sum(scale.depths), device="cpu").tolist())
+        rates = iter(drop_path_rates(drop_path, sum(scale.depths)))
         stages = []
         for i, (depth, heads) in enumerate(zip(scale.depths, scale.heads, strict=True)):
-            layers: OrderedDict[str, nn.Module] = OrderedDict()
-            if i:
-                layers["merging"] = PatchMerging(flags, width * 2 ** (i - 1))
             fitting = scale.window or min(window, -(-side // 2**i))  # no larger than the stage
-            for j in range(depth):
-                shifted = flags.shifted_windows and j % 2 == 1
-                layers[f"block{j}"] = SwinBlock(flags, width * 2**i, heads, fitting, shifted, next(rates))
-            stages.append(nn.Sequential(layers))
+            drop_paths = [next(rates) for _ in range(depth)]
+            stages.append(make_stage(flags, width * 2**i, heads, fitting, drop_paths, merges=i > 0))
         self.stages = nn.Sequential(*stages)
         self.norm = nn.LayerNorm(width * 8)
         self.head = nn.Linear(width * 8, num_classes)
         initialize(self, init_std)
+        if flags.post_norm:
+            zero_norms(self)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.patches(x).permute(0, 2, 3, 1)  # N, H/4, W/4, C
@@ -124,17 +132,9 @@ class SwinNet(nn.Module):
         return x
 
 
-def initialize(net: nn.Module, std: float) -> None:
-    """As released: weights and positions from a truncated normal distribution, biases and V2's last norms 0."""
-    for layer in net.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            nn.init.trunc_normal_(layer.weight, std=std)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
-    for name, parameter in net.named_parameters():
-        if name.endswith(("table", "places")):
-            nn.init.trunc_normal_(parameter, std=std)
+def zero_norms(net: nn.Module) -> None:
+    """As V2 is released: at first each block gives what it takes."""
     for block in net.modules():
-        if isinstance(block, SwinBlock) and block.post_norm:
+        if isinstance(block, SwinBlock):
             nn.init.zeros_(block.norm1.weight)
             nn.init.zeros_(block.norm2.weight)

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convnext_path.frozen import at_least, within
-from convnext_path.networks.attention import Attention
-from convnext_path.networks.layers import DropPath
-from convnext_path.networks.swin import initialize
+from convnext_path.frozen import at_least
+from convnext_path.networks.attention import Attention, initialize
+from convnext_path.networks.layers import DropPath, check_ends, drop_path_rates
 from convnext_path.networks.transformer_flags import VIT_S, ViTFlags, ViTScale
 
 
@@ -61,9 +60,7 @@ class ViTNet(nn.Module):
         init_std: float = 0.02,
     ) -> None:
         super().__init__()
-        at_least("num_classes", num_classes, 1)
-        at_least("in_channels", in_channels, 1)
-        within("drop_path", drop_path, 0.0, 1.0)
+        check_ends(in_channels, num_classes)
         self.flags, self.scale = flags, scale
         width, patch = scale.width, scale.choose_patch(image_size)
         at_least("image_size", image_size, patch)
@@ -77,7 +74,7 @@ class ViTNet(nn.Module):
             if flags.position == "sinusoidal":
                 sines = F.pad(make_sines(side, width), (0, 0, int(flags.class_token), 0))
             self.register_buffer("places", sines, persistent=False)
-        rates = torch.linspace(0, drop_path, scale.depth, device="cpu").tolist()
+        rates = drop_path_rates(drop_path, scale.depth)
         self.blocks = nn.Sequential(*(ViTBlock(width, scale.heads, rate) for rate in rates))
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.head = nn.Linear(width, num_classes)

@@ -83,6 +83,14 @@ def test_transformers_train_and_come_out_the_same_each_time(flags: Design, scale
     assert first.cost.paper_macs > 0
 
 
+@pytest.mark.parametrize(("flags", "scale"), KINDS)
+def test_networks_without_classes_or_channels(flags: Design, scale: Size) -> None:
+    with pytest.raises(ValueError, match="num_classes must be at least 1, got 0"):
+        make_network(flags, scale, RECIPE, num_classes=0)
+    with pytest.raises(ValueError, match="in_channels must be at least 1, got 0"):
+        make_network(flags, scale, RECIPE, in_channels=0)
+
+
 def test_a_scale_of_another_network() -> None:
     with pytest.raises(ValueError, match="ViTScale is no scale for SwinFlags"):
         make_network(SWIN, VIT_NANO, RECIPE)
