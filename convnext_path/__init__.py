@@ -1,13 +1,23 @@
-"""The road from ResNet to ConvNeXt: a network of flags, its ladders, costs, recipes and training."""
+"""The road from ResNet to ConvNeXt: a network of flags, its ladders, costs, recipes and training.
 
-from convnext_path.cost import Cost, cost
-from convnext_path.data.datasets import Data
-from convnext_path.data.module import PathData
+Designs, ladders, recipes and costs are plain values. What builds or trains a network needs torch, which takes seconds
+to load, and is loaded when first asked for.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from convnext_path.costs import Cost
+from convnext_path.data.selection import Data
 from convnext_path.ladder import LADDERS, Rung
-from convnext_path.module import PathModule
 from convnext_path.networks.flags import CONVNEXT, NANO, RESNET50, RESNET200, SCALES, Flags, Scale
-from convnext_path.networks.path import PathNet
 from convnext_path.recipe import RECIPES, Recipe
+
+if TYPE_CHECKING:
+    from convnext_path.data.module import PathData
+    from convnext_path.module import PathModule
+    from convnext_path.networks.path import PathNet
+    from convnext_path.tracing import cost
 
 __all__ = [
     "CONVNEXT",
@@ -28,3 +38,18 @@ __all__ = [
     "Scale",
     "cost",
 ]
+
+#: Public names that need torch, and the module that each is in.
+LATE = {"PathData": "data.module", "PathModule": "module", "PathNet": "networks.path", "cost": "tracing"}
+
+if not TYPE_CHECKING:  # where it would allow any name
+
+    def __getattr__(name: str) -> object:
+        """Import a late name when it is first asked for (PEP 562)."""
+        if name not in LATE:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = value = getattr(import_module(f"{__name__}.{LATE[name]}"), name)
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *LATE})

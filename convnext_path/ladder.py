@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from convnext_path.frozen import Frozen, choose
+from convnext_path.networks.designs import Design, Size
 from convnext_path.networks.flags import NANO, RESNET50, RESNET200, Flags
-from convnext_path.networks.peers import PACKAGES, PeerFlags, choose_weights, find_peer, list_models
-from convnext_path.networks.registry import Design, Size
-from convnext_path.networks.swin import SWIN, SWIN_NANO, SWIN_T, SwinFlags
-from convnext_path.networks.vit import VIT_NANO, VIT_S, ViTFlags
+from convnext_path.networks.peer_names import PACKAGES, PeerFlags, choose_weights, find_peer, list_models
+from convnext_path.networks.transformer_flags import SWIN, SWIN_NANO, SWIN_T, VIT_NANO, VIT_S, SwinFlags, ViTFlags
 
 RecipeName = Literal["original", "enhanced", "enhanced_b", "finetune"]
 

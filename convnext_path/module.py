@@ -15,8 +15,9 @@ from torchvision.transforms import v2
 
 from convnext_path.data.module import Draw, mix_seed
 from convnext_path.frozen import Frozen
+from convnext_path.networks.designs import Design, Size, restore_design, restore_size
 from convnext_path.networks.flags import RESNET50
-from convnext_path.networks.registry import Design, Size, make_network, restore_design, restore_size
+from convnext_path.networks.registry import make_network
 from convnext_path.processes import rank_and_size
 from convnext_path.recipe import ENHANCED, Recipe
 

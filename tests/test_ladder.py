@@ -4,9 +4,8 @@ import pytest
 
 from convnext_path import CONVNEXT, LADDERS, RECIPES, Flags
 from convnext_path.ladder import REFERENCES, Rung, choose_ladder, flip, select_rungs
-from convnext_path.networks.registry import Design
-from convnext_path.networks.swin import SWIN, SWIN_V2, SwinFlags
-from convnext_path.networks.vit import VIT, ViTFlags
+from convnext_path.networks.designs import Design
+from convnext_path.networks.transformer_flags import SWIN, SWIN_V2, VIT, SwinFlags, ViTFlags
 
 ENDS: dict[str, tuple[Design, Design]] = {
     "convnext": (Flags(), CONVNEXT),

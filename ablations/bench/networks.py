@@ -31,7 +31,7 @@ from convnext_path.data.module import View
 from convnext_path.frozen import Frozen, choose, within
 from convnext_path.kernels.build import Choice, is_ready, use_kernels
 from convnext_path.ladder import select_rungs
-from convnext_path.networks.peers import Package
+from convnext_path.networks.peer_names import Package
 from convnext_path.networks.registry import make_network
 
 WAYS = ("eager", "channels_last", "compiled")  # compiled: in channels-last too

@@ -9,7 +9,7 @@ from convnext_path import CONVNEXT, Flags, Rung
 from convnext_path.frozen import choose
 from convnext_path.networks import peers
 from convnext_path.networks.flags import Depths, Scale
-from convnext_path.networks.peers import PACKAGES, Package, PeerScale
+from convnext_path.networks.peer_names import PACKAGES, Package, PeerScale
 
 #: Names in torchvision and timm, by flags, blocks a stage, width of the first, and whether there is layer scale.
 TWINS: dict[tuple[Flags, Depths, int, bool], str] = {

@@ -26,7 +26,7 @@ from ablations.training.provenance import environment, keep_freed_memory, limite
 from ablations.training.timing import find_quartiles
 from convnext_path.files import write_whole
 from convnext_path.kernels.build import use_kernels
-from convnext_path.networks.peers import PACKAGES
+from convnext_path.networks.peer_names import PACKAGES
 
 
 def write(folder: Path, terms: Mapping[str, object], device: str, frame: pd.DataFrame) -> None:

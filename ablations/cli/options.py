@@ -15,11 +15,12 @@ from ablations.study.trial import Options, Origin, Plan, Trial
 from ablations.training.provenance import origin
 from ablations.training.run import TRAINER, make_module, make_trainer, network_cost
 from convnext_path import LADDERS, RECIPES, Recipe, Rung
-from convnext_path.data.datasets import Data, open_data
+from convnext_path.data.datasets import open_data
 from convnext_path.data.module import PathData
+from convnext_path.data.selection import Data
 from convnext_path.frozen import above, at_least, choose, within
 from convnext_path.ladder import choose_ladder, find_model, find_reference, flip, select_rungs
-from convnext_path.networks.peers import PeerFlags
+from convnext_path.networks.peer_names import PeerFlags
 
 #: Data sets, and the recipes that suit them unless --recipe says otherwise.
 DATA = {"digits": "digits", "cifar10": "cifar", "cifar100": "cifar", "imagefolder": "cifar", "imagenet": "imagenet"}

@@ -20,7 +20,7 @@ from ablations.training.run import TRAINER
 from ablations.training.wandb_log import MODES
 from convnext_path import LADDERS, RECIPES
 from convnext_path.ladder import FAMILIES, REFERENCES
-from convnext_path.networks.peers import PACKAGES
+from convnext_path.networks.peer_names import PACKAGES
 
 FORMATS = ("table", "csv", "json")
 ENGINES = ("local", "ray")

@@ -23,7 +23,8 @@ from ablations.training.run import count_processes, find_device, make_module, to
 from ablations.training.status import Wanted, judge
 from ablations.training.timing import time_steps
 from ablations.training.wandb_log import Mode
-from convnext_path.data.datasets import Data, open_data
+from convnext_path.data.datasets import open_data
+from convnext_path.data.selection import Data
 
 POLL = 0.2  # seconds between looks at trials that another driver holds
 ATTEMPTS = 4  # of a trial whose places are lost under it

@@ -5,12 +5,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from convnext_path.cost import Cost
-from convnext_path.data.datasets import Data
+from convnext_path.costs import Cost
+from convnext_path.data.selection import Data
 from convnext_path.files import digest
 from convnext_path.frozen import Frozen
 from convnext_path.ladder import LADDERS, Rung
-from convnext_path.networks.registry import Design, Size
+from convnext_path.networks.designs import Design, Size
 from convnext_path.recipe import Recipe
 
 Options = tuple[tuple[str, object], ...]  # of the Lightning trainer, by name

@@ -26,8 +26,9 @@ from ablations.training.ranks import ALONE, Rank, RankEnvironment
 from convnext_path import Cost, PathModule, Recipe, cost
 from convnext_path.data.datasets import Splits, open_data
 from convnext_path.data.module import PathData
+from convnext_path.networks.designs import Design, Size
 from convnext_path.networks.layers import BatchNorm2d
-from convnext_path.networks.registry import Design, Size, begin, make_network
+from convnext_path.networks.registry import begin, make_network
 from convnext_path.processes import agree, average
 
 #: Lightning's options that differ here, unless a trial says otherwise.

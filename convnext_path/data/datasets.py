@@ -1,20 +1,21 @@
-"""Which images: named data sets and folders, their splits, classes, sizes."""
+"""The images of a data set, opened: named ones and folders, their splits, classes, sizes."""
 
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from convnext_path.data.cifar import read_cifar
-from convnext_path.data.folders import FileImages, find_classes, open_images, shorten
-from convnext_path.frozen import Frozen, at_least, within
+from convnext_path.data.folders import FileImages, find_classes, open_images
+from convnext_path.data.selection import Data
 from convnext_path.data.stream import is_stream, read_stream
+from convnext_path.words import shorten
 
 #: Means and standard deviations of the channels.
 IMAGENET_STATISTICS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -22,51 +23,6 @@ CIFAR_STATISTICS = {
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
     "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
 }
-
-
-@dataclass(frozen=True)
-class Data(Frozen):
-    """Which images, and how they are cut to size.
-
-    Args:
-        name: the data set.
-        root: folder of the images (imagefolder, imagenet), or where to keep a download (CIFAR).
-        image_size: side in pixels; None for the data set's own.
-        limit_train: keep so many training images, a seeded stratified subset.
-        holdout: validate on this share of the training images, seeded and stratified, in place of the test
-            split: for choosing settings without looking at the test split.
-        mean, std: of the channels, for normalization; None for the data set's own.
-        skip_bad_images: leave image files that cannot be decoded out of a folder, in place of an error.
-
-    Raises:
-        ValueError: a number out of range, or a folder missing or not asked for.
-    """
-
-    name: Literal["digits", "cifar10", "cifar100", "imagefolder", "imagenet"] = "digits"
-    root: str | None = None
-    image_size: int | None = None
-    limit_train: int | None = None
-    holdout: float = 0.0
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-    skip_bad_images: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        at_least("image_size", 1 if self.image_size is None else self.image_size, 1)
-        at_least("limit_train", 1 if self.limit_train is None else self.limit_train, 1)
-        within("holdout", self.holdout, 0, 0.9)
-        if self.name in ("imagefolder", "imagenet") and self.root is None:
-            raise ValueError(f"{self.name} needs a root: a folder with train/ and val/ (or test/), or class folders")
-        if self.name == "digits" and self.root is not None:
-            raise ValueError("digits come with scikit-learn and take no root")
-        if self.std is not None and min(self.std, default=0) <= 0:
-            raise ValueError(f"std must be above 0, got {self.std}")
-
-    @property
-    def title(self) -> str:
-        """What people call it: the data set's name, or a folder's."""
-        return Path(str(self.root)).name if self.name == "imagefolder" else self.name
 
 
 class Images(Protocol):

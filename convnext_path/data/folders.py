@@ -20,6 +20,7 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 
 from convnext_path.files import cache_file, keep
 from convnext_path.frozen import Frozen
+from convnext_path.words import shorten
 
 #: Names of splits, not of classes.
 SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
@@ -142,11 +143,6 @@ def require_images(folder: Path, names: Iterable[str], files: Iterable[str], wha
     """Raise a ValueError naming the classes of ``names`` that none of ``files`` is of."""
     if empty := sorted(set(names) - set(map(class_of, files))):
         raise ValueError(f"no {what} in {shorten([str(folder / name) for name in empty], 3)}")
-
-
-def shorten(words: Sequence[str], most: int) -> str:
-    """The first ``most`` words, and how many more there are."""
-    return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")
 
 
 def scan_images(folder: Path, files: Sequence[str]) -> Scan:

@@ -19,7 +19,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from convnext_path.data.augment import augment, center
-from convnext_path.data.datasets import Data, Splits, open_data
+from convnext_path.data.datasets import Splits, open_data
+from convnext_path.data.selection import Data
 from convnext_path.processes import rank_and_size
 from convnext_path.recipe import Recipe
 

@@ -9,13 +9,14 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from convnext_path.data.folders import shorten
 from convnext_path.frozen import choose
+from convnext_path.networks.designs import Design
 from convnext_path.networks.flags import CONVNEXT, Flags
 from convnext_path.networks.path import PathNet
-from convnext_path.networks.registry import Design
-from convnext_path.networks.swin import SWIN, SWIN_V2, SwinNet
-from convnext_path.networks.vit import VIT, ViTNet
+from convnext_path.networks.swin import SwinNet
+from convnext_path.networks.transformer_flags import SWIN, SWIN_V2, VIT
+from convnext_path.networks.vit import ViTNet
+from convnext_path.words import shorten
 
 RESNET_LAYOUT = {
     "stem.conv": "conv1",

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from convnext_path.frozen import at_least, within
 from convnext_path.kernels import build, channels, depthwise, gelu
 from convnext_path.processes import average, rank_and_size
 
@@ -11,6 +12,12 @@ from convnext_path.processes import average, rank_and_size
 #: threads, forward and backward pass, it takes 0.1 to 0.9 of the time for up to 2,048 patches in bfloat16, and for 64
 #: in float32; from 4,096, or 256, on it takes as long or twice as long (EPYC with AVX-512).
 FEW = {("cpu", torch.bfloat16): 2048, ("cpu", torch.float32): 64}
+
+
+def check_ends(in_channels: int, num_classes: int) -> None:
+    """Raise a ValueError unless a network has a channel to see and a class to tell at least."""
+    at_least("num_classes", num_classes, 1)
+    at_least("in_channels", in_channels, 1)
 
 
 class LayerNorm2d(nn.LayerNorm):
@@ -83,6 +90,17 @@ class DropPath(nn.Module):
         kept = torch.empty(shape, dtype=x.dtype, device=x.device).bernoulli_(1 - self.rate)
         kept = kept[rank * len(x) :][: len(x)]
         return x * (kept / (1 - self.rate) if self.rate < 1 else kept)
+
+
+def drop_path_rates(last: float, blocks: int) -> list[float]:
+    """Of stochastic depth: from 0 in the first block to ``last`` in the last, linearly in depth.
+
+    Raises:
+        ValueError: ``last`` is not between 0 and 1.
+    """
+    within("drop_path", last, 0.0, 1.0)
+    rates: list[float] = torch.linspace(0, last, blocks, device="cpu").tolist()
+    return rates
 
 
 class GELU(nn.GELU):

@@ -8,11 +8,10 @@ the same.
 
 from collections import OrderedDict
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convnext_path.frozen import above, at_least, choose, within
+from convnext_path.frozen import above, at_least, choose
 from convnext_path.networks.flags import RESNET50, Flags, Scale
 from convnext_path.networks.layers import (
     GELU,
@@ -22,6 +21,8 @@ from convnext_path.networks.layers import (
     LayerNorm2d,
     LayerScale,
     PatchConv2d,
+    check_ends,
+    drop_path_rates,
 )
 
 INITS = ("trunc_normal", "kaiming_normal")
@@ -171,14 +172,12 @@ class PathNet(nn.Module):
         init_std: float = 0.02,
     ) -> None:
         super().__init__()
-        at_least("num_classes", num_classes, 1)
-        at_least("in_channels", in_channels, 1)
-        within("drop_path", drop_path, 0.0, 1.0)
+        check_ends(in_channels, num_classes)
         above("init_std", init_std, 0)
         at_least("layer_scale", 0 if layer_scale is None else layer_scale, 0)
         self.flags, self.scale = flags, scale
         width, depths = scale.choose_width(flags), scale.choose_depths(flags)
-        rates = iter(torch.linspace(0, drop_path, sum(depths), device="cpu").tolist())
+        rates = iter(drop_path_rates(drop_path, sum(depths)))
         self.stem = make_stem(flags, in_channels, width)
         stages, channels = [], width
         for i, depth in enumerate(depths):

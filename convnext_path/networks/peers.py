@@ -1,113 +1,17 @@
 """Networks of torchvision and timm, by name, where one of ours would be: to compare with, not to take apart."""
 
-import difflib
-import io
-from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torchvision
-from torch import Tensor, nn
-from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
+from torch import nn
 from torchvision.ops import StochasticDepth
 
-from convnext_path.data.folders import shorten
-from convnext_path.files import digest
-from convnext_path.frozen import Frozen
+from convnext_path.networks.peer_names import PeerScale
 
-Package = Literal["torchvision", "timm"]
-PACKAGES: tuple[Package, ...] = ("torchvision", "timm")
-
-#: Those of torchvision's that train with classifiers on the way, which no recipe of ours has.
-AUXILIARY = ("googlenet", "inception_v3")
-
-#: What tells a network of its images' side, by whoever made it; others need not know.
-SIDES: tuple[Callable[[int], dict[str, Any]], ...] = (
-    lambda side: {"image_size": side},
-    lambda side: {"input_size": (side, side)},
-    lambda side: {"img_size": side},
-    lambda side: {},
-)
-
-
-@dataclass(frozen=True)
-class PeerFlags(Frozen):
-    """What a network of another package begins with; it has no flags of ours.
-
-    Args:
-        weights: its package's name for weights that it publishes, or a file; None: random ones.
-        digest: the file's sha256; None where there is no file.
-    """
-
-    weights: str | None = None
-    digest: str | None = None
-
-    @property
-    def min_image_size(self) -> int:
-        """The smallest image side that is not refused beforehand; many networks need more, and say so."""
-        return 1
-
-
-@dataclass(frozen=True)
-class PeerScale(Frozen):
-    """Which network, by its package's name for it.
-
-    Raises:
-        ValueError: the package is not installed, or has no such network; the message has the nearest names.
-    """
-
-    package: Package
-    model: str
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if find_spec(self.package) is None:
-            raise ValueError(f"{self.title} needs {self.package}: pip install {self.package}")
-        if self.model not in list_models(self.package):
-            near = suggest(self.model, list_models(self.package))
-            raise ValueError(f"{self.package} has no model {self.model!r}; near: {near}")
-        if self.title in [f"torchvision:{name}" for name in AUXILIARY]:
-            raise ValueError(f"{self.model} trains with classifiers on the way, which no recipe here has")
-
-    @property
-    def title(self) -> str:
-        return f"{self.package}:{self.model}"
-
-
-def list_models(package: str) -> list[str]:
-    """A package's networks that classify images; none where it is not installed."""
-    models: list[str] = []
-    if package == "torchvision":
-        models = torchvision.models.list_models(module=torchvision.models)
-    elif find_spec("timm"):
-        import timm
-
-        models = timm.list_models()
-    return models
-
-
-def suggest(name: str, names: Sequence[str]) -> str:
-    """The names nearest to one that there is not."""
-    return ", ".join(difflib.get_close_matches(name, names, n=3, cutoff=0.4)) or "none"
-
-
-def find_peer(name: str, others: Collection[str] = ()) -> PeerScale:
-    """A network as PACKAGE:NAME, or by its name alone, torchvision's before timm's; ``others`` may be meant too.
-
-    Raises:
-        ValueError: no package has it; the message has the nearest names.
-    """
-    package, _, model = name.rpartition(":")
-    for known in PACKAGES:
-        if package == known or (not package and model in list_models(known)):
-            return PeerScale(known, model)
-    near = suggest(model, sorted({*others, *(model for known in PACKAGES for model in list_models(known))}))
-    raise ValueError(f"neither torchvision nor timm has a model {name!r}; near: {near}")
+Options = dict[str, Any]
 
 
 def make_peer(scale: PeerScale, num_classes: int, in_channels: int, image_size: int, drop_path: float) -> nn.Module:
@@ -128,10 +32,9 @@ def make_peer(scale: PeerScale, num_classes: int, in_channels: int, image_size: 
 def make_torchvision(model: str, num_classes: int, in_channels: int, image_size: int, drop_path: float) -> nn.Module:
     if in_channels != 3:
         raise ValueError("it takes 3 channels")
-    net = try_options(
-        lambda **options: torchvision.models.get_model(model, num_classes=num_classes, **options),
-        [side(image_size) for side in SIDES],
-    )
+    square = (image_size, image_size)
+    sides: list[Options] = [{"image_size": image_size}, {"input_size": square}, {}]  # ViT's, MaxViT's, the others'
+    net = try_options(partial(torchvision.models.get_model, model, num_classes=num_classes), sides)
     layers = [layer for layer in net.modules() if isinstance(layer, StochasticDepth)]
     deepest = max((layer.p for layer in layers), default=0.0)
     for layer in layers:  # whose depths it knows
@@ -144,14 +47,12 @@ def make_timm(
 ) -> nn.Module:
     import timm
 
-    sides = [side(image_size) for side in SIDES]
-    return try_options(
-        lambda **options: timm.create_model(model, num_classes=num_classes, in_chans=in_channels, **options, **more),
-        [{"drop_path_rate": drop_path} | side for side in sides] + sides,
-    )
+    make = partial(timm.create_model, model, num_classes=num_classes, in_chans=in_channels, **more)
+    sides: list[Options] = [{"img_size": image_size}, {}]
+    return try_options(make, [{"drop_path_rate": drop_path, **side} for side in sides] + sides)
 
 
-def try_options(make: Callable[..., nn.Module], choices: Sequence[Mapping[str, Any]]) -> nn.Module:
+def try_options(make: Callable[..., nn.Module], choices: Sequence[Options]) -> nn.Module:
     """What is made with the first options that it takes."""
     for options in choices:
         try:
@@ -169,134 +70,3 @@ def build(make: Callable[[], nn.Module]) -> nn.Module:
         device = torch.get_default_device()
         with torch.device("cpu"):
             return make().to(device)
-
-
-def choose_weights(scale: PeerScale, file: str | None) -> PeerFlags:
-    """The weights in a file, or those that the package publishes and recommends. Nothing is fetched.
-
-    Raises:
-        ValueError: the file cannot be read, or nothing is published.
-    """
-    if file is not None:
-        path = str(Path(file).expanduser().resolve())
-        return PeerFlags(path, digest(read(path)))
-    if scale.package == "torchvision":
-        return PeerFlags(torchvision.models.get_model_weights(scale.model).DEFAULT.name)
-    import timm
-
-    config = timm.get_pretrained_cfg(scale.model)
-    if config is None or not config.has_weights:
-        raise ValueError(f"{scale.title} has no published weights")
-    return PeerFlags(config.tag or "default")
-
-
-def load_weights(
-    net: nn.Module, flags: PeerFlags, scale: PeerScale, num_classes: int, in_channels: int, image_size: int
-) -> None:
-    """Give a network the weights that it begins with, all but the classifier's if the classes differ in number.
-
-    Positions are interpolated where the images' side is another; published weights are fetched unless they have been
-    before; nothing in a file is run.
-
-    Raises:
-        ValueError: weights that cannot be had, that have changed since they were chosen, or of another network.
-    """
-    if flags.weights is None:
-        return
-    try:
-        if scale.package == "torchvision":
-            source = begin_torchvision(net, flags, scale.model)
-        else:
-            source = begin_timm(flags, scale.model, num_classes, in_channels, image_size)
-    except Exception as error:  # noqa: BLE001 - of as many kinds as there are servers, files and networks
-        told = " ".join(str(error).split())
-        raise ValueError(f"{scale.title} cannot begin with {flags.weights}: {told[:400]}") from None
-    own = net.state_dict()
-    own.update({name: w for name, w in source.items() if w.shape == own[name].shape})
-    net.load_state_dict(own)
-
-
-def begin_torchvision(net: nn.Module, flags: PeerFlags, model: str) -> Mapping[str, Tensor]:
-    """Weights by way of the network that they are of, which knows the names that older files have."""
-    if flags.digest is None:
-        whole = torchvision.models.get_model(model, weights=flags.weights, progress=False)
-    else:
-        weights = read_weights(str(flags.weights), flags.digest)
-        shapes = [shape_tensors(partial(torchvision.models.get_model, model, num_classes=n)) for n in (2, 3)]
-        head = next(name for name, shape in shapes[0].items() if shapes[1][name] != shape)
-        whole = torchvision.models.get_model(model, num_classes=len(weights[head]) if head in weights else 1000)
-        whole.load_state_dict(fit_places(whole, weights))
-    return fit_places(net, whole.state_dict())
-
-
-def fit_places(net: nn.Module, weights: "OrderedDict[str, Tensor]") -> "OrderedDict[str, Tensor]":
-    """The weights, with a ViT's positions interpolated to its images' side."""
-    if not (isinstance(net, VisionTransformer) and "encoder.pos_embedding" in weights):
-        return weights
-    fitted: OrderedDict[str, Tensor] = interpolate_embeddings(net.image_size, net.patch_size, weights)
-    return fitted
-
-
-def begin_timm(
-    flags: PeerFlags, model: str, num_classes: int, in_channels: int, image_size: int
-) -> Mapping[str, Tensor]:
-    """Weights as timm fits them to a network's classes, channels and image side."""
-    options: dict[str, Any] = {}
-    if flags.digest is None:
-        model = f"{model}.{flags.weights}".removesuffix(".default")
-    else:
-        weights = read_weights(str(flags.weights), flags.digest)
-        classes = check_timm(model, weights, in_channels, image_size)
-        options["pretrained_cfg_overlay"] = {"state_dict": weights, "num_classes": classes, "custom_load": False}
-    return make_timm(model, num_classes, in_channels, image_size, 0.0, pretrained=True, **options).state_dict()
-
-
-def check_timm(model: str, weights: Mapping[str, Tensor], in_channels: int, image_size: int) -> int:
-    """Refuse weights of another network, which timm may pass over; return how many classes they tell apart.
-
-    A classifier may be missing; what depends on classes, channels or image side may be of another shape.
-    """
-    import timm
-
-    two, three = (shape_tensors(partial(timm.create_model, model, num_classes=n)) for n in (2, 3))
-    ours = shape_tensors(partial(make_timm, model, 2, in_channels, image_size, 0.0))
-    head = [name for name, shape in two.items() if three[name] != shape]
-    fixed = {name: shape for name, shape in two.items() if three[name] == shape == ours.get(name)}
-    needed = {name for name in two.keys() - {*head} if not name.endswith("num_batches_tracked")}
-    wrong = {
-        "missing": sorted(needed - weights.keys()),
-        "unexpected": sorted(weights.keys() - two.keys()),
-        "misshapen": sorted(n for n, shape in fixed.items() if n in weights and tuple(weights[n].shape) != shape),
-    }
-    if any(wrong.values()):
-        raise ValueError("; ".join(f"{what}: {shorten(names, 3)}" for what, names in wrong.items() if names))
-    return len(weights[head[0]]) if head[0] in weights else 0
-
-
-def shape_tensors(make: Callable[[], nn.Module]) -> dict[str, tuple[int, ...]]:
-    """The shapes of a network's tensors, without the tensors."""
-    with torch.device("meta"):
-        return {name: tuple(tensor.shape) for name, tensor in build(make).state_dict().items()}
-
-
-def read_weights(file: str, expected: str) -> "OrderedDict[str, Tensor]":
-    """Tensors by name, as saved alone or as a checkpoint's ``model`` or ``state_dict``."""
-    content = read(file)
-    if digest(content) != expected:
-        raise ValueError("it has changed since it was chosen")
-    try:
-        found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001 - torch raises whatever a damaged file leads to
-        raise ValueError(f"it holds no weights that torch can load ({type(error).__name__})") from None
-    for name in ("model", "state_dict"):
-        found = found.get(name, found) if isinstance(found, Mapping) else found
-    if not (isinstance(found, Mapping) and all(isinstance(tensor, Tensor) for tensor in found.values())):
-        raise ValueError("it holds no weights: no tensors by name")
-    return found if isinstance(found, OrderedDict) else OrderedDict(found)
-
-
-def read(file: str) -> bytes:
-    try:
-        return Path(file).read_bytes()
-    except OSError as error:
-        raise ValueError(f"weights {file} cannot be read: {error.strerror}") from None

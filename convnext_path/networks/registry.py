@@ -3,21 +3,18 @@
 Who studies networks knows them by this alone: a design is a frozen class of flags, a size one of numbers.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 from torch import nn
 
-from convnext_path.frozen import find_kind
+from convnext_path.networks.designs import Design, Size
 from convnext_path.networks.flags import Flags, Scale
 from convnext_path.networks.path import PathNet
-from convnext_path.networks.peers import PeerFlags, PeerScale, load_weights, make_peer
-from convnext_path.networks.swin import SwinFlags, SwinNet, SwinScale
-from convnext_path.networks.vit import ViTFlags, ViTNet, ViTScale
+from convnext_path.networks.peer_names import PeerFlags, PeerScale
+from convnext_path.networks.peer_weights import load_weights
+from convnext_path.networks.peers import make_peer
+from convnext_path.networks.swin import SwinNet
+from convnext_path.networks.transformer_flags import SwinFlags, SwinScale, ViTFlags, ViTScale
+from convnext_path.networks.vit import ViTNet
 from convnext_path.recipe import Recipe
-
-Design = Flags | SwinFlags | ViTFlags | PeerFlags
-Size = Scale | SwinScale | ViTScale | PeerScale
 
 
 def make_network(
@@ -54,15 +51,3 @@ def begin(
     """
     if isinstance(flags, PeerFlags) and isinstance(scale, PeerScale):
         load_weights(net, flags, scale, num_classes, in_channels, image_size)
-
-
-def restore_design(value: Design | Mapping[str, Any]) -> Design:
-    """Flags, or those that a mapping of their fields stands for."""
-    design: Design = find_kind(Design, value).from_dict(value) if isinstance(value, Mapping) else value
-    return design
-
-
-def restore_size(value: Size | Mapping[str, Any]) -> Size:
-    """A scale, or the one that a mapping of its fields stands for."""
-    size: Size = find_kind(Size, value).from_dict(value) if isinstance(value, Mapping) else value
-    return size

@@ -1,197 +1,19 @@
 """Swin Transformer, from V1 to V2, as one network of flags.
 
 After Liu et al., "Swin Transformer" (arXiv 2103.14030, "V1") and "Swin Transformer V2" (arXiv 2111.09883, "V2").
-Images stay (N, H, W, C) between the layers. Sides that windows do not divide are padded with zeros at the right and
-the bottom, as torchvision pads them.
+Images stay (N, H, W, C) between the layers.
 """
 
 from collections import OrderedDict
-from dataclasses import dataclass
-from math import log
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convnext_path.frozen import Frozen, at_least, within
-from convnext_path.networks.layers import DropPath
-
-Four = tuple[int, int, int, int]
-
-
-@dataclass(frozen=True)
-class SwinFlags(Frozen):
-    """What the papers ablate, a field each. :data:`SWIN` is V1's network, :data:`SWIN_V2` is V2's.
-
-    Every combination is a network. What a flag means alone where the papers do not say is marked "ours".
-
-    - ``shifted_windows`` (V1, 3.2): the windows of every second block lie half a side further. Without it no window
-      hears of another before patches are merged.
-    - ``position`` (V1, 3.2): what attention knows of places. ``absolute``: a learned vector for each patch, added
-      to it; ``relative``: a learned number for each head and offset within a window, added to the logits.
-    - ``appearance`` (V1, Table 4): logits hold the product of query and key. Without it ("w/o app.") they hold the
-      relative bias alone. Ours: the layer still makes queries and keys, and they are counted.
-    - ``post_norm`` (V2, 3.2): norms stand at the end of a block's branches and of patch merging, not at the start.
-    - ``cosine_attention`` (V2, 3.2): the cosine of query and key in place of their product, times a learned number
-      for each head, 100 at most; keys have no bias.
-    - ``continuous_position`` (V2, 3.3): the relative bias is what a small network says to the logarithm of an offset,
-      between 0 and 16, in place of a table. Ours: with no relative position there is none to change.
-
-    Raises:
-        ValueError: a value that is not allowed; the message names those that are.
-    """
-
-    shifted_windows: bool = False
-    position: Literal["none", "absolute", "relative", "both"] = "none"
-    appearance: bool = True
-    post_norm: bool = False
-    cosine_attention: bool = False
-    continuous_position: bool = False
-
-    @property
-    def min_image_size(self) -> int:
-        """The smallest image side, in pixels: one patch, since merging and windows pad."""
-        return 4
-
-
-SWIN = SwinFlags(shifted_windows=True, position="relative")
-SWIN_V2 = SwinFlags(True, "relative", True, post_norm=True, cosine_attention=True, continuous_position=True)
-
-
-MAX_WINDOW = 12  # patches
-
-
-@dataclass(frozen=True)
-class SwinScale(Frozen):
-    """The numbers of a Swin network; ``width``, channels of the first stage, doubles with each.
-
-    ``window`` and ``patch``: sides in patches and pixels; None: what suits the image, :meth:`choose_patch` and
-    :meth:`choose_window`.
-
-    Raises:
-        ValueError: a number below 1, or heads that do not divide their stage's channels.
-    """
-
-    depths: Four = (2, 2, 6, 2)
-    width: int = 96
-    heads: Four = (3, 6, 12, 24)
-    window: int | None = None
-    patch: int | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name, value in (("depths", min(self.depths)), ("heads", min(self.heads)), ("width", self.width)):
-            at_least(name, value, 1)
-        for name, number in (("window", self.window), ("patch", self.patch)):
-            at_least(name, 1 if number is None else number, 1)
-        for i, heads in enumerate(self.heads):
-            if self.width * 2**i % heads:
-                raise ValueError(f"{self.width * 2**i} channels cannot be shared by {heads} heads")
-
-    def choose_patch(self, image_size: int) -> int:
-        """4 pixels, as published; 2 for images below 128."""
-        return self.patch or (4 if image_size >= 128 else 2)
-
-    def choose_window(self, image_size: int) -> int:
-        """The side of the last stage, as published (7 at 224 pixels, 8 at 256), but 4 to 12 patches (12 at 384)."""
-        return self.window or min(max(image_size // (8 * self.choose_patch(image_size)), 4), MAX_WINDOW)
-
-
-SWIN_T = SwinScale()
-SWIN_NANO = SwinScale((2, 2, 2, 1), 16, (1, 2, 4, 8))
-
-
-class RelativePosition(nn.Module):
-    """A number for each head and each pair of places in a window: (heads, w², w²)."""
-
-    index: Tensor
-    offsets: Tensor
-
-    def __init__(self, flags: SwinFlags, heads: int, window: int) -> None:
-        super().__init__()
-        self.continuous, self.window = flags.continuous_position, window
-        places = torch.stack(torch.meshgrid(2 * [torch.arange(window)], indexing="ij")).flatten(1)  # 2, w²
-        rows, columns = places[:, :, None] - places[:, None, :] + window - 1  # each w², w²
-        self.register_buffer("index", (rows * (2 * window - 1) + columns).flatten())  # w⁴, of places in the table
-        if self.continuous:
-            layers = nn.Linear(2, 512), nn.ReLU(inplace=True), nn.Linear(512, heads, bias=False)
-            self.network = nn.Sequential(*layers)
-            steps = torch.arange(1.0 - window, window) / max(window - 1, 1) * 8
-            steps = steps.sign() * torch.log2(steps.abs() + 1) / 3  # from -log 9 / log 8 to as much
-            grid = torch.stack(torch.meshgrid(2 * [steps], indexing="ij"), -1)
-            self.register_buffer("offsets", grid.unsqueeze(0))  # 1, 2w - 1, 2w - 1, 2
-        else:
-            self.table = nn.Parameter(torch.zeros((2 * window - 1) ** 2, heads))
-
-    def forward(self) -> Tensor:
-        table: Tensor = self.network(self.offsets).flatten(0, 2) if self.continuous else self.table
-        bias = table[self.index].T.reshape(table.shape[1], self.window**2, self.window**2)
-        return 16 * torch.sigmoid(bias) if self.continuous else bias
-
-
-class WindowAttention(nn.Module):
-    """Attention of each place to all places of its window: (N, H, W, C) to the same."""
-
-    def __init__(self, flags: SwinFlags, channels: int, heads: int, window: int, shifted: bool) -> None:
-        super().__init__()
-        self.flags, self.heads, self.window = flags, heads, window
-        self.shift = window // 2 if shifted else 0
-        self.qkv = nn.Linear(channels, 3 * channels)
-        self.proj = nn.Linear(channels, channels)
-        relative = flags.position in ("relative", "both")
-        self.position = RelativePosition(flags, heads, window) if relative else None
-        if flags.cosine_attention and flags.appearance:
-            self.log_scale = nn.Parameter(torch.full((heads, 1, 1), log(10)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        height, width, window = x.shape[1], x.shape[2], self.window
-        x = F.pad(x, (0, 0, 0, -width % window, 0, -height % window))
-        down, right = (self.shift if side > window else 0 for side in x.shape[1:3])
-        x = x.roll((-down, -right), (1, 2))
-        n, rows, columns = len(x), x.shape[1] // window, x.shape[2] // window
-        x = x.reshape(n, rows, window, columns, window, -1).transpose(2, 3)  # N, rows, columns, w, w, C
-        x = x.reshape(n, rows * columns, window**2, -1)
-        x = self.attend(x, self.mask(rows, columns, down, right, x))
-        x = x.reshape(n, rows, columns, window, window, -1).transpose(2, 3).flatten(3, 4).flatten(1, 2)
-        x = x.roll((down, right), (1, 2))
-        return x[:, :height, :width]
-
-    def attend(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """Windows of (N, windows, w², C) to the same; ``mask``, added to logits, is (windows, 1, w², w²)."""
-        qkv = self.qkv(x).reshape(*x.shape[:-1], 3, self.heads, -1)
-        q, k, v = qkv.permute(3, 0, 1, 4, 2, 5)  # each N, windows, heads, w², d
-        if self.flags.cosine_attention:
-            _, key_bias, _ = self.qkv.bias.reshape(3, self.heads, 1, -1)
-            q, k = F.normalize(q, dim=-1), F.normalize(k - key_bias, dim=-1)
-        scale = self.log_scale.clamp(max=log(100)).exp() if hasattr(self, "log_scale") else q.shape[-1] ** -0.5
-        q = q * scale
-        logits = q @ k.transpose(-2, -1) if self.flags.appearance else q.new_zeros(*q.shape[:-1], q.shape[-2])
-        if self.position is not None:
-            logits = logits + self.position()
-        if mask is not None:
-            logits = logits + mask
-        x = (logits.softmax(-1) @ v).transpose(2, 3).flatten(3)
-        x = self.proj(x)
-        return x
-
-    def mask(self, rows: int, columns: int, down: int, right: int, like: Tensor) -> Tensor | None:
-        """-100 between places of a window that the shift has brought together from opposite ends of the image."""
-        if not down and not right:
-            return None
-        window = self.window
-        vertical = number_regions(rows, window, down, like.device)
-        ids = 3 * vertical[:, None] + number_regions(columns, window, right, like.device)
-        ids = ids.reshape(rows, window, columns, window).transpose(1, 2)  # rows, columns, w, w
-        ids = ids.reshape(rows * columns, 1, window**2)
-        apart = ids.unsqueeze(-1) != ids.unsqueeze(-2)
-        return -100.0 * apart.to(like)
-
-
-def number_regions(windows: int, window: int, shift: int, device: torch.device) -> Tensor:
-    """Along a side: 0 in whole windows, 1 and 2 in the two parts of a last one that a shift has put together."""
-    place = torch.arange(windows * window, device=device)
-    return ((place >= (windows - 1) * window).long() + (place >= windows * window - shift)) * (shift > 0)
+from convnext_path.frozen import at_least
+from convnext_path.networks.attention import WindowAttention, initialize
+from convnext_path.networks.layers import DropPath, check_ends, drop_path_rates
+from convnext_path.networks.transformer_flags import MAX_WINDOW, SWIN_T, SwinFlags, SwinScale
 
 
 class SwinBlock(nn.Module):
@@ -231,6 +53,19 @@ class PatchMerging(nn.Module):
         return x
 
 
+def make_stage(
+    flags: SwinFlags, channels: int, heads: int, window: int, drop_paths: list[float], merges: bool
+) -> nn.Sequential:
+    """To (N, H, W, channels), from as much or, where it merges patches first, from (N, 2H, 2W, channels / 2)."""
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    if merges:
+        layers["merging"] = PatchMerging(flags, channels // 2)
+    for j, drop_path in enumerate(drop_paths):
+        shifted = flags.shifted_windows and j % 2 == 1
+        layers[f"block{j}"] = SwinBlock(flags, channels, heads, window, shifted, drop_path)
+    return nn.Sequential(layers)
+
+
 def check_window(window: int | None, side: int) -> None:
     """Refuse windows that no padding makes sense of: larger than the image and than any that is published."""
     if window is not None and window > max(side, MAX_WINDOW):
@@ -264,9 +99,7 @@ class SwinNet(nn.Module):
         init_std: float = 0.02,
     ) -> None:
         super().__init__()
-        at_least("num_classes", num_classes, 1)
-        at_least("in_channels", in_channels, 1)
-        within("drop_path", drop_path, 0.0, 1.0)
+        check_ends(in_channels, num_classes)
         self.flags, self.scale = flags, scale
         width, patch, window = scale.width, scale.choose_patch(image_size), scale.choose_window(image_size)
         at_least("image_size", image_size, patch)
@@ -276,21 +109,18 @@ class SwinNet(nn.Module):
         side = image_size // patch
         absolute = flags.position in ("absolute", "both")
         self.places = nn.Parameter(torch.zeros(side, side, width)) if absolute else None
-        rates = iter(torch.linspace(0, drop_path, sum(scale.depths), device="cpu").tolist())
+        rates = iter(drop_path_rates(drop_path, sum(scale.depths)))
         stages = []
         for i, (depth, heads) in enumerate(zip(scale.depths, scale.heads, strict=True)):
-            layers: OrderedDict[str, nn.Module] = OrderedDict()
-            if i:
-                layers["merging"] = PatchMerging(flags, width * 2 ** (i - 1))
             fitting = scale.window or min(window, -(-side // 2**i))  # no larger than the stage
-            for j in range(depth):
-                shifted = flags.shifted_windows and j % 2 == 1
-                layers[f"block{j}"] = SwinBlock(flags, width * 2**i, heads, fitting, shifted, next(rates))
-            stages.append(nn.Sequential(layers))
+            drop_paths = [next(rates) for _ in range(depth)]
+            stages.append(make_stage(flags, width * 2**i, heads, fitting, drop_paths, merges=i > 0))
         self.stages = nn.Sequential(*stages)
         self.norm = nn.LayerNorm(width * 8)
         self.head = nn.Linear(width * 8, num_classes)
         initialize(self, init_std)
+        if flags.post_norm:
+            zero_norms(self)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.patches(x).permute(0, 2, 3, 1)  # N, H/4, W/4, C
@@ -302,17 +132,9 @@ class SwinNet(nn.Module):
         return x
 
 
-def initialize(net: nn.Module, std: float) -> None:
-    """As released: weights and positions from a truncated normal distribution, biases and V2's last norms 0."""
-    for layer in net.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            nn.init.trunc_normal_(layer.weight, std=std)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
-    for name, parameter in net.named_parameters():
-        if name.endswith(("table", "places")):
-            nn.init.trunc_normal_(parameter, std=std)
+def zero_norms(net: nn.Module) -> None:
+    """As V2 is released: at first each block gives what it takes."""
     for block in net.modules():
-        if isinstance(block, SwinBlock) and block.post_norm:
+        if isinstance(block, SwinBlock):
             nn.init.zeros_(block.norm1.weight)
             nn.init.zeros_(block.norm2.weight)

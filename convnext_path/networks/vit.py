@@ -4,90 +4,14 @@ After Dosovitskiy et al., "An Image is Worth 16x16 Words" (arXiv 2010.11929); po
 Beyer et al., "Better plain ViT baselines for ImageNet-1k" (arXiv 2205.01580).
 """
 
-from dataclasses import dataclass
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convnext_path.frozen import Frozen, at_least, within
-from convnext_path.networks.layers import DropPath
-from convnext_path.networks.swin import initialize
-
-
-@dataclass(frozen=True)
-class ViTFlags(Frozen):
-    """What the paper leaves to taste, a field each. :data:`VIT` is the paper's network.
-
-    - ``class_token`` (3.1, D.3): a learned token beside the patches, whose last state is classified. Without it, that
-      is the mean of all patches' last states.
-    - ``position`` (3.1, D.4): what is added to the patches. ``learned``: a vector for each; ``sinusoidal``: sines and
-      cosines of row and column, which do not learn (2205.01580, in two dimensions); a class token gets none.
-
-    Raises:
-        ValueError: a value that is not allowed; the message names those that are.
-    """
-
-    class_token: bool = False
-    position: Literal["none", "learned", "sinusoidal"] = "none"
-
-    @property
-    def min_image_size(self) -> int:
-        """The smallest image side, in pixels: that of a patch."""
-        return 8
-
-
-VIT = ViTFlags(class_token=True, position="learned")
-
-
-@dataclass(frozen=True)
-class ViTScale(Frozen):
-    """The numbers of a ViT. ``patch``: its side in pixels; None: what suits the image, :meth:`choose_patch`.
-
-    Raises:
-        ValueError: a number below 1, or channels that heads, or two dimensions of sines and cosines, do not divide.
-    """
-
-    depth: int = 12
-    width: int = 384
-    heads: int = 6
-    patch: int | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("depth", "width", "heads"):
-            at_least(name, getattr(self, name), 1)
-        at_least("patch", 1 if self.patch is None else self.patch, 1)
-        if self.width % self.heads or self.width % 4:
-            raise ValueError(f"width is a multiple of 4 and of {self.heads} heads, got {self.width}")
-
-    def choose_patch(self, image_size: int) -> int:
-        """16 pixels, as published; an eighth of the side of images below 128."""
-        return self.patch or (16 if image_size >= 128 else max(image_size // 8, 1))
-
-
-VIT_S = ViTScale()
-VIT_B = ViTScale(width=768, heads=12)
-VIT_NANO = ViTScale(depth=4, width=48, heads=3)
-
-
-class Attention(nn.Module):
-    """Attention of each token to all: (N, tokens, C) to the same."""
-
-    def __init__(self, channels: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(channels, 3 * channels)
-        self.proj = nn.Linear(channels, channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        q, k, v = (
-            self.qkv(x).reshape(*x.shape[:-1], 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        )  # each N, heads, tokens, d
-        x = F.scaled_dot_product_attention(q, k, v)
-        x = self.proj(x.transpose(1, 2).flatten(2))
-        return x
+from convnext_path.frozen import at_least
+from convnext_path.networks.attention import Attention, initialize
+from convnext_path.networks.layers import DropPath, check_ends, drop_path_rates
+from convnext_path.networks.transformer_flags import VIT_S, ViTFlags, ViTScale
 
 
 class ViTBlock(nn.Module):
@@ -136,9 +60,7 @@ class ViTNet(nn.Module):
         init_std: float = 0.02,
     ) -> None:
         super().__init__()
-        at_least("num_classes", num_classes, 1)
-        at_least("in_channels", in_channels, 1)
-        within("drop_path", drop_path, 0.0, 1.0)
+        check_ends(in_channels, num_classes)
         self.flags, self.scale = flags, scale
         width, patch = scale.width, scale.choose_patch(image_size)
         at_least("image_size", image_size, patch)
@@ -152,7 +74,7 @@ class ViTNet(nn.Module):
             if flags.position == "sinusoidal":
                 sines = F.pad(make_sines(side, width), (0, 0, int(flags.class_token), 0))
             self.register_buffer("places", sines, persistent=False)
-        rates = torch.linspace(0, drop_path, scale.depth, device="cpu").tolist()
+        rates = drop_path_rates(drop_path, scale.depth)
         self.blocks = nn.Sequential(*(ViTBlock(width, scale.heads, rate) for rate in rates))
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.head = nn.Linear(width, num_classes)

@@ -7,7 +7,7 @@ import torch
 
 from ablations.bench.peers import TWINS, find_twin, make_peer
 from convnext_path import LADDERS, PathNet
-from convnext_path.networks.peers import PACKAGES
+from convnext_path.networks.peer_names import PACKAGES
 from tests.bench.conftest import run_bench
 from tests.conftest import TINY
 

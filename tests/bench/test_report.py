@@ -11,7 +11,7 @@ from ablations.bench import networks
 from ablations.bench.networks import PHASES
 from ablations.bench.report import choose_best, draw_times
 from ablations.bench.steps import STEPS, InferenceStep
-from convnext_path.networks.peers import PACKAGES
+from convnext_path.networks.peer_names import PACKAGES
 from tests.bench.conftest import make_row, run_bench
 
 

@@ -18,8 +18,8 @@ from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
 from convnext_path import Data
 from convnext_path.data import folders
 from convnext_path.data.datasets import Splits, open_data
-from convnext_path.files import cache_file
 from convnext_path.data.folders import list_images
+from convnext_path.files import cache_file
 
 Maker = Callable[..., Path]
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convnext_path import RECIPES, Data, PathData
-from convnext_path.data.module import Draw, EpochBatches, View, mix_seed
 from convnext_path.data.datasets import open_data
+from convnext_path.data.module import Draw, EpochBatches, View, mix_seed
 from tests.conftest import DIGITS
 
 Maker = Callable[..., Path]

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from ablations.__main__ import main
-from ablations.training.run import run_trial
 from ablations.study.trial import Trial
+from ablations.training.run import run_trial
 from convnext_path import Data
 from convnext_path.data.datasets import open_data
 from convnext_path.data.stream import MANIFEST, is_stream, write_items

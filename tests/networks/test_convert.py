@@ -10,8 +10,9 @@ from torch import nn
 
 from convnext_path import CONVNEXT, RESNET50, SCALES, Flags, PathNet
 from convnext_path.networks.convert import export_weights, import_weights, layouts_of
-from convnext_path.networks.swin import SWIN, SWIN_V2, SwinNet, SwinScale
-from convnext_path.networks.vit import VIT, VIT_B, ViTNet
+from convnext_path.networks.swin import SwinNet
+from convnext_path.networks.transformer_flags import SWIN, SWIN_V2, VIT, VIT_B, SwinScale
+from convnext_path.networks.vit import ViTNet
 
 SIDES = [(224, 224), (256, 256), (200, 170), (64, 64), (33, 250)]
 NAMES = {"T": "tiny", "S": "small", "B": "base", "L": "large", "XL": "xlarge"}

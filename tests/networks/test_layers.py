@@ -7,7 +7,15 @@ from torchvision.ops import StochasticDepth
 
 from convnext_path import cost
 from convnext_path.kernels.build import use_kernels
-from convnext_path.networks.layers import FEW, BatchNorm2d, DropPath, LayerNorm2d, LayerScale, PatchConv2d
+from convnext_path.networks.layers import (
+    FEW,
+    BatchNorm2d,
+    DropPath,
+    LayerNorm2d,
+    LayerScale,
+    PatchConv2d,
+    drop_path_rates,
+)
 from tests.kernels.conftest import distance, draw, gradients, needs_kernels
 
 
@@ -108,3 +116,10 @@ def test_a_convolution_of_patches_counts_as_one(side: int) -> None:
     ours, stock = PatchConv2d(3, 8, side, side), nn.Conv2d(3, 8, side, side)
     assert ours.state_dict().keys() == stock.state_dict().keys()
     assert cost(nn.Sequential(ours), 4) == cost(nn.Sequential(stock), 4)
+
+
+def test_rates_of_stochastic_depth_rise_linearly() -> None:
+    assert drop_path_rates(0.2, 3) == pytest.approx([0.0, 0.1, 0.2])
+    assert drop_path_rates(0.2, 1) == [0.0]
+    with pytest.raises(ValueError, match="drop_path must be between 0.0 and 1.0, got 1.5"):
+        drop_path_rates(1.5, 3)

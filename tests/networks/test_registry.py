@@ -11,9 +11,19 @@ from ablations.study.trial import Trial
 from ablations.training.run import run_trial
 from convnext_path import LADDERS, NANO, RECIPES, Cost, Flags, Rung, cost
 from convnext_path.module import PathModule
-from convnext_path.networks.registry import Design, Size, make_network
-from convnext_path.networks.swin import SWIN, SWIN_NANO, SWIN_T, SWIN_V2, SwinScale
-from convnext_path.networks.vit import VIT, VIT_B, VIT_NANO, ViTScale
+from convnext_path.networks.designs import Design, Size
+from convnext_path.networks.registry import make_network
+from convnext_path.networks.transformer_flags import (
+    SWIN,
+    SWIN_NANO,
+    SWIN_T,
+    SWIN_V2,
+    VIT,
+    VIT_B,
+    VIT_NANO,
+    SwinScale,
+    ViTScale,
+)
 
 RECIPE = RECIPES["imagenet"]["enhanced"]
 KINDS: list[tuple[Design, Size]] = [(Flags(), NANO), (SWIN, SWIN_NANO), (SWIN_V2, SWIN_NANO), (VIT, VIT_NANO)]
@@ -71,6 +81,14 @@ def test_transformers_train_and_come_out_the_same_each_time(flags: Design, scale
     first, second = run_trial(trial), run_trial(trial, loader_workers=1)
     assert first.outcome == second.outcome
     assert first.cost.paper_macs > 0
+
+
+@pytest.mark.parametrize(("flags", "scale"), KINDS)
+def test_networks_without_classes_or_channels(flags: Design, scale: Size) -> None:
+    with pytest.raises(ValueError, match="num_classes must be at least 1, got 0"):
+        make_network(flags, scale, RECIPE, num_classes=0)
+    with pytest.raises(ValueError, match="in_channels must be at least 1, got 0"):
+        make_network(flags, scale, RECIPE, in_channels=0)
 
 
 def test_a_scale_of_another_network() -> None:

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from convnext_path.networks.vit import VIT_NANO, VIT_S, ViTFlags, ViTNet, ViTScale, make_sines
+from convnext_path.networks.transformer_flags import VIT_NANO, VIT_S, ViTFlags, ViTScale
+from convnext_path.networks.vit import ViTNet, make_sines
 
 COMBINATIONS = [
     ViTFlags(token, position) for token, position in product((False, True), ("none", "learned", "sinusoidal"))
@@ -44,8 +45,3 @@ def test_sines_are_no_two_alike_and_nearer_places_are_liker() -> None:
 def test_patches_that_suit_an_image() -> None:
     assert [VIT_S.choose_patch(side) for side in (8, 32, 64, 96, 128, 224)] == [1, 4, 8, 12, 16, 16]
     assert ViTNet(ViTFlags(), VIT_NANO, 10, 3, 32)(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
-
-
-def test_scales_that_are_none() -> None:
-    with pytest.raises(ValueError, match="width is a multiple of 4 and of 5 heads, got 96"):
-        ViTScale(heads=5, width=96)

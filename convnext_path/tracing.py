@@ -1,46 +1,18 @@
-"""What a network costs: multiply-accumulates by operator, parameters, activations. No training, no data.
-
-fvcore counts: one for each multiply-accumulate, norms included. The paper's "GFLOPs" are the convolutions and
-the classifier alone, :attr:`Cost.paper_macs`.
-"""
+"""Counts a network's costs, by fvcore, from one pass of an image through it. No training, no data."""
 
 import copy
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from convnext_path.frozen import Frozen, at_least
-
-ATTENTION = "scaled_dot_product_attention"
-
-#: What the papers count; the other operators are norms and pooling.
-PRODUCTS = ("conv", "linear", "matmul", "bmm", "einsum", ATTENTION)
-
-
-@dataclass(frozen=True)
-class Cost(Frozen):
-    """Costs of one image. ``macs`` holds (operator, multiply-accumulates), the largest first."""
-
-    params: int
-    macs: tuple[tuple[str, int], ...]
-    activations: int  # elements that the convolutions and the classifier put out (Radosavovic et al., RegNet)
-
-    @property
-    def paper_macs(self) -> int:
-        """Multiply-accumulates of convolutions, linear layers and attention's products, as the papers count."""
-        return sum(n for operator, n in self.macs if operator in PRODUCTS)
-
-    @property
-    def all_macs(self) -> int:
-        """The whole count by fvcore, norms and pooling included."""
-        return sum(n for _, n in self.macs)
+from convnext_path.costs import ATTENTION, Cost
+from convnext_path.frozen import at_least
 
 
 def cost(net: nn.Module, image_size: int = 224, in_channels: int = 3) -> Cost:

@@ -1,0 +1,33 @@
+"""What a network costs, as a value: multiply-accumulates by operator, parameters, activations.
+
+One for each multiply-accumulate, norms included. The paper's "GFLOPs" are the convolutions and the classifier alone,
+:attr:`Cost.paper_macs`.
+"""
+
+from dataclasses import dataclass
+
+from convnext_path.frozen import Frozen
+
+ATTENTION = "scaled_dot_product_attention"
+
+#: What the papers count; the other operators are norms and pooling.
+PRODUCTS = ("conv", "linear", "matmul", "bmm", "einsum", ATTENTION)
+
+
+@dataclass(frozen=True)
+class Cost(Frozen):
+    """Costs of one image. ``macs`` holds (operator, multiply-accumulates), the largest first."""
+
+    params: int
+    macs: tuple[tuple[str, int], ...]
+    activations: int  # elements that the convolutions and the classifier put out (Radosavovic et al., RegNet)
+
+    @property
+    def paper_macs(self) -> int:
+        """Multiply-accumulates of convolutions, linear layers and attention's products, as the papers count."""
+        return sum(n for operator, n in self.macs if operator in PRODUCTS)
+
+    @property
+    def all_macs(self) -> int:
+        """The whole count by fvcore, norms and pooling included."""
+        return sum(n for _, n in self.macs)
