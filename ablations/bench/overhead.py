@@ -11,7 +11,7 @@ from ablations.bench.bare import BareTraining
 from ablations.cli.options import check_plan
 from ablations.engines.local import warm_up
 from ablations.engines.scheduler import Terms, run_trials
-from ablations.study.folder import Study
+from ablations.study.folder import StudyFolder
 from ablations.study.trial import Plan, Trial
 from ablations.training.run import hash_weights, torch_threads
 from ablations.training.wandb_log import Mode
@@ -60,7 +60,7 @@ def measure_overhead(plan: Plan, pairs: int, wandb: Mode = "offline") -> Iterato
 def train_apart(plan: Plan, terms: Terms) -> None:
     """Train as ``run`` does, in a study of its own, which is gone afterwards. Raises a TrialFailedError."""
     with tempfile.TemporaryDirectory() as folder:
-        study = Study(folder)
+        study = StudyFolder(folder)
         study.begin(plan)
         missing = run_trials(study, plan.trials(), Console(quiet=True), terms)
     if missing:

@@ -30,7 +30,7 @@ from ablations.engines.local import Failure, Job, run_process, warm_up
 from ablations.engines.scheduler import Terms, describe, estimate_seconds, run_trials
 from ablations.planning.budget import foresee
 from ablations.report.publish import draw, plot, report, send
-from ablations.study.folder import Study
+from ablations.study.folder import StudyFolder
 from ablations.study.trial import Plan, Result, Trial
 from ablations.training.checkpoint import is_damaged
 from ablations.training.run import count_processes, trial_cost
@@ -55,7 +55,7 @@ def run(args: Any) -> int:
             team = held.enter_context(Team(rank)) if rank else None
             choose("--wandb mode", args.wandb, MODES)
             plan = make_plan(args)
-            study = Study(args.study or f"results/{plan.ladder}-{plan.data.title}")
+            study = StudyFolder(args.study or f"results/{plan.ladder}-{plan.data.title}")
             merged = study.merge(plan)
             here = check_plan(plan)
             check_engine(args.engine, *count_processes(plan.trials()[0]), team)
@@ -88,7 +88,7 @@ def compare(args: Any) -> int:
     return run(args)
 
 
-def train_and_draw(study: Study, pending: Sequence[Trial], terms: Terms, join: bool) -> int:
+def train_and_draw(study: StudyFolder, pending: Sequence[Trial], terms: Terms, join: bool) -> int:
     """Train what is pending; draw what there is. A driver that joined another leaves the drawing to it."""
     missing = run_trials(study, pending, console, terms, wait=not join)
     if not join:
@@ -98,7 +98,7 @@ def train_and_draw(study: Study, pending: Sequence[Trial], terms: Terms, join: b
     return 1 if missing and not join else 0
 
 
-def show_plan(plan: Plan, study: Study, states: Sequence[State], pending: Sequence[Trial], terms: Terms) -> None:
+def show_plan(plan: Plan, study: StudyFolder, states: Sequence[State], pending: Sequence[Trial], terms: Terms) -> None:
     """Say what will be trained on what, and about how long it takes."""
     splits = open_data(plan.data)
     count = len(splits.train_indices)
@@ -165,7 +165,7 @@ def print_costs(args: Any) -> int:
 
 def status(args: Any) -> int:
     """Show where a study stands, and what the next run of it would do."""
-    study = Study(args.study)
+    study = StudyFolder(args.study)
     try:
         plan = study.plan()
         states, _ = survey(study, plan, check_plan(plan))
@@ -178,7 +178,7 @@ def status(args: Any) -> int:
 
 def verify(args: Any) -> int:
     """Check every digest of a study; train one trial again and compare."""
-    study = Study(args.study)
+    study = StudyFolder(args.study)
     try:
         here = check_plan(study.plan())
         _, nodes = count_processes(study.plan().trials()[0])
@@ -196,7 +196,7 @@ def verify(args: Any) -> int:
     return 0 if same and not bad else 1
 
 
-def find_trial(study: Study, text: str) -> Result:
+def find_trial(study: StudyFolder, text: str) -> Result:
     """The record that an id, or RUNG:SEED, means. Raises a ValueError where there is none."""
     names = {}
     for result in study.results():
@@ -204,7 +204,7 @@ def find_trial(study: Study, text: str) -> Result:
     return names[choose("trial", text, names)]
 
 
-def repeat(study: Study, record: Result, here: Mapping[str, object]) -> bool:
+def repeat(study: StudyFolder, record: Result, here: Mapping[str, object]) -> bool:
     """Train a record's trial again, beside the study; whether the outcome is the same."""
     if differences := record.differences(here):
         say(f"warning: the record is of another origin: {'; '.join(differences)}")

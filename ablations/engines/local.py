@@ -18,7 +18,7 @@ from typing import Self
 
 from torch import nn
 
-from ablations.study.folder import Study
+from ablations.study.folder import StudyFolder
 from ablations.study.predictions import Answers
 from ablations.study.trial import Epoch, Result, Trial
 from ablations.training.ranks import ALONE, Rank, find_port
@@ -70,7 +70,7 @@ def warm_up(wandb: Mode = "disabled") -> None:
 
 def train(job: Job, send: Callable[[Message], None]) -> None:
     """Train a trial; its result is sent before W&B has its say."""
-    study, result = Study(job.study), None
+    study, result = StudyFolder(job.study), None
     wandb: Mode = "disabled" if job.rank and job.rank.number else job.wandb
     run = forgiving(start_run)(study, job.trial, wandb)
 
@@ -96,7 +96,7 @@ def find_keeper(job: Job, rank: Rank) -> Keep | None:
 
     def keep(net: nn.Module, answers: Answers) -> None:
         if rank.number == 0:
-            Study(job.study).keep(job.trial, net.state_dict(), answers)
+            StudyFolder(job.study).keep(job.trial, net.state_dict(), answers)
 
     return keep
 

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from ablations.engines.distributed import Team
 from ablations.engines.local import Failure, Job, Message, TrialProcess, Work, train
-from ablations.study.folder import Study
+from ablations.study.folder import StudyFolder
 from ablations.study.trial import Epoch, Result, Trial
 from ablations.training.checkpoint import epochs_done, find_checkpoint
 from ablations.training.run import count_processes, find_device, make_module, torch_threads, trial_cost
@@ -140,7 +140,7 @@ class Running:
 class Crew:
     """Trains trials, as many at a time as the engine has slots; saves a record or the cause of a failure for each."""
 
-    def __init__(self, study: Study, trials: Sequence[Trial], console: Console, terms: Terms) -> None:
+    def __init__(self, study: StudyFolder, trials: Sequence[Trial], console: Console, terms: Terms) -> None:
         self.study, self.terms, self.bars = study, terms, Bars(console, trials)
         self.numbers = {trial.id: f"{i}/{len(trials)}" for i, trial in enumerate(trials, 1)}
         self.left, self.running = deque(trials), list[Running]()
@@ -248,7 +248,7 @@ class Crew:
 
 
 def run_trials(
-    study: Study, trials: Sequence[Trial], console: Console, terms: Terms, wait: bool = True
+    study: StudyFolder, trials: Sequence[Trial], console: Console, terms: Terms, wait: bool = True
 ) -> list[tuple[Trial, str]]:
     """Train each trial and save its record; go on after one that fails. Return those without one, and why.
 

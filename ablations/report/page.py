@@ -24,7 +24,7 @@ from ablations.report.blocks import Change, compare, list_terms
 from ablations.report.confusion import Kept
 from ablations.report.gallery import Gallery
 from ablations.report.style import BAR, GRID, INK, PALE, PAPER, ROAD
-from ablations.study.folder import Study
+from ablations.study.folder import StudyFolder
 from ablations.study.predictions import compare_answers
 from ablations.study.trial import Plan, Result
 from ablations.training.status import collect
@@ -88,7 +88,7 @@ class Chart:
 
 
 def write_report(
-    study: Study,
+    study: StudyFolder,
     steps: Sequence[Step],
     charts: Sequence[Path],
     title: str,
@@ -274,7 +274,7 @@ def state_facts(plan: Plan, results: Sequence[Result]) -> Iterator[tuple[str, st
         yield name.replace("_", " "), ", ".join(found)
 
 
-def list_failures(study: Study, plan: Plan, results: Sequence[Result]) -> Iterator[str]:
+def list_failures(study: StudyFolder, plan: Plan, results: Sequence[Result]) -> Iterator[str]:
     """The trials without a record, and why, where that is known."""
     done = {result.trial.id for result in results}
     for trial in plan.trials():

@@ -13,7 +13,7 @@ from ablations.report.charts import plot_study
 from ablations.report.confusion import Kept
 from ablations.report.gallery import Gallery, make_gallery
 from ablations.report.page import write_report
-from ablations.study.folder import Study
+from ablations.study.folder import StudyFolder
 from ablations.study.predictions import Answers
 from ablations.study.trial import Plan, Result
 from ablations.training.status import describe_mixture
@@ -53,9 +53,9 @@ def send(args: Any) -> int:
     return 0 if all(taken) else 1
 
 
-def open_study(args: Any) -> Study:
+def open_study(args: Any) -> StudyFolder:
     """A study to draw: with results, and with no faults unless they are to be left out."""
-    study = Study(args.study)
+    study = StudyFolder(args.study)
     try:
         results, faults = study.results(), study.faults()
     except (ValueError, OSError) as error:
@@ -69,7 +69,7 @@ def open_study(args: Any) -> Study:
     return study
 
 
-def draw(study: Study, wandb: Mode = "disabled", page: bool = True) -> bool:
+def draw(study: StudyFolder, wandb: Mode = "disabled", page: bool = True) -> bool:
     """Draw a study's table, charts and page from its records, for the folder, the screen and W&B.
 
     Returns whether W&B has taken them, where it was asked.
@@ -95,7 +95,7 @@ def draw(study: Study, wandb: Mode = "disabled", page: bool = True) -> bool:
     return taken
 
 
-def read_kept(study: Study, steps: Sequence[Step], notes: list[str]) -> dict[str, list[Answers]]:
+def read_kept(study: StudyFolder, steps: Sequence[Step], notes: list[str]) -> dict[str, list[Answers]]:
     """What the networks answer on the same images, by the steps' titles, where that was kept; notes on what is not."""
     found = {step.rung.title: [*filter(None, map(study.read_answers, step.results))] for step in steps}
     images = Counter(answers.data for kept in found.values() for answers in kept)
@@ -123,7 +123,7 @@ def open_gallery(plan: Plan, kept: Kept, notes: list[str]) -> Gallery | None:
     return make_gallery(splits, kept)
 
 
-def note_flaws(study: Study, plan: Plan, results: Sequence[Result]) -> Iterator[str]:
+def note_flaws(study: StudyFolder, plan: Plan, results: Sequence[Result]) -> Iterator[str]:
     """What keeps a study from being whole and of one piece."""
     if mixture := describe_mixture(results):
         yield f"records of several origins stand side by side: {mixture}"

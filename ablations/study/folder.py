@@ -29,7 +29,7 @@ from convnext_path.frozen import Frozen
 Record = TypeVar("Record", bound=Frozen)
 
 
-class Study:
+class StudyFolder:
     """A study's folder. Nothing is written before :meth:`begin`."""
 
     def __init__(self, folder: str | Path) -> None:

@@ -9,7 +9,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from ablations.study.folder import Study
+from ablations.study.folder import StudyFolder
 from ablations.study.trial import Plan, Result, Trial
 from ablations.training.checkpoint import epochs_done
 
@@ -26,7 +26,7 @@ class State:
 
 
 def survey(
-    study: Study, plan: Plan, origin: Mapping[str, object], keep: bool = False
+    study: StudyFolder, plan: Plan, origin: Mapping[str, object], keep: bool = False
 ) -> tuple[list[State], dict[Path, str]]:
     """How far each of the plan's trials is, each network once; and the damaged records, with what is wrong with each.
 
@@ -40,7 +40,7 @@ def survey(
 
 
 def find_state(
-    study: Study, trial: Trial, record: Result | None, fault: str, origin: Mapping[str, object], keep: bool
+    study: StudyFolder, trial: Trial, record: Result | None, fault: str, origin: Mapping[str, object], keep: bool
 ) -> State:
     if study.is_running(trial):
         return State(trial, "running")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from ablations.engines.local import Job, run_process
-from ablations.study.folder import Study
+from ablations.study.folder import StudyFolder
 from ablations.study.predictions import Answers, compare_answers, draw_evenly, find_mistakes
 from ablations.study.trial import Result, Trial
 from ablations.training.run import make_module, run_trial
@@ -67,7 +67,7 @@ def test_accuracy_and_answers_are_the_final_networks(trial: Trial, options: tupl
 
 
 def keep(trial: Trial, folder: Path) -> Answers:
-    study = Study(folder)
+    study = StudyFolder(folder)
     result = run_process(Job(trial, COST, folder, folder / "checkpoints", keep=True), lambda epoch: None)
     assert isinstance(result, Result), result
     answers = study.read_answers(result)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from ablations.study.folder import Study
+from ablations.study.folder import StudyFolder
 from ablations.study.trial import Plan, Trial
 from ablations.training.status import count_states, describe_mixture, find_pending, show_states, survey
 from convnext_path import Data
@@ -15,12 +15,12 @@ from tests.conftest import ORIGIN, fake_result
 HERE = dict(ORIGIN)
 
 
-def survey_kinds(study: Study, plan: Plan) -> list[str]:
+def survey_kinds(study: StudyFolder, plan: Plan) -> list[str]:
     return [state.kind for state in survey(study, plan, HERE)[0]]
 
 
 def test_every_kind_and_what_the_next_run_would_do(tmp_path: Path, plan: Plan) -> None:
-    study = Study(tmp_path)
+    study = StudyFolder(tmp_path)
     plan = replace(plan, seeds=(0, 1, 2, 3))
     study.begin(plan)
     done, stale, damaged, running, failed, begun, *_ = plan.trials()
@@ -53,7 +53,7 @@ def test_every_kind_and_what_the_next_run_would_do(tmp_path: Path, plan: Plan) -
 
 @pytest.mark.parametrize("name", [*HERE, "device", "data", "pillow"])
 def test_another_origin_is_stale_and_told(tmp_path: Path, plan: Plan, name: str) -> None:
-    study, trial = Study(tmp_path), plan.trials()[0]
+    study, trial = StudyFolder(tmp_path), plan.trials()[0]
     study.begin(plan)
     other = replace(fake_result(trial), origin=tuple(sorted({**HERE, name: "other"}.items())))
     study.save(other)
@@ -103,7 +103,7 @@ def others(trial: Trial) -> list[Trial]:
 
 
 def test_a_record_counts_for_no_other_trial(tmp_path: Path, plan: Plan, trial: Trial) -> None:
-    study = Study(tmp_path)
+    study = StudyFolder(tmp_path)
     study.begin(plan)
     study.save(fake_result(trial))
     changed = others(trial)
