@@ -21,18 +21,19 @@ from ablations.analysis.tables import cost_rows, count_costs, show_costs
 from ablations.bench.networks import DoesNotFitError, make_setting
 from ablations.bench.overhead import TrialFailedError
 from ablations.bench.report import report_networks, report_overhead, report_scaling
-from ablations.cli.options import MAX_IMAGE_SIZE, check_plan, check_ranges, check_weights, make_plan
+from ablations.cli.options import check_ranges, make_plan
 from ablations.cli.parser import FORMATS, make_parser
 from ablations.console import console, fail, say
 from ablations.engines.choose import check_engine, choose_terms
 from ablations.engines.distributed import Team, find_rank
 from ablations.engines.local import Failure, Job, run_process, warm_up
-from ablations.engines.scheduler import Terms, describe, estimate_seconds, run_trials
+from ablations.engines.scheduler import Terms, estimate_seconds, run_trials
 from ablations.planning.budget import foresee
 from ablations.report.publish import draw, plot, report, send
 from ablations.study.folder import StudyFolder
 from ablations.study.trial import Plan, Result, Trial
 from ablations.training.checkpoint import is_damaged
+from ablations.training.checks import MAX_IMAGE_SIZE, check_plan, check_weights
 from ablations.training.run import count_processes, trial_cost
 from ablations.training.status import State, count_states, find_pending, show_states, survey
 from ablations.training.wandb_log import MODES, choose_mode
@@ -94,7 +95,7 @@ def train_and_draw(study: StudyFolder, pending: Sequence[Trial], terms: Terms, j
     if not join:
         draw(study, terms.wandb)
     for trial, why in missing:
-        say(f"no result: {describe(trial)}: {why}")
+        say(f"no result: {trial.description}: {why}")
     return 1 if missing and not join else 0
 
 
@@ -212,8 +213,8 @@ def repeat(study: StudyFolder, record: Result, here: Mapping[str, object]) -> bo
         job = Job(record.trial, trial_cost(record.trial), Path(folder), Path(folder))
         again = run_process(job, lambda epoch: None)
     outcome = again.summary if isinstance(again, Failure) else again.outcome
-    say(f"{describe(record.trial)}: recorded {record.outcome}")
-    say(f"{describe(record.trial)}: repeated {outcome}: {'the same' if outcome == record.outcome else 'ANOTHER'}")
+    say(f"{record.trial.description}: recorded {record.outcome}")
+    say(f"{record.trial.description}: repeated {outcome}: {'the same' if outcome == record.outcome else 'ANOTHER'}")
     return outcome == record.outcome
 
 

@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import torch
 
-from ablations.cli.parser import ENGINES
 from ablations.engines.distributed import Team
 from ablations.engines.ray import Cluster, Share
 from ablations.engines.scheduler import Local, Terms, default_loader_workers, default_workers
@@ -17,6 +16,8 @@ from ablations.study.locks import DRIVER
 from ablations.study.trial import Plan
 from ablations.training.run import count_processes, find_device
 from convnext_path.frozen import above, choose
+
+ENGINES = ("local", "ray")
 
 
 def share_cores(plan: Plan, workers: int | Literal["auto"], readers: int | None, cores: int) -> tuple[int, int]:

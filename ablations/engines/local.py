@@ -21,6 +21,7 @@ from torch import nn
 from ablations.study.folder import StudyFolder
 from ablations.study.predictions import Answers
 from ablations.study.trial import Epoch, Result, Trial
+from ablations.training.checkpoint import pack_weights
 from ablations.training.ranks import ALONE, Rank, find_port
 from ablations.training.run import DivergenceError, Keep, Report, count_processes, run_trial
 from ablations.training.wandb_log import FINISH, Mode, finish_run, forgiving, log_epoch, send_result, start_run
@@ -96,7 +97,7 @@ def find_keeper(job: Job, rank: Rank) -> Keep | None:
 
     def keep(net: nn.Module, answers: Answers) -> None:
         if rank.number == 0:
-            StudyFolder(job.study).keep(job.trial, net.state_dict(), answers)
+            StudyFolder(job.study).keep(job.trial, pack_weights(net), answers)
 
     return keep
 

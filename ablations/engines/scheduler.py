@@ -94,10 +94,6 @@ def default_loader_workers(data: Data, cores: int) -> int:
     return 0 if data.name == "digits" else min(max(cores, 0), 8)
 
 
-def describe(trial: Trial) -> str:
-    return f"{trial.rung}, seed {trial.seed}"
-
-
 class Bars:
     """A bar for the ladder and one for each trial at work, all counting epochs; nothing where there is no terminal."""
 
@@ -111,13 +107,13 @@ class Bars:
     def begin(self, trial: Trial, done: int) -> TaskID:
         """A bar for a trial, some of whose epochs a checkpoint holds."""
         self.progress.advance(self.ladder, done)
-        return self.progress.add_task(describe(trial), total=trial.recipe.epochs, completed=done)
+        return self.progress.add_task(trial.description, total=trial.recipe.epochs, completed=done)
 
     def advance(self, bar: TaskID, trial: Trial, epoch: Epoch) -> None:
         accuracy = "" if epoch.top1 is None else f", top-1 {epoch.top1:.1f} %"
         self.progress.advance(self.ladder)
         self.progress.advance(bar)
-        self.progress.update(bar, description=f"{describe(trial)} (loss {epoch.train_loss:.2f}{accuracy})")
+        self.progress.update(bar, description=f"{trial.description} (loss {epoch.train_loss:.2f}{accuracy})")
 
     def end(self, bar: TaskID) -> None:
         self.progress.remove_task(bar)
@@ -243,7 +239,7 @@ class Crew:
         self.missing.append((trial, f"{failure.summary}; see {file}"))
 
     def say(self, trial: Trial, line: str) -> None:
-        line = f"{self.numbers[trial.id]}  {describe(trial)}: {line}"
+        line = f"{self.numbers[trial.id]}  {trial.description}: {line}"
         self.bars.progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from ablations.analysis.stats import VERDICTS, Step, correct, is_ladder, name_row
+from ablations.analysis.stats import VERDICTS, Step, compare_answers, correct, is_ladder, name_row
 from ablations.analysis.tables import (
     MEASURES,
     Measure,
@@ -25,7 +25,6 @@ from ablations.report.confusion import Kept
 from ablations.report.gallery import Gallery
 from ablations.report.style import BAR, GRID, INK, PALE, PAPER, ROAD
 from ablations.study.folder import StudyFolder
-from ablations.study.predictions import compare_answers
 from ablations.study.trial import Plan, Result
 from ablations.training.status import collect
 from convnext_path.files import write_whole
@@ -279,4 +278,4 @@ def list_failures(study: StudyFolder, plan: Plan, results: Sequence[Result]) -> 
     done = {result.trial.id for result in results}
     for trial in plan.trials():
         if trial.id not in done:
-            yield f"{trial.rung}, seed {trial.seed}: {study.failure(trial) or 'not trained yet'}"
+            yield f"{trial.description}: {study.failure(trial) or 'not trained yet'}"

@@ -8,7 +8,6 @@ from typing import Any, cast
 from ablations.analysis.stats import Step, summarize
 from ablations.analysis.tables import show_results, to_frame
 from ablations.console import console, fail, say
-from ablations.engines.scheduler import describe
 from ablations.report.charts import plot_study
 from ablations.report.confusion import Kept
 from ablations.report.gallery import Gallery, make_gallery
@@ -45,7 +44,7 @@ def send(args: Any) -> int:
     taken = [draw(study, mode)]
     for number, result in enumerate(results := study.results(), 1):
         taken.append(bool(send_result(study, result, mode)))
-        say(f"{number}/{len(results)}  {describe(result.trial)}")
+        say(f"{number}/{len(results)}  {result.trial.description}")
     if mode == "offline" and any(taken):
         say(f"written; send with: wandb sync {shlex.quote(str(study.folder / 'wandb'))}/offline-run-*")
     if not all(taken):

@@ -37,6 +37,11 @@ class Trial(Frozen):
         return hash_json(self.definition, without=("ladder", "rung"))[:16]
 
     @property
+    def description(self) -> str:
+        """What people call it."""
+        return f"{self.rung}, seed {self.seed}"
+
+    @property
     def definition(self) -> dict[str, Any]:
         """All but names, of ladder and rung, and of where images and weights lie: digests tell which they are."""
         content = self.to_dict()

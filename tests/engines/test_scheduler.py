@@ -10,7 +10,6 @@ import pytest
 import torch
 from rich.console import Console
 
-from ablations.cli.options import check_plan
 from ablations.engines import scheduler
 from ablations.engines.local import Job, Message, TrialProcess
 from ablations.engines.scheduler import (
@@ -24,6 +23,7 @@ from ablations.engines.scheduler import (
 )
 from ablations.study.folder import StudyFolder
 from ablations.study.trial import Plan, Trial
+from ablations.training.checks import check_plan
 from ablations.training.status import find_pending, survey
 from convnext_path import Data
 from convnext_path.files import digest

@@ -103,7 +103,7 @@ def comparison(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
         given = np.where(np.arange(len(truth)) % 12 < 2 + 6 * i, truth, 0)
         study.save(replace(fake_result(trial, 100 * float(np.mean(given == truth))), weights=trial.rung))
         content = tuple(truth.tolist()), tuple(given.tolist()), (0.5,) * len(truth)
-        study.keep(trial, {}, Answers(splits.digest, trial.rung, splits.classes, *content))
+        study.keep(trial, b"", Answers(splits.digest, trial.rung, splits.classes, *content))
     draw(study)
     return study.folder / "report.html"
 
@@ -149,12 +149,12 @@ def test_answers_on_other_images_are_left_out(comparison: Path, tmp_path: Path) 
     first, second = study.results()[:2]
     answers = study.read_answers(second)
     assert answers
-    study.keep(second.trial, {}, replace(answers, data="of other images"))
+    study.keep(second.trial, b"", replace(answers, data="of other images"))
     draw(study)
     text = " ".join((folder / "report.html").read_text().split())
     assert "networks answer was not kept, or is of other images" in text
     for result in (first, second):
-        study.keep(result.trial, {}, replace(answers, data="of other images", weights=result.weights))
+        study.keep(result.trial, b"", replace(answers, data="of other images", weights=result.weights))
     draw(study)
     assert "without test images: they have changed since" in (folder / "report.html").read_text()
 
