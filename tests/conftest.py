@@ -18,7 +18,7 @@ from PIL import Image
 from torchvision import datasets
 
 from ablations.__main__ import main
-from ablations.study.folder import Study
+from ablations.study.folder import StudyFolder
 from ablations.study.trial import Epoch, Fingerprint, Origin, Plan, Result, Sketch, Trial
 from ablations.training.status import Wanted, find_pending, survey
 from convnext_path import LADDERS, RECIPES, Cost, Data, Scale
@@ -40,7 +40,7 @@ def fake_result(trial: Trial, top1: float = 90.0) -> Result:
     return Result(trial, COST, top1, 99.0, curve, 1.5, 1000.0, 10**9, ORIGIN, (("python", "3.12"),), "abc", steps)
 
 
-def pending(study: Study, plan: Plan) -> list[Trial]:
+def pending(study: StudyFolder, plan: Plan) -> list[Trial]:
     return find_pending(survey(study, plan, Wanted(ORIGIN))[0])
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ablations.study.folder import Study
+from ablations.study.folder import StudyFolder
 from tests.conftest import SMALL, run_small, start_driver, wait_until
 
 
@@ -13,7 +13,7 @@ def test_a_second_driver_is_sent_away_or_may_help(tmp_path: Path, capsys: pytest
     folder = tmp_path / "study"
     assert run_small(folder, "--rungs", "recipe") == 0
     capsys.readouterr()
-    with Study(folder).lead():
+    with StudyFolder(folder).lead():
         assert run_small(folder) == 2
         assert f"is being trained by process {os.getpid()} on" in capsys.readouterr().err
         with pytest.raises(SystemExit) as stop:
@@ -38,7 +38,7 @@ def test_killed_and_started_again_trains_only_what_was_missing(tmp_path: Path) -
     assert f"8 trials: {len(before)} done, " in done
     assert f"1/{8 - len(before)}  " in done
     assert {file: file.read_bytes() for file in before} == before
-    assert len(Study(folder).results()) == 8
+    assert len(StudyFolder(folder).results()) == 8
 
 
 @pytest.mark.torture

@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from ablations.report.readme import BEGIN, COSTS, README, RESULTS, ROOT, fill, make_tables
-from ablations.study.folder import Study
+from ablations.study.folder import StudyFolder
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
@@ -106,7 +106,7 @@ def test_the_readmes_links_lead_somewhere(file: Path) -> None:
 
 @pytest.mark.parametrize("file", sorted(ROOT.glob("results/**/study.json")), ids=lambda file: file.parent.name)
 def test_published_studies_are_whole(file: Path) -> None:
-    study = Study(file.parent)
+    study = StudyFolder(file.parent)
     assert study.faults() == {}
     assert len(study.results()) == len(study.plan().trials())
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ablations.study.folder import Study
+from ablations.study.folder import StudyFolder
 from tests.conftest import start_driver, wait_until
 
 pytestmark = pytest.mark.torture
@@ -90,7 +90,7 @@ def test_killed_twenty_times(tmp_path: Path, whole: Path, other_disk: str) -> No
     assert code == 0, out
     assert read_records(study) == read_records(whole)
     assert len(read_records(study)) == TRIALS
-    assert Study(study).read()[1] == {}
+    assert StudyFolder(study).read()[1] == {}
     assert not any(study.rglob(".*"))
     assert not (study / "running").exists()
     print(f"\n20 kills, {in_writes} of them in a write; {left} records then, {TRIALS} equal ones in the end")

@@ -12,6 +12,7 @@ from statistics import fmean, stdev
 import numpy as np
 from scipy import stats
 
+from ablations.study.predictions import Answers
 from ablations.study.trial import Plan, Result
 from convnext_path import LADDERS, Rung
 
@@ -200,3 +201,9 @@ def agree(steps: Sequence[Step]) -> Agreement:
     margin = stats.norm.ppf((1 + LEVEL) / 2) * math.sqrt(1.06 / (n - 3))
     low, high = np.tanh(np.arctanh(rank) + np.array([-margin, margin]))
     return Agreement(*counts, rank, float(low), float(high))
+
+
+def compare_answers(first: Answers, second: Answers) -> float:
+    """McNemar's exact test: the p-value of as many images that one alone has right, were both as good."""
+    one, other = (int(np.sum(a.right & ~b.right)) for a, b in ((first, second), (second, first)))
+    return float(stats.binomtest(one, one + other).pvalue) if one + other else 1.0

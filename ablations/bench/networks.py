@@ -16,7 +16,7 @@ from torch import nn
 from ablations.analysis.tables import count_costs
 from ablations.bench.peers import check_peer, find_twin, make_peer
 from ablations.bench.steps import CLASSES, DTYPES, OURS, STEPS, Precision, Step, TrainingStep
-from ablations.cli.options import MAX_IMAGE_SIZE
+from ablations.training.checks import MAX_IMAGE_SIZE
 from ablations.training.timing import (
     find_quartiles,
     interleave,

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from ablations.bench.bare import BareTraining
-from ablations.cli.options import check_plan
 from ablations.engines.local import warm_up
 from ablations.engines.scheduler import Terms, run_trials
-from ablations.study.folder import Study
+from ablations.study.folder import StudyFolder
 from ablations.study.trial import Plan, Trial
+from ablations.training.checks import check_plan
 from ablations.training.fingerprint import hash_weights
 from ablations.training.run import torch_threads
 from ablations.training.status import Wanted
@@ -62,7 +62,7 @@ def measure_overhead(plan: Plan, pairs: int, wandb: Mode = "offline") -> Iterato
 def train_apart(plan: Plan, terms: Terms) -> None:
     """Train as ``run`` does, in a study of its own, which is gone afterwards. Raises a TrialFailedError."""
     with tempfile.TemporaryDirectory() as folder:
-        study = Study(folder)
+        study = StudyFolder(folder)
         study.begin(plan)
         missing = run_trials(study, plan.trials(), Console(quiet=True), terms)
     if missing:

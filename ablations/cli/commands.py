@@ -21,19 +21,20 @@ from ablations.analysis.tables import cost_rows, count_costs, show_costs
 from ablations.bench.networks import DoesNotFitError, make_setting
 from ablations.bench.overhead import TrialFailedError
 from ablations.bench.report import report_networks, report_overhead, report_scaling
-from ablations.cli.options import MAX_IMAGE_SIZE, check_plan, check_ranges, check_weights, make_plan
+from ablations.cli.options import check_ranges, make_plan
 from ablations.cli.parser import FORMATS, make_parser
 from ablations.console import console, fail, say
 from ablations.engines.choose import check_engine, choose_terms, share_cores
 from ablations.engines.distributed import Team, find_rank
 from ablations.engines.local import Failure, warm_up
 from ablations.engines.repeat import repeat, repeat_all
-from ablations.engines.scheduler import Terms, describe, estimate_seconds, run_trials
+from ablations.engines.scheduler import Terms, estimate_seconds, run_trials
 from ablations.planning.budget import foresee
 from ablations.report.publish import draw, plot, report, send
-from ablations.study.folder import Study
+from ablations.study.folder import StudyFolder
 from ablations.study.trial import Origin, Plan, Result, Trial
 from ablations.training.checkpoint import is_damaged
+from ablations.training.checks import MAX_IMAGE_SIZE, check_plan, check_weights
 from ablations.training.provenance import origin
 from ablations.training.run import count_processes, find_device
 from ablations.training.status import State, Wanted, count_states, find_pending, list_roundings, show_states, survey
@@ -57,7 +58,7 @@ def run(args: Any) -> int:
             team = held.enter_context(Team(rank)) if rank else None
             choose("--wandb mode", args.wandb, MODES)
             plan = make_plan(args)
-            study = Study(args.study or f"results/{plan.ladder}-{plan.data.title}")
+            study = StudyFolder(args.study or f"results/{plan.ladder}-{plan.data.title}")
             merged = study.merge(plan)
             here = check_plan(plan)
             check_engine(args.engine, *count_processes(plan.trials()[0]), team)
@@ -92,17 +93,17 @@ def compare(args: Any) -> int:
     return run(args)
 
 
-def train_and_draw(study: Study, pending: Sequence[Trial], terms: Terms, join: bool) -> int:
+def train_and_draw(study: StudyFolder, pending: Sequence[Trial], terms: Terms, join: bool) -> int:
     """Train what is pending; draw what there is. A driver that joined another leaves the drawing to it."""
     missing = run_trials(study, pending, console, terms, wait=not join)
     if not join:
         draw(study, terms.wandb)
     for trial, why in missing:
-        say(f"no result: {describe(trial)}: {why}")
+        say(f"no result: {trial.description}: {why}")
     return 1 if missing and not join else 0
 
 
-def show_plan(plan: Plan, study: Study, states: Sequence[State], pending: Sequence[Trial], terms: Terms) -> None:
+def show_plan(plan: Plan, study: StudyFolder, states: Sequence[State], pending: Sequence[Trial], terms: Terms) -> None:
     """Say what will be trained on what, and about how long it takes."""
     splits = open_data(plan.data)
     count = len(splits.train_indices)
@@ -119,13 +120,13 @@ def show_plan(plan: Plan, study: Study, states: Sequence[State], pending: Sequen
         fate = "trained again (--keep-stale keeps them)" if pending else "kept"
         lines["stale"] = f"{len(stale)} records, {fate}: {'; '.join(dict.fromkeys(stale))}"
     if roundings := list_roundings(states):
-        lines["rounding"] = f"{'; '.join(roundings)} (--strict trains them again)"
+        lines["rounded"] = f"{'; '.join(roundings)} (--strict trains them again)"
     if pending:
         slots = terms.engine.slots
         time = timedelta(seconds=round(estimate_seconds(pending, slots)))
         lines["time"] = f"about {time}, {slots} at a time, from a few training steps"
     for name, line in (*lines.items(), *(("note", note) for note in splits.notes)):
-        say(f"{name:9}{line}")
+        say(f"{name:8}{line}")
 
 
 def describe_recipe(name: str, recipe: Recipe, images: int) -> str:
@@ -171,7 +172,7 @@ def print_costs(args: Any) -> int:
 
 def status(args: Any) -> int:
     """Show where a study stands, and what the next run of it would do."""
-    study = Study(args.study)
+    study = StudyFolder(args.study)
     try:
         plan = study.plan()
         states, _ = survey(study, plan, Wanted(find_origin(plan)))
@@ -195,7 +196,7 @@ def find_origin(plan: Plan) -> Origin:
 
 def verify(args: Any) -> int:
     """Check every digest of a study; train one trial again, or the first steps of all, and compare."""
-    study = Study(args.study)
+    study = StudyFolder(args.study)
     try:
         if args.again and args.trial:
             raise ValueError("--again and --trial are two checks; choose one")
@@ -213,7 +214,7 @@ def verify(args: Any) -> int:
     return 0 if same and not bad else 1
 
 
-def list_damage(study: Study) -> dict[Path, str]:
+def list_damage(study: StudyFolder) -> dict[Path, str]:
     """What is damaged in a study, said."""
     records, damaged = study.read()
     bad = damaged | {file: "is damaged" for file in study.checkpoints() if is_damaged(file)} | study.find_changed()
@@ -223,7 +224,7 @@ def list_damage(study: Study) -> dict[Path, str]:
     return bad
 
 
-def find_trial(study: Study, text: str) -> Result:
+def find_trial(study: StudyFolder, text: str) -> Result:
     """The record that an id, or RUNG:SEED, means. Raises a ValueError where there is none."""
     names = {}
     for result in study.results():

@@ -15,6 +15,7 @@ import yaml
 
 from ablations.cli.options import DATA
 from ablations.console import fail
+from ablations.engines.choose import ENGINES
 from ablations.planning.throughput import PROFILES
 from ablations.training.run import TRAINER
 from ablations.training.wandb_log import MODES
@@ -23,7 +24,6 @@ from convnext_path.ladder import FAMILIES, REFERENCES
 from convnext_path.networks.peer_names import PACKAGES
 
 FORMATS = ("table", "csv", "json")
-ENGINES = ("local", "ray")
 
 #: Options of the Lightning trainer that the driver sets itself, or that make no sense here.
 OURS = {

@@ -8,16 +8,17 @@ from typing import Any, Literal
 
 import torch
 
-from ablations.cli.parser import ENGINES
 from ablations.engines.distributed import Team
 from ablations.engines.ray import Cluster, Share
 from ablations.engines.scheduler import Local, Terms, default_loader_workers, default_workers
-from ablations.study.folder import Study
+from ablations.study.folder import StudyFolder
 from ablations.study.locks import DRIVER
 from ablations.study.trial import Origin, Plan
 from ablations.training.run import count_processes, find_device
 from ablations.training.status import Wanted
 from convnext_path.frozen import above, choose
+
+ENGINES = ("local", "ray")
 
 
 def share_cores(plan: Plan, workers: int | Literal["auto"], readers: int | None, cores: int) -> tuple[int, int]:
@@ -33,7 +34,7 @@ def share_cores(plan: Plan, workers: int | Literal["auto"], readers: int | None,
 
 
 @contextmanager
-def choose_terms(plan: Plan, study: Study, args: Any, team: Team | None, here: Origin) -> Iterator[Terms]:
+def choose_terms(plan: Plan, study: StudyFolder, args: Any, team: Team | None, here: Origin) -> Iterator[Terms]:
     """Where trials run, how many at a time, and how many processes read a trial's images."""
     workers, readers = args.workers, args.loader_workers
     if args.engine.name == "local":

@@ -18,9 +18,10 @@ from typing import Self
 
 from torch import nn
 
-from ablations.study.folder import Study
+from ablations.study.folder import StudyFolder
 from ablations.study.predictions import Answers
 from ablations.study.trial import Epoch, Fingerprint, Origin, Result, Trial
+from ablations.training.checkpoint import pack_weights
 from ablations.training.ranks import ALONE, Rank, find_port
 from ablations.training.run import DivergenceError, Keep, Report, count_processes, run_trial
 from ablations.training.wandb_log import FINISH, Mode, finish_run, forgiving, log_epoch, send_result, start_run
@@ -78,7 +79,7 @@ def warm_up(wandb: Mode = "disabled") -> None:
 
 def train(job: Job, send: Callable[[Message], None]) -> None:
     """Train a trial; its result is sent before W&B has its say."""
-    study, result = Study(job.study), None
+    study, result = StudyFolder(job.study), None
     wandb: Mode = "disabled" if job.rank and job.rank.number else job.wandb
     run = forgiving(start_run)(study, job.trial, wandb)
 
@@ -104,7 +105,7 @@ def find_keeper(job: Job, rank: Rank) -> Keep | None:
 
     def keep(net: nn.Module, answers: Answers) -> None:
         if rank.number == 0:
-            Study(job.study).keep(job.trial, net.state_dict(), answers)
+            StudyFolder(job.study).keep(job.trial, pack_weights(net), answers)
 
     return keep
 

@@ -19,11 +19,11 @@ from typing import Any, Self
 
 from packaging.version import Version
 
-from ablations.cli.options import check_plan
 from ablations.console import say
 from ablations.engines.local import Job, Message, TrialProcess, Work, train
 from ablations.engines.scheduler import Lost
 from ablations.study.trial import Epoch, Origin, Plan
+from ablations.training.checks import check_plan
 
 #: What Ray reads from the environment: who has no token may not speak with what we start.
 MODE, TOKEN = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Literal
 
 from ablations.engines.local import Failure, Job, Message, Steps, run_process
-from ablations.study.folder import Study
+from ablations.study.folder import StudyFolder
 from ablations.study.trial import Confirmation, Fingerprint, Origin, Result
 from ablations.training.ranks import ALONE
 from ablations.training.run import take_first_steps, trial_cost
@@ -125,7 +125,7 @@ def compare_all(records: Sequence[Result], workers: int, tell: Callable[[str], N
     return found
 
 
-def draw_one(study: Study, records: Sequence[Result]) -> Result:
+def draw_one(study: StudyFolder, records: Sequence[Result]) -> Result:
     """The record whose trial is trained whole: it follows from the study's name, so that nobody picks it."""
     return Random(study.name).choice(sorted(records, key=lambda record: record.trial.id))
 
@@ -141,7 +141,7 @@ def compare_whole(record: Result) -> Comparison:
     return Comparison(record, verdict, f"top-1 {record.top1:.2f} % there, {again.top1:.2f} % here", again.origin)
 
 
-def confirm(study: Study, comparisons: Sequence[Comparison]) -> int:
+def confirm(study: StudyFolder, comparisons: Sequence[Comparison]) -> int:
     """Enter today's code, dated, beside the old into the records that it gives again; return how many that were."""
     date, entered = datetime.now(UTC).isoformat(timespec="seconds"), 0
     for one in comparisons:
@@ -153,7 +153,7 @@ def confirm(study: Study, comparisons: Sequence[Comparison]) -> int:
     return entered
 
 
-def repeat_all(study: Study, workers: int, tell: Callable[[str], None]) -> bool:
+def repeat_all(study: StudyFolder, workers: int, tell: Callable[[str], None]) -> bool:
     """Take all records' first steps again, and train one whole; where all are the same, enter today's code.
 
     Returns whether all are.

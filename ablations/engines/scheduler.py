@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from ablations.engines.distributed import Team
 from ablations.engines.local import Failure, Job, Message, TrialProcess, Work, train
-from ablations.study.folder import Study
+from ablations.study.folder import StudyFolder
 from ablations.study.trial import Epoch, Origin, Result, Trial
 from ablations.training.checkpoint import epochs_done, find_checkpoint
 from ablations.training.run import count_processes, find_device, make_module, torch_threads, trial_cost
@@ -95,10 +95,6 @@ def default_loader_workers(data: Data, cores: int) -> int:
     return 0 if data.name == "digits" else min(max(cores, 0), 8)
 
 
-def describe(trial: Trial) -> str:
-    return f"{trial.rung}, seed {trial.seed}"
-
-
 class Bars:
     """A bar for the ladder and one for each trial at work, all counting epochs; nothing where there is no terminal."""
 
@@ -112,13 +108,13 @@ class Bars:
     def begin(self, trial: Trial, done: int) -> TaskID:
         """A bar for a trial, some of whose epochs a checkpoint holds."""
         self.progress.advance(self.ladder, done)
-        return self.progress.add_task(describe(trial), total=trial.recipe.epochs, completed=done)
+        return self.progress.add_task(trial.description, total=trial.recipe.epochs, completed=done)
 
     def advance(self, bar: TaskID, trial: Trial, epoch: Epoch) -> None:
         accuracy = "" if epoch.top1 is None else f", top-1 {epoch.top1:.1f} %"
         self.progress.advance(self.ladder)
         self.progress.advance(bar)
-        self.progress.update(bar, description=f"{describe(trial)} (loss {epoch.train_loss:.2f}{accuracy})")
+        self.progress.update(bar, description=f"{trial.description} (loss {epoch.train_loss:.2f}{accuracy})")
 
     def end(self, bar: TaskID) -> None:
         self.progress.remove_task(bar)
@@ -141,7 +137,7 @@ class Running:
 class Crew:
     """Trains trials, as many at a time as the engine has slots; saves a record or the cause of a failure for each."""
 
-    def __init__(self, study: Study, trials: Sequence[Trial], console: Console, terms: Terms) -> None:
+    def __init__(self, study: StudyFolder, trials: Sequence[Trial], console: Console, terms: Terms) -> None:
         self.study, self.terms, self.bars = study, terms, Bars(console, trials)
         self.numbers = {trial.id: f"{i}/{len(trials)}" for i, trial in enumerate(trials, 1)}
         self.left, self.running = deque(trials), list[Running]()
@@ -244,7 +240,7 @@ class Crew:
         self.missing.append((trial, f"{failure.summary}; see {file}"))
 
     def say(self, trial: Trial, line: str) -> None:
-        line = f"{self.numbers[trial.id]}  {describe(trial)}: {line}"
+        line = f"{self.numbers[trial.id]}  {trial.description}: {line}"
         self.bars.progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -254,7 +250,7 @@ def list_others(result: Result, origin: Origin) -> list[str]:
 
 
 def run_trials(
-    study: Study, trials: Sequence[Trial], console: Console, terms: Terms, wait: bool = True
+    study: StudyFolder, trials: Sequence[Trial], console: Console, terms: Terms, wait: bool = True
 ) -> list[tuple[Trial, str]]:
     """Train each trial and save its record; go on after one that fails. Return those without one, and why.
 

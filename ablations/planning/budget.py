@@ -13,10 +13,9 @@ from rich import box
 from rich.table import Table
 
 from ablations.analysis.tables import show_count, show_number
-from ablations.cli.options import check_parts, check_peers, check_plan, check_sides, check_trainer, make_plan
-from ablations.cli.parser import ENGINES
+from ablations.cli.options import make_plan
 from ablations.console import console, fail, say
-from ablations.engines.choose import share_cores
+from ablations.engines.choose import ENGINES, share_cores
 from ablations.planning.throughput import (
     NOWHERE,
     PROFILES,
@@ -32,6 +31,7 @@ from ablations.planning.throughput import (
 )
 from ablations.study.trial import Plan, Trial
 from ablations.training.checkpoint import KEPT
+from ablations.training.checks import check_parts, check_peers, check_plan, check_sides, check_trainer
 from ablations.training.run import find_device
 from ablations.training.wandb_log import MODES
 from convnext_path.data.module import check_batch

@@ -5,12 +5,14 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import pandas as pd
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 
 from ablations.report.confusion import Kept
-from ablations.study.predictions import Answers, draw_evenly, find_mistakes
+from ablations.study.predictions import Answers
 from convnext_path.data.datasets import Splits
 
 DRAWN, MISTAKES = 96, 12  # images drawn over all classes, and surest mistakes of each network
@@ -54,6 +56,20 @@ def make_gallery(splits: Splits, kept: Kept) -> Gallery:
     kinds = [("drawn", "drawn evenly"), ("split", "networks disagree"), *wrong, ("", "all")]
     there = {group for picture in pictures for group in picture.groups} | {""}
     return Gallery(pictures, [(group, label) for group, label in kinds if group in there])
+
+
+def draw_evenly(truth: Sequence[int], most: int) -> list[int]:
+    """Places of ``most`` images, the same each time, of all classes alike as far as there are so many; by class."""
+    labels = pd.Series(truth).sample(frac=1, random_state=0)
+    turns = labels.groupby(labels).cumcount()
+    chosen = labels[turns.sort_values(kind="stable").index[:most]]
+    return [int(place) for place in chosen.sort_index().sort_values(kind="stable").index]
+
+
+def find_mistakes(answers: Answers, most: int) -> list[int]:
+    """Places of the images that are taken for another class most confidently."""
+    wrong = np.flatnonzero(~answers.right)
+    return [int(place) for place in wrong[np.argsort(-np.asarray(answers.confidences)[wrong], kind="stable")][:most]]
 
 
 def make_picture(splits: Splits, first: dict[str, Answers], place: int, is_drawn: bool) -> Picture:

@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from ablations.analysis.stats import VERDICTS, Step, correct, is_ladder, name_row
+from ablations.analysis.stats import VERDICTS, Step, compare_answers, correct, is_ladder, name_row
 from ablations.analysis.tables import (
     MEASURES,
     Measure,
@@ -24,8 +24,7 @@ from ablations.report.blocks import Change, compare, list_terms
 from ablations.report.confusion import Kept
 from ablations.report.gallery import Gallery
 from ablations.report.style import BAR, GRID, INK, PALE, PAPER, ROAD
-from ablations.study.folder import Study
-from ablations.study.predictions import compare_answers
+from ablations.study.folder import StudyFolder
 from ablations.study.trial import Plan, Result
 from ablations.training.status import collect
 from convnext_path.files import write_whole
@@ -88,7 +87,7 @@ class Chart:
 
 
 def write_report(
-    study: Study,
+    study: StudyFolder,
     steps: Sequence[Step],
     charts: Sequence[Path],
     title: str,
@@ -276,9 +275,9 @@ def state_facts(plan: Plan, results: Sequence[Result]) -> Iterator[tuple[str, st
         yield name.replace("_", " "), ", ".join(found)
 
 
-def list_failures(study: Study, plan: Plan, results: Sequence[Result]) -> Iterator[str]:
+def list_failures(study: StudyFolder, plan: Plan, results: Sequence[Result]) -> Iterator[str]:
     """The trials without a record, and why, where that is known."""
     done = {result.trial.id for result in results}
     for trial in plan.trials():
         if trial.id not in done:
-            yield f"{trial.rung}, seed {trial.seed}: {study.failure(trial) or 'not trained yet'}"
+            yield f"{trial.description}: {study.failure(trial) or 'not trained yet'}"

@@ -8,12 +8,11 @@ from typing import Any, cast
 from ablations.analysis.stats import Step, summarize
 from ablations.analysis.tables import show_results, to_frame
 from ablations.console import console, fail, say
-from ablations.engines.scheduler import describe
 from ablations.report.charts import plot_study
 from ablations.report.confusion import Kept
 from ablations.report.gallery import Gallery, make_gallery
 from ablations.report.page import write_report
-from ablations.study.folder import Study
+from ablations.study.folder import StudyFolder
 from ablations.study.predictions import Answers
 from ablations.study.trial import Plan, Result
 from ablations.training.status import describe_mixture, describe_roundings
@@ -45,7 +44,7 @@ def send(args: Any) -> int:
     taken = [draw(study, mode)]
     for number, result in enumerate(results := study.results(), 1):
         taken.append(bool(send_result(study, result, mode)))
-        say(f"{number}/{len(results)}  {describe(result.trial)}")
+        say(f"{number}/{len(results)}  {result.trial.description}")
     if mode == "offline" and any(taken):
         say(f"written; send with: wandb sync {shlex.quote(str(study.folder / 'wandb'))}/offline-run-*")
     if not all(taken):
@@ -53,9 +52,9 @@ def send(args: Any) -> int:
     return 0 if all(taken) else 1
 
 
-def open_study(args: Any) -> Study:
+def open_study(args: Any) -> StudyFolder:
     """A study to draw: with results, and with no faults unless they are to be left out."""
-    study = Study(args.study)
+    study = StudyFolder(args.study)
     try:
         results, faults = study.results(), study.faults()
     except (ValueError, OSError) as error:
@@ -69,7 +68,7 @@ def open_study(args: Any) -> Study:
     return study
 
 
-def draw(study: Study, wandb: Mode = "disabled", page: bool = True) -> bool:
+def draw(study: StudyFolder, wandb: Mode = "disabled", page: bool = True) -> bool:
     """Draw a study's table, charts and page from its records, for the folder, the screen and W&B.
 
     Returns whether W&B has taken them, where it was asked.
@@ -95,7 +94,7 @@ def draw(study: Study, wandb: Mode = "disabled", page: bool = True) -> bool:
     return taken
 
 
-def read_kept(study: Study, steps: Sequence[Step], notes: list[str]) -> dict[str, list[Answers]]:
+def read_kept(study: StudyFolder, steps: Sequence[Step], notes: list[str]) -> dict[str, list[Answers]]:
     """What the networks answer on the same images, by the steps' titles, where that was kept; notes on what is not."""
     found = {step.rung.title: [*filter(None, map(study.read_answers, step.results))] for step in steps}
     images = Counter(answers.data for kept in found.values() for answers in kept)
@@ -123,7 +122,7 @@ def open_gallery(plan: Plan, kept: Kept, notes: list[str]) -> Gallery | None:
     return make_gallery(splits, kept)
 
 
-def note_flaws(study: Study, plan: Plan, results: Sequence[Result]) -> Iterator[str]:
+def note_flaws(study: StudyFolder, plan: Plan, results: Sequence[Result]) -> Iterator[str]:
     """What keeps a study from being whole and of one piece."""
     if mixture := describe_mixture(results):
         yield f"records of several origins stand side by side: {mixture}"

@@ -23,7 +23,7 @@ from ablations.analysis.tables import (
     show_estimate,
     weigh,
 )
-from ablations.study.folder import Study
+from ablations.study.folder import StudyFolder
 from convnext_path import LADDERS
 
 ROOT = Path(__file__).parents[2]
@@ -114,7 +114,9 @@ def pair_table(ours: Sequence[Step], others: Sequence[Step], names: tuple[str, s
 def sweep_table(name: str) -> str:
     """A folder of one-trial studies: the learning rate of each, and its accuracy on the images held out."""
     found = [
-        result for file in (ROOT / "results" / name).glob("*/study.json") for result in Study(file.parent).results()
+        result
+        for file in (ROOT / "results" / name).glob("*/study.json")
+        for result in StudyFolder(file.parent).results()
     ]
     rows = [(f"{result.trial.recipe.lr:g}", f"{result.top1:.2f}") for result in found]
     return format_table(("learning rate", "top-1 %"), sorted(rows), words=0)
@@ -132,7 +134,7 @@ def fill(text: str, tables: dict[str, str]) -> str:
 
 def read_steps(name: str) -> list[Step]:
     """A published study's."""
-    study = Study(ROOT / "results" / name)
+    study = StudyFolder(ROOT / "results" / name)
     return summarize(study.plan(), study.results())
 
 

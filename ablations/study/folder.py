@@ -10,26 +10,22 @@
 
 import json
 import shutil
-from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from torch import Tensor
-
 from ablations.study.locks import DRIVER, describe_driver, hold, is_held
 from ablations.study.predictions import Answers
 from ablations.study.trial import Origin, Plan, Result, Trial, find_old_id, hash_json
-from ablations.training.checkpoint import pack
 from convnext_path.files import DRAFT, digest, remove_drafts, write_whole
 from convnext_path.frozen import Frozen
 
 Record = TypeVar("Record", bound=Frozen)
 
 
-class Study:
+class StudyFolder:
     """A study's folder. Nothing is written before :meth:`begin`."""
 
     def __init__(self, folder: str | Path) -> None:
@@ -153,15 +149,12 @@ class Study:
         """Write a record anew to which something was added."""
         write_whole(self._record(result.trial), dump(seal(result)))
 
-    def keep(self, trial: Trial, weights: Mapping[str, Tensor], answers: Answers) -> None:
-        """Write a trained network's tensors, which torch.load gives back, and what it answers."""
-        tensors = OrderedDict((name, tensor.cpu()) for name, tensor in weights.items())
-        tensors._metadata = getattr(weights, "_metadata", {})  # type: ignore[attr-defined]  # versions, which some read
-        content = pack(tensors)
+    def keep(self, trial: Trial, weights: bytes, answers: Answers) -> None:
+        """Write a trained network's weights, as a file holds them, and what it answers."""
         for folder in (self.weights, self.answers):
             folder.mkdir(parents=True, exist_ok=True)
-        write_whole(self.weights / f"{trial.id}.pt", content)
-        write_whole(self.answers / f"{trial.id}.json", dump(seal(replace(answers, file=digest(content)))))
+        write_whole(self.weights / f"{trial.id}.pt", weights)
+        write_whole(self.answers / f"{trial.id}.json", dump(seal(replace(answers, file=digest(weights)))))
 
     def read_answers(self, result: Result) -> Answers | None:
         """What the network of a record answers; None where that was not kept, or is damaged or another's."""
@@ -205,7 +198,7 @@ class Study:
         """Keep why a trial has no record."""
         self.failed.mkdir(exist_ok=True)
         file = self.failed / f"{trial.id}.txt"
-        write_whole(file, f"{trial.rung}, seed {trial.seed}: {summary}\n\n{cause}".encode())
+        write_whole(file, f"{trial.description}: {summary}\n\n{cause}".encode())
         return file
 
     def failure(self, trial: Trial) -> str:

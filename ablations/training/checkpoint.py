@@ -6,6 +6,7 @@ and trust the pickle in them.
 
 import io
 import pickle
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
+from torch import nn
 
 from convnext_path.files import digest, write_whole
 
@@ -58,6 +60,14 @@ def pack(content: Any) -> bytes:
     buffer = io.BytesIO()
     torch.save(content, buffer)
     return buffer.getvalue()
+
+
+def pack_weights(net: nn.Module) -> bytes:
+    """A network's parameters and buffers as torch.load gives them back, on the CPU whatever device they are on."""
+    state = net.state_dict()
+    tensors = OrderedDict((name, tensor.cpu()) for name, tensor in state.items())
+    tensors._metadata = getattr(state, "_metadata", {})  # type: ignore[attr-defined]  # versions, which some read
+    return pack(tensors)
 
 
 def is_damaged(file: Path) -> bool:

@@ -17,10 +17,11 @@ import torch
 from pytorch_lightning.callbacks import Callback, Checkpoint
 from pytorch_lightning.plugins.layer_sync import TorchSyncBatchNorm
 
-from ablations.study.predictions import Answers, Listener
+from ablations.study.predictions import Answers
 from ablations.study.trial import Epoch, Fingerprint, Origin, Result, Trial, hash_json
 from ablations.training.checkpoint import KeepEpochs, SafeCheckpoints, epochs_done
 from ablations.training.fingerprint import EnoughError, FirstSteps, hash_weights
+from ablations.training.listener import Listener
 from ablations.training.provenance import environment, origin, peak_memory, reset_peak_memory
 from ablations.training.ranks import ALONE, Rank, RankEnvironment
 from convnext_path import Cost, PathModule, Recipe, cost

@@ -10,7 +10,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from ablations.study.folder import Study
+from ablations.study.folder import StudyFolder
 from ablations.study.trial import Origin, Plan, Result, Trial
 from ablations.training.checkpoint import epochs_done
 
@@ -36,7 +36,7 @@ class State:
     rounding: str = ""
 
 
-def survey(study: Study, plan: Plan, wanted: Wanted) -> tuple[list[State], dict[Path, str]]:
+def survey(study: StudyFolder, plan: Plan, wanted: Wanted) -> tuple[list[State], dict[Path, str]]:
     """How far each of the plan's trials is, each network once; and the damaged records, with what is wrong."""
     records, damaged = study.read()
     faults = {file.stem: why for file, why in damaged.items()}
@@ -44,7 +44,7 @@ def survey(study: Study, plan: Plan, wanted: Wanted) -> tuple[list[State], dict[
     return [find_state(study, t, records.get(t.id), faults.get(t.id, ""), wanted) for t in trials.values()], damaged
 
 
-def find_state(study: Study, trial: Trial, record: Result | None, fault: str, wanted: Wanted) -> State:
+def find_state(study: StudyFolder, trial: Trial, record: Result | None, fault: str, wanted: Wanted) -> State:
     if study.is_running(trial):
         return State(trial, "running")
     if record is not None:
@@ -58,7 +58,7 @@ def find_state(study: Study, trial: Trial, record: Result | None, fault: str, wa
     return State(trial, "new")
 
 
-def judge(study: Study, trial: Trial, record: Result, wanted: Wanted) -> State:
+def judge(study: StudyFolder, trial: Trial, record: Result, wanted: Wanted) -> State:
     """Whether a trial's record counts as done: of the same experiment, with what is to be kept."""
     if differences := record.differences(wanted.origin):
         return State(trial, "stale", "; ".join(differences))

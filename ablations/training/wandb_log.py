@@ -22,7 +22,7 @@ from urllib.request import urlopen
 
 import pandas as pd
 
-from ablations.study.folder import Study
+from ablations.study.folder import StudyFolder
 from ablations.study.trial import Epoch, Result, Trial, hash_json
 
 PROJECT = "convnext-path"
@@ -103,7 +103,7 @@ def ask(url: str) -> bool:
     return True
 
 
-def start_run(study: Study, trial: Trial, mode: Mode, patience: float = FINISH) -> Any:
+def start_run(study: StudyFolder, trial: Trial, mode: Mode, patience: float = FINISH) -> Any:
     """A run for one trial: group = study, job type = rung, each flag a field; None where W&B is disabled."""
     if mode == "disabled":
         return None
@@ -129,7 +129,13 @@ METRICS = (
 
 
 def _start(
-    study: Study, mode: Mode, name: str, job_type: str, tags: Sequence[str], config: Mapping[str, Any], patience: float
+    study: StudyFolder,
+    mode: Mode,
+    name: str,
+    job_type: str,
+    tags: Sequence[str],
+    config: Mapping[str, Any],
+    patience: float,
 ) -> Any:
     """A run of W&B's, in place of the one with the same name, study and trial."""
     import wandb
@@ -194,7 +200,7 @@ def finish_run(run: Any, result: Result | None) -> None:
 
 
 @forgiving
-def send_result(study: Study, result: Result, mode: Mode, patience: float = SEND) -> bool:
+def send_result(study: StudyFolder, result: Result, mode: Mode, patience: float = SEND) -> bool:
     """A trial's run, from its record; true where W&B has taken it."""
     run = start_run(study, result.trial, mode, patience)
     for epoch in result.curve:
@@ -204,7 +210,7 @@ def send_result(study: Study, result: Result, mode: Mode, patience: float = SEND
 
 
 @forgiving
-def send_summary(study: Study, summary: pd.DataFrame, files: Sequence[Path], mode: Mode) -> bool:
+def send_summary(study: StudyFolder, summary: pd.DataFrame, files: Sequence[Path], mode: Mode) -> bool:
     """One more run for the whole study: its table, its charts, each step's figures, and all files as an artifact.
 
     True where W&B has taken it, or was not asked.

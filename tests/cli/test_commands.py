@@ -16,7 +16,7 @@ from ablations.engines import local
 from ablations.engines.local import Job, Message, train
 from ablations.engines.scheduler import Local
 from ablations.report.page import CAPTIONS
-from ablations.study.folder import Study
+from ablations.study.folder import StudyFolder
 from convnext_path.kernels import build
 from tests.conftest import run_small
 
@@ -60,7 +60,7 @@ def test_networks_are_compared_and_what_they_learned_is_kept(
     out = capsys.readouterr().out
     assert "2 trials: 2 new" in out
     assert "model" in out
-    study = Study(folder)
+    study = StudyFolder(folder)
     results = study.results()
     answers = [study.read_answers(result) for result in results]
     assert [100 * one.right.mean() for one in answers if one] == pytest.approx([result.top1 for result in results])
@@ -173,8 +173,8 @@ def test_status_and_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     out = capsys.readouterr().out
     assert "2 records whole, 0 files damaged" in out
     assert ": the same" in out
-    result = Study(study).results()[0]
-    Study(study).save(replace(result, top1=1.0))
+    result = StudyFolder(study).results()[0]
+    StudyFolder(study).save(replace(result, top1=1.0))
     assert main(["verify", str(study), "--trial", result.trial.id]) == 1
     assert ": ANOTHER" in capsys.readouterr().out
     (study / "trials" / f"{result.trial.id}.json").write_text("{}")
@@ -194,7 +194,7 @@ def test_damaged_and_stale_records_are_told_and_trained_again(
 ) -> None:
     folder = tmp_path / "study"
     assert run_small(folder) == 0
-    study = Study(folder)
+    study = StudyFolder(folder)
     first, second = study.results()
     older = tuple({**dict(first.origin.experiment), "torch": "1.0"}.items())
     study.save(replace(first, origin=replace(first.origin, experiment=older)))

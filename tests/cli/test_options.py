@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from ablations.cli.options import check_plan, make_plan, parse_seeds
+from ablations.cli.options import make_plan, parse_seeds
 from ablations.cli.parser import make_compare_parser, make_run_parser
 from ablations.study.trial import Plan
+from ablations.training.checks import check_plan
 from convnext_path import LADDERS, RECIPES
 
 

@@ -168,7 +168,16 @@ def test_every_option_refuses_what_it_cannot_take(
 
 
 def test_every_option_is_thought_of() -> None:
-    switches = {"--compile", "--dry-run", "--join", "--keep", "--keep-stale", "--pretrained", "--skip-bad-images"}
+    switches = {
+        "--compile",
+        "--dry-run",
+        "--join",
+        "--keep",
+        "--keep-stale",
+        "--pretrained",
+        "--skip-bad-images",
+        "--strict",
+    }
     untyped = {"--help", "--config", "--print_config", "--trainer", *switches}
     options = {option for _, option in OPTIONS}
     assert {option for command, option in OPTIONS if any(wrong_values(command, option))} == options - untyped - ANY

@@ -10,7 +10,7 @@ import pytest
 
 from ablations.engines.distributed import dump_job, find_rank, load_job
 from ablations.engines.local import Job
-from ablations.study.folder import Study
+from ablations.study.folder import StudyFolder
 from ablations.study.trial import Trial
 from ablations.training.ranks import Rank, find_port
 from tests.conftest import COST, SMALL, run_small
@@ -79,7 +79,7 @@ def test_srun_and_torchrun_give_the_same_records(tmp_path: Path) -> None:
     command = [*torchrun, "-m", "ablations", "run", *SMALL, *TWO, "--study", str(studies[2])]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    outcomes = [[result.outcome for result in Study(study).results()] for study in studies]
+    outcomes = [[result.outcome for result in StudyFolder(study).results()] for study in studies]
     assert len(outcomes[0]) == 2
     assert outcomes[0] == outcomes[1] == outcomes[2]
 

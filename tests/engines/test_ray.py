@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ablations.engines import ray as ray_engine
 from ablations.engines.ray import Share, choose_share, connect, is_loopback
-from ablations.study.folder import Study
+from ablations.study.folder import StudyFolder
 from tests.conftest import run_small
 
 HALVES = st.integers(1, 16).map(lambda n: n / 4)
@@ -102,7 +102,7 @@ def test_a_cluster_of_our_own_is_reached_from_this_machine_alone(tmp_path: Path)
 def test_the_records_are_those_of_one_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_small(tmp_path / "local") == 0
     assert run_small(tmp_path / "ray", "--engine", "ray", "--engine.cpus", "0.5") == 0
-    outcomes = [[result.outcome for result in Study(tmp_path / name).results()] for name in ("local", "ray")]
+    outcomes = [[result.outcome for result in StudyFolder(tmp_path / name).results()] for name in ("local", "ray")]
     assert len(outcomes[0]) == 2
     assert outcomes[0] == outcomes[1]
 

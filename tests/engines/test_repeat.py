@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from ablations.engines import repeat
 from ablations.engines.local import Failure
 from ablations.engines.repeat import AFTER, BEFORE, HALF, Comparison, compare_fingerprints, draw_one, repeat_all
-from ablations.study.folder import Study
+from ablations.study.folder import StudyFolder
 from ablations.study.trial import Fingerprint, Plan, Result, Sketch, Trial
 from ablations.training.run import run_trial, take_first_steps
 from convnext_path import Recipe
@@ -105,9 +105,9 @@ def test_a_change_of_numbers_is_caught(monkeypatch: pytest.MonkeyPatch, trial: T
 
 
 @pytest.fixture
-def study(tmp_path: Path, plan: Plan) -> Study:
+def study(tmp_path: Path, plan: Plan) -> StudyFolder:
     """Two records, one of them of older code."""
-    study = Study(tmp_path / "study")
+    study = StudyFolder(tmp_path / "study")
     plan = replace(plan, seeds=(0,))
     study.begin(plan)
     for trial in plan.trials():
@@ -115,13 +115,13 @@ def study(tmp_path: Path, plan: Plan) -> Study:
     return study
 
 
-def age(study: Study, code: str = "older") -> None:
+def age(study: StudyFolder, code: str = "older") -> None:
     for record in study.results():
         experiment = tuple({**dict(record.origin.experiment), "code": code}.items())
         study.amend(replace(record, origin=replace(record.origin, experiment=experiment)))
 
 
-def test_where_all_are_the_same_todays_code_is_entered_beside_the_old(study: Study) -> None:
+def test_where_all_are_the_same_todays_code_is_entered_beside_the_old(study: StudyFolder) -> None:
     here, lines = study.results()[0].origin, list[str]()
     age(study)
     outcomes = [record.outcome for record in study.results()]
@@ -143,7 +143,7 @@ def test_where_all_are_the_same_todays_code_is_entered_beside_the_old(study: Stu
     assert all(len(record.confirmed) == 1 for record in study.results())
 
 
-def test_where_one_differs_nothing_is_entered(study: Study) -> None:
+def test_where_one_differs_nothing_is_entered(study: StudyFolder) -> None:
     age(study)
     _, second = study.results()
     assert second.fingerprint
@@ -156,7 +156,7 @@ def test_where_one_differs_nothing_is_entered(study: Study) -> None:
     assert not any(record.confirmed for record in study.results())
 
 
-def test_here_other_rounding_is_told_and_not_enough(study: Study) -> None:
+def test_here_other_rounding_is_told_and_not_enough(study: StudyFolder) -> None:
     age(study)
     for record in study.results():
         assert record.fingerprint
@@ -167,7 +167,7 @@ def test_here_other_rounding_is_told_and_not_enough(study: Study) -> None:
     assert not any(record.confirmed for record in study.results())
 
 
-def test_a_training_that_differs_later_on_is_caught_by_the_one_trained_whole(study: Study) -> None:
+def test_a_training_that_differs_later_on_is_caught_by_the_one_trained_whole(study: StudyFolder) -> None:
     age(study)
     drawn = draw_one(study, study.results())
     study.amend(replace(drawn, weights="of other last steps"))
@@ -176,7 +176,7 @@ def test_a_training_that_differs_later_on_is_caught_by_the_one_trained_whole(stu
     assert lines[3].startswith(f"trained whole: {drawn.trial.description}: different (top-1 ")
 
 
-def test_elsewhere_rounding_is_no_difference_and_is_noted(study: Study) -> None:
+def test_elsewhere_rounding_is_no_difference_and_is_noted(study: StudyFolder) -> None:
     age(study)
     for record in study.results():
         assert record.fingerprint
@@ -196,7 +196,7 @@ def test_elsewhere_rounding_is_no_difference_and_is_noted(study: Study) -> None:
         (lambda record: with_images(record, "others"), "different (images others there, "),
     ],
 )
-def test_what_cannot_be_compared_is_said(study: Study, change: Callable[[Result], Result], note: str) -> None:
+def test_what_cannot_be_compared_is_said(study: StudyFolder, change: Callable[[Result], Result], note: str) -> None:
     first = study.results()[0]
     study.amend(change(first))
     lines = list[str]()
@@ -216,14 +216,14 @@ def test_a_failure_is_a_difference(monkeypatch: pytest.MonkeyPatch, trial: Trial
 
 def test_which_is_trained_whole_follows_from_the_studys_name(tmp_path: Path, plan: Plan) -> None:
     records = [fake_result(trial) for trial in plan.trials()]
-    drawn = {draw_one(Study(tmp_path / str(name)), random.sample(records, 4)).trial.id for name in range(20)}
+    drawn = {draw_one(StudyFolder(tmp_path / str(name)), random.sample(records, 4)).trial.id for name in range(20)}
     assert len(drawn) == 4
-    same = {draw_one(Study(tmp_path / "one"), random.sample(records, 4)).trial.id for _ in range(9)}
+    same = {draw_one(StudyFolder(tmp_path / "one"), random.sample(records, 4)).trial.id for _ in range(9)}
     assert len(same) == 1
 
 
 def test_a_study_without_records_is_refused(tmp_path: Path, plan: Plan) -> None:
-    study = Study(tmp_path)
+    study = StudyFolder(tmp_path)
     study.begin(plan)
     with pytest.raises(ValueError, match="holds no finished trial"):
         repeat_all(study, 1, print)

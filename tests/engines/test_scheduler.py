@@ -10,7 +10,6 @@ import pytest
 import torch
 from rich.console import Console
 
-from ablations.cli.options import check_plan
 from ablations.engines import scheduler
 from ablations.engines.local import Job, Message, TrialProcess
 from ablations.engines.scheduler import (
@@ -22,8 +21,9 @@ from ablations.engines.scheduler import (
     estimate_seconds,
     run_trials,
 )
-from ablations.study.folder import Study
+from ablations.study.folder import StudyFolder
 from ablations.study.trial import Plan, Trial
+from ablations.training.checks import check_plan
 from ablations.training.status import Wanted, find_pending, survey
 from convnext_path import Data
 from convnext_path.files import digest
@@ -44,7 +44,7 @@ TERMS = Terms(Wanted(ORIGIN), engine=Local(work=fake))
 
 
 def test_goes_on_after_a_trial_that_failed(tmp_path: Path, plan: Plan) -> None:
-    study, console = Study(tmp_path), make_console()
+    study, console = StudyFolder(tmp_path), make_console()
     study.begin(plan)
     missing = run_trials(study, plan.trials(), console, TERMS)
     assert [trial.rung for trial, _ in missing] == ["recipe", "recipe"]
@@ -57,7 +57,7 @@ def test_goes_on_after_a_trial_that_failed(tmp_path: Path, plan: Plan) -> None:
 
 @pytest.mark.parametrize("terminal", [False, True])
 def test_trains_and_saves(tmp_path: Path, plan: Plan, terminal: bool) -> None:
-    study, console = Study(tmp_path), make_console(terminal)
+    study, console = StudyFolder(tmp_path), make_console(terminal)
     study.begin(plan)
     here = check_plan(plan)
     assert run_trials(study, plan.trials()[:2], console, Terms(Wanted(here))) == []
@@ -67,7 +67,7 @@ def test_trains_and_saves(tmp_path: Path, plan: Plan, terminal: bool) -> None:
 
 
 def test_what_another_driver_holds_or_has_done_is_left_to_it(tmp_path: Path, plan: Plan) -> None:
-    study = Study(tmp_path)
+    study = StudyFolder(tmp_path)
     study.begin(plan)
     held, done = (trial for trial in plan.trials() if trial.rung == "layer_norm")
     study.save(fake_result(done, 12.0))
@@ -89,7 +89,7 @@ def test_ctrl_c_ends_all_and_saves_nothing(tmp_path: Path, plan: Plan, monkeypat
         raise KeyboardInterrupt
 
     monkeypatch.setattr(scheduler, "wait", interrupt)
-    study = Study(tmp_path)
+    study = StudyFolder(tmp_path)
     study.begin(plan)
     with pytest.raises(KeyboardInterrupt):
         run_trials(study, plan.trials(), make_console(), replace(TERMS, engine=Local(2, tell_pid)))
@@ -103,7 +103,7 @@ def test_ctrl_c_ends_all_and_saves_nothing(tmp_path: Path, plan: Plan, monkeypat
 def test_several_at_a_time_give_the_records_of_one(tmp_path: Path, plan: Plan) -> None:
     here, outcomes = check_plan(plan), []
     for workers in (1, 3):
-        study = Study(tmp_path / str(workers))
+        study = StudyFolder(tmp_path / str(workers))
         study.begin(plan)
         assert run_trials(study, plan.trials(), make_console(), Terms(Wanted(here), engine=Local(workers))) == []
         outcomes.append([result.outcome for result in study.results()])
@@ -122,13 +122,13 @@ def meet(job: Job, send: Callable[[Message], None]) -> None:
 
 
 def test_as_many_at_a_time_as_the_terms_say(tmp_path: Path, plan: Plan) -> None:
-    study = Study(tmp_path)
+    study = StudyFolder(tmp_path)
     study.begin(plan)
     assert run_trials(study, plan.trials(), make_console(), replace(TERMS, engine=Local(4, meet))) == []
 
 
 def test_a_damaged_checkpoint_is_said_and_the_one_before_taken(tmp_path: Path, plan: Plan) -> None:
-    study, console, trial = Study(tmp_path), make_console(), plan.trials()[1]
+    study, console, trial = StudyFolder(tmp_path), make_console(), plan.trials()[1]
     study.begin(plan)
     with study.claim(trial, TERMS.wanted.origin) as place:
         assert place is not None
@@ -187,7 +187,7 @@ class Full:
 
 
 def test_where_no_node_has_room_the_driver_says_so_and_waits(plan: Plan, tmp_path: Path) -> None:
-    console, study, engine = make_console(), Study(tmp_path), Full()
+    console, study, engine = make_console(), StudyFolder(tmp_path), Full()
     study.begin(plan)
     run_trials(study, plan.trials(), console, Terms(Wanted(ORIGIN), engine=engine))
     assert console.file.getvalue().count("no node has room; waits until one has") == 1  # type: ignore[attr-defined]

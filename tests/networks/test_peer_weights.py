@@ -9,7 +9,7 @@ import torch
 import torchvision
 from torch import nn
 
-from ablations.study.folder import Study
+from ablations.study.folder import StudyFolder
 from ablations.study.predictions import Answers
 from ablations.study.trial import Trial
 from convnext_path import RECIPES
@@ -166,7 +166,7 @@ def test_timms_published_weights_are_begun_with(classes: int, monkeypatch: pytes
 
 @pytest.mark.parametrize("name", ["torchvision:vit_b_32", "timm:test_vit", "torchvision:mnasnet0_5"])
 def test_what_was_trained_here_can_be_begun_with(name: str, tmp_path: Path, trial: Trial) -> None:
-    scale, study = find_peer(name), Study(tmp_path)
+    scale, study = find_peer(name), StudyFolder(tmp_path)
     net = make_network(PeerFlags(), scale, RECIPE, 5, image_size=64)
     study.keep(trial, net.state_dict(), Answers("d", "w", ("a",), (0,), (0,), (1.0,)))
     (file,) = study.weights.iterdir()

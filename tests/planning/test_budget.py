@@ -12,7 +12,7 @@ from ablations.engines.local import Job
 from ablations.engines.scheduler import Terms, run_trials
 from ablations.planning.budget import Budget, checkpoint_bytes, pack, trial_seconds
 from ablations.planning.throughput import KNOWN, PROFILES, Extent, Pace, profile_paces
-from ablations.study.folder import Study
+from ablations.study.folder import StudyFolder
 from ablations.study.trial import Origin, Plan, Result, Trial
 from ablations.training.checkpoint import KEPT
 from ablations.training.run import run_trial, trial_cost
@@ -73,7 +73,7 @@ def test_a_study_is_packed_as_is_foreseen(slots: int, tmp_path: Path) -> None:
     plan = Plan("convnext-t", ladder, (0, 1, 2), Data(), recipes, (("precision", "bf16-mixed"),))
     budget = Budget(plan, KNOWN["imagenet"], profile_paces(plan, KNOWN["imagenet"], PROFILES["a100"]))
     clock = Clock(slots, {trial.id: budget.seconds_of(trial) for trial in plan.trials()})
-    study = Study(tmp_path / "study")
+    study = StudyFolder(tmp_path / "study")
     study.begin(plan)
     assert run_trials(study, plan.trials(), Console(quiet=True), Terms(Wanted(Origin()), engine=clock)) == []
     assert len(study.results()) == 51

@@ -1,14 +1,19 @@
 import base64
 import io
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
-from ablations.report.gallery import DRAWN, MISTAKES, SIDE, embed, make_gallery
+from ablations.report.gallery import DRAWN, MISTAKES, SIDE, draw_evenly, embed, find_mistakes, make_gallery
 from ablations.study.predictions import Answers
 from convnext_path import Data
 from convnext_path.data.datasets import Splits, open_data
+
+LABELS = st.integers(0, 3)
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +67,25 @@ def test_pictures_are_small(shape: tuple[int, int, int]) -> None:
     assert kind == f"data:image/{'png' if small else 'jpeg'}"
     if small:
         assert image.size == shape[:0:-1]
+
+
+@given(st.lists(LABELS, min_size=1, max_size=60), st.integers(1, 70))
+def test_images_are_drawn_evenly(truth: list[int], most: int) -> None:
+    places = draw_evenly(truth, most)
+    assert len(set(places)) == len(places) == min(most, len(truth))
+    assert places == draw_evenly(truth, most)
+    drawn = [truth[place] for place in places]
+    assert drawn == sorted(drawn)
+    left = [truth.count(label) - drawn.count(label) for label in range(4)]
+    fewest = min((drawn.count(label) for label in range(4) if left[label]), default=60)
+    assert all(drawn.count(label) <= fewest + 1 for label in range(4))
+
+
+@given(st.lists(st.tuples(LABELS, LABELS, st.floats(0.25, 1)), min_size=1, max_size=30), st.integers(0, 9))
+def test_mistakes_are_the_surest_first(rows: list[tuple[int, int, float]], most: int) -> None:
+    answers = Answers("d", "w", tuple("abcd"), *zip(*rows, strict=True))  # type: ignore[arg-type]
+    places = find_mistakes(answers, most)
+    sure = [answers.confidences[place] for place in places]
+    assert not answers.right[places].any()
+    assert sure == sorted(sure, reverse=True)
+    assert len(places) == min(most, np.count_nonzero(~answers.right))

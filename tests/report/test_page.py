@@ -15,7 +15,7 @@ from ablations.analysis.stats import summarize
 from ablations.analysis.tables import MEASURES
 from ablations.report.page import compare_images, compare_seeds, explain_flags
 from ablations.report.publish import draw
-from ablations.study.folder import Study
+from ablations.study.folder import StudyFolder
 from ablations.study.predictions import Answers
 from ablations.study.trial import Plan
 from convnext_path import LADDERS, RECIPES
@@ -32,12 +32,12 @@ needs_browser = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def study(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Study:
+def study(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> StudyFolder:
     """The whole small ladder, 3 seeds, one rung without a result and one with two."""
     rungs = tuple(replace(r, title=MARKUP) if r.name == "wider" else r for r in LADDERS["convnext-nano"])
     recipes = tuple((name, RECIPES["digits"][name]) for name in ("original", "enhanced"))
     plan = replace(plan, rungs=rungs, recipes=recipes, seeds=(0, 1, 2))
-    study = Study(tmp_path_factory.mktemp("page") / "study")
+    study = StudyFolder(tmp_path_factory.mktemp("page") / "study")
     study.begin(plan, "python -m ablations run --study '<i>'")
     lost = {("gelu", 0), ("gelu", 1), ("gelu", 2), ("layer_norm", 1)}
     for i, trial in enumerate(plan.trials()):
@@ -49,7 +49,7 @@ def study(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 
 @pytest.fixture(scope="module")
-def page(study: Study) -> Path:
+def page(study: StudyFolder) -> Path:
     draw(study)
     return study.folder / "report.html"
 
@@ -82,7 +82,7 @@ def test_the_page_says_what_is_missing(page: Path) -> None:
     assert "layer_norm, seed 1: not trained yet" in text
 
 
-def test_drawn_again_it_is_the_same(page: Path, study: Study) -> None:
+def test_drawn_again_it_is_the_same(page: Path, study: StudyFolder) -> None:
     before = page.read_bytes()
     draw(study)
     assert page.read_bytes() == before
@@ -95,7 +95,7 @@ def comparison(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
     rungs = (*rungs, replace(rungs[0], name="third", title=MARKUP))
     recipes = (("enhanced", RECIPES["digits"]["enhanced"]),)
     plan = replace(plan, ladder="comparison", rungs=rungs, recipes=recipes, seeds=(0,))
-    study = Study(tmp_path_factory.mktemp("page") / "comparison")
+    study = StudyFolder(tmp_path_factory.mktemp("page") / "comparison")
     study.begin(plan)
     splits = open_data(plan.data)
     truth = splits.val.labels[list(splits.val_indices)]
@@ -103,7 +103,7 @@ def comparison(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
         given = np.where(np.arange(len(truth)) % 12 < 2 + 6 * i, truth, 0)
         study.save(replace(fake_result(trial, 100 * float(np.mean(given == truth))), weights=trial.rung))
         content = tuple(truth.tolist()), tuple(given.tolist()), (0.5,) * len(truth)
-        study.keep(trial, {}, Answers(splits.digest, trial.rung, splits.classes, *content))
+        study.keep(trial, b"", Answers(splits.digest, trial.rung, splits.classes, *content))
     draw(study)
     return study.folder / "report.html"
 
@@ -145,16 +145,16 @@ def test_p_values_of_networks_are_corrected_for_their_number(plan: Plan) -> None
 
 def test_answers_on_other_images_are_left_out(comparison: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(comparison.parent, tmp_path / "copy")
-    study = Study(folder)
+    study = StudyFolder(folder)
     first, second = study.results()[:2]
     answers = study.read_answers(second)
     assert answers
-    study.keep(second.trial, {}, replace(answers, data="of other images"))
+    study.keep(second.trial, b"", replace(answers, data="of other images"))
     draw(study)
     text = " ".join((folder / "report.html").read_text().split())
     assert "networks answer was not kept, or is of other images" in text
     for result in (first, second):
-        study.keep(result.trial, {}, replace(answers, data="of other images", weights=result.weights))
+        study.keep(result.trial, b"", replace(answers, data="of other images", weights=result.weights))
     draw(study)
     assert "without test images: they have changed since" in (folder / "report.html").read_text()
 
@@ -165,7 +165,7 @@ def test_a_page_without_its_images_says_so(comparison: Path, tmp_path: Path, mon
 
     monkeypatch.setattr("ablations.report.publish.open_data", gone)
     folder = shutil.copytree(comparison.parent, tmp_path / "copy")
-    draw(Study(folder))
+    draw(StudyFolder(folder))
     text = (folder / "report.html").read_text()
     assert "without test images: no folder there" in text
     assert "Test images" not in text

@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 
 from ablations.__main__ import main
-from ablations.study.folder import Study
+from ablations.study.folder import StudyFolder
 from ablations.study.trial import Plan, Trial
 from convnext_path.ladder import flip
 from tests.conftest import fake_result
 
 
-def make_study(plan: Plan, folder: Path, without: Callable[[Trial], bool] = lambda trial: False) -> Study:
+def make_study(plan: Plan, folder: Path, without: Callable[[Trial], bool] = lambda trial: False) -> StudyFolder:
     """A study that has a record of each trial but some."""
-    study = Study(folder)
+    study = StudyFolder(folder)
     study.begin(plan)
     for trial in plan.trials():
         if not without(trial):
@@ -28,16 +28,16 @@ def report(plan: Plan, folder: Path, without: Callable[[Trial], bool] = lambda t
     return " ".join((folder / "report.html").read_text().split())
 
 
-def lose_all(study: Study, others: Plan) -> None:
+def lose_all(study: StudyFolder, others: Plan) -> None:
     for file in study.trials.iterdir():
         file.unlink()
 
 
-def mix_in(study: Study, others: Plan) -> None:
+def mix_in(study: StudyFolder, others: Plan) -> None:
     study.save(fake_result(others.trials()[0]))
 
 
-def damage(study: Study, others: Plan) -> None:
+def damage(study: StudyFolder, others: Plan) -> None:
     next(study.trials.iterdir()).write_text("{}")
 
 
@@ -52,7 +52,7 @@ def damage(study: Study, others: Plan) -> None:
 )
 def test_what_cannot_be_drawn_is_one_line_and_nothing_written(
     word: str,
-    change: Callable[[Study, Plan], None],
+    change: Callable[[StudyFolder, Plan], None],
     message: str,
     plan: Plan,
     tmp_path: Path,

@@ -1,3 +1,4 @@
+import io
 import os
 import pickle
 import random
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ablations.training.checkpoint import SafeCheckpoints, epochs_done, find_checkpoint, is_damaged
+from ablations.training.checkpoint import SafeCheckpoints, epochs_done, find_checkpoint, is_damaged, pack_weights
 from convnext_path.files import digest
 
 CONTENT = {"state": {"weight": torch.arange(9.0)}, "epoch": 3, "names": ["a"], "nothing": None}
@@ -69,3 +70,12 @@ def test_nothing_in_a_checkpoint_is_run(tmp_path: Path, call: Callable[..., obje
     with pytest.raises(ValueError, match="holds more than tensors and plain values"):
         SafeCheckpoints().load_checkpoint(file)
     assert not trace.exists()
+
+
+def test_packed_weights_are_what_torch_loads() -> None:
+    net = torch.nn.BatchNorm2d(3)
+    loaded = torch.load(io.BytesIO(pack_weights(net)), weights_only=True)
+    assert {name: tensor.tolist() for name, tensor in loaded.items()} == {
+        name: tensor.tolist() for name, tensor in net.state_dict().items()
+    }
+    assert loaded._metadata == net.state_dict()._metadata  # type: ignore[attr-defined]

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from ablations.study.folder import Study
+from ablations.study.folder import StudyFolder
 from ablations.study.trial import Confirmation, Facts, Origin, Plan, Trial
 from ablations.training.status import (
     Wanted,
@@ -24,12 +24,12 @@ from tests.conftest import ORIGIN, fake_result
 HERE = Wanted(ORIGIN)
 
 
-def survey_kinds(study: Study, plan: Plan) -> list[str]:
+def survey_kinds(study: StudyFolder, plan: Plan) -> list[str]:
     return [state.kind for state in survey(study, plan, HERE)[0]]
 
 
 def test_every_kind_and_what_the_next_run_would_do(tmp_path: Path, plan: Plan) -> None:
-    study = Study(tmp_path)
+    study = StudyFolder(tmp_path)
     plan = replace(plan, seeds=(0, 1, 2, 3))
     study.begin(plan)
     done, stale, damaged, running, failed, begun, *_ = plan.trials()
@@ -66,7 +66,7 @@ def change(facts: Facts, name: str) -> Facts:
 
 @pytest.mark.parametrize("name", ["code", "torch", "data", "pillow"])
 def test_another_experiment_is_stale_and_told(tmp_path: Path, plan: Plan, name: str) -> None:
-    study, trial = Study(tmp_path), plan.trials()[0]
+    study, trial = StudyFolder(tmp_path), plan.trials()[0]
     study.begin(plan)
     other = replace(fake_result(trial), origin=Origin(change(ORIGIN.experiment, name), ORIGIN.rounding))
     study.save(other)
@@ -79,7 +79,7 @@ def test_another_experiment_is_stale_and_told(tmp_path: Path, plan: Plan, name: 
 
 @pytest.mark.parametrize("name", ["device", "processor", "kernels", "math", "threads"])
 def test_other_rounding_is_done_and_named_and_trained_again_by_strict(tmp_path: Path, plan: Plan, name: str) -> None:
-    study, trial = Study(tmp_path), plan.trials()[0]
+    study, trial = StudyFolder(tmp_path), plan.trials()[0]
     study.begin(plan)
     other = replace(fake_result(trial), origin=Origin(ORIGIN.experiment, change(ORIGIN.rounding, name)))
     study.save(other)
@@ -143,7 +143,7 @@ def others(trial: Trial) -> list[Trial]:
 
 
 def test_a_record_counts_for_no_other_trial(tmp_path: Path, plan: Plan, trial: Trial) -> None:
-    study = Study(tmp_path)
+    study = StudyFolder(tmp_path)
     study.begin(plan)
     study.save(fake_result(trial))
     changed = others(trial)

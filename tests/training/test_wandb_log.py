@@ -18,22 +18,22 @@ from ablations.analysis.stats import summarize
 from ablations.analysis.tables import to_frame
 from ablations.engines.local import Job, Message, train
 from ablations.report.charts import plot_study
-from ablations.study.folder import Study
+from ablations.study.folder import StudyFolder
 from ablations.study.trial import Plan, Result, Trial
 from ablations.training.wandb_log import Mode, choose_mode, finish_run, send_summary, start_run
 from tests.conftest import COST, fake_result
 
 
 @pytest.fixture
-def study(tmp_path: Path, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> Study:
+def study(tmp_path: Path, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> StudyFolder:
     for name in ("DATA_DIR", "CACHE_DIR", "CONFIG_DIR", "ARTIFACT_DIR"):
         monkeypatch.setenv(f"WANDB_{name}", str(tmp_path / "elsewhere"))
-    study = Study(tmp_path / "study")
+    study = StudyFolder(tmp_path / "study")
     study.begin(plan)
     return study
 
 
-def train_here(study: Study, trial: Trial, mode: Mode) -> Result:
+def train_here(study: StudyFolder, trial: Trial, mode: Mode) -> Result:
     """What a trial's process does, in this one."""
     sent: list[Message] = []
     train(Job(trial, COST, study.folder, study.folder / "checkpoints", wandb=mode), sent.append)
@@ -43,7 +43,7 @@ def train_here(study: Study, trial: Trial, mode: Mode) -> Result:
     return result
 
 
-def read_runs(study: Study) -> list[dict[str, Any]]:
+def read_runs(study: StudyFolder) -> list[dict[str, Any]]:
     """What the runs' files hold, merged over their records, as W&B's own reader tells it."""
     runs = []
     for file in sorted(study.folder.glob("wandb/*run-*/run-*.wandb")):
@@ -65,7 +65,7 @@ def read_runs(study: Study) -> list[dict[str, Any]]:
     return runs
 
 
-def test_an_offline_run_holds_the_trial(study: Study, plan: Plan) -> None:
+def test_an_offline_run_holds_the_trial(study: StudyFolder, plan: Plan) -> None:
     trial = plan.trials()[1]
     result = train_here(study, trial, "offline")
     (run,) = read_runs(study)
@@ -83,7 +83,7 @@ def test_an_offline_run_holds_the_trial(study: Study, plan: Plan) -> None:
     assert run["exit_code"] == 0
 
 
-def test_the_summary_run_holds_table_charts_figures_and_files(study: Study, plan: Plan) -> None:
+def test_the_summary_run_holds_table_charts_figures_and_files(study: StudyFolder, plan: Plan) -> None:
     steps = summarize(plan, [fake_result(trial, 80 + 5 * (trial.rung == "layer_norm")) for trial in plan.trials()])
     charts = plot_study(study.folder, "title", steps)
     send_summary(study, to_frame(steps), charts, "offline")
@@ -103,7 +103,7 @@ def test_the_summary_run_holds_table_charts_figures_and_files(study: Study, plan
 
 
 def test_a_study_sent_again_replaces_itself(
-    study: Study, plan: Plan, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    study: StudyFolder, plan: Plan, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     live = train_here(study, plan.trials()[0], "offline")
     (watched,) = read_runs(study)
@@ -128,7 +128,7 @@ def strip_times(value: Any) -> Any:
     return {k: v for k, v in value.items() if not k.startswith("_")} if isinstance(value, dict) else value
 
 
-def test_disabled_leaves_nothing(study: Study, plan: Plan) -> None:
+def test_disabled_leaves_nothing(study: StudyFolder, plan: Plan) -> None:
     trial = plan.trials()[0]
     train_here(study, trial, "disabled")
     send_summary(study, to_frame([]), [], "disabled")
@@ -137,7 +137,7 @@ def test_disabled_leaves_nothing(study: Study, plan: Plan) -> None:
 
 @pytest.mark.parametrize("method", ["_start", "log", "finish"])
 def test_a_failing_logger_costs_no_trial(
-    study: Study, plan: Plan, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, method: str
+    study: StudyFolder, plan: Plan, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, method: str
 ) -> None:
     import wandb
 
@@ -160,7 +160,7 @@ def test_a_failing_logger_costs_no_trial(
     wandb.teardown()
 
 
-def test_a_failed_trial_is_marked(study: Study, plan: Plan) -> None:
+def test_a_failed_trial_is_marked(study: StudyFolder, plan: Plan) -> None:
     finish_run(start_run(study, plan.trials()[0], "offline"), None)
     (run,) = read_runs(study)
     assert run["exit_code"] == 1
@@ -247,7 +247,7 @@ def test_offline_without_a_key(
 
 
 @pytest.mark.slow
-def test_a_server_that_dies_costs_nothing(server: ThreadingHTTPServer, study: Study, plan: Plan) -> None:
+def test_a_server_that_dies_costs_nothing(server: ThreadingHTTPServer, study: StudyFolder, plan: Plan) -> None:
     import wandb
 
     trial = plan.trials()[0]
