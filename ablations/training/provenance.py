@@ -86,7 +86,7 @@ def _read_bytes(file: str, name: str) -> int:
 #: Packages whose version may change a training's numbers.
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "numpy", "scikit-learn", "pillow")
 #: Code that cannot: what it does is seen in a trial's definition, or in nothing.
-HARMLESS = ("__init__", "ladder", "convert", "files")
+HARMLESS = ("__init__", "steps", "ladder", "references", "convert", "files")
 
 
 #: Settings of the libraries that compute (oneDNN's, MKL's, OpenMP's, torch's, NVIDIA's), as the environment has them.

@@ -19,7 +19,7 @@ from ablations.report.charts import (
 )
 from ablations.study.trial import Plan
 from convnext_path import LADDERS
-from convnext_path.ladder import REFERENCES
+from convnext_path.references import REFERENCES
 from tests.conftest import fake_result
 
 

@@ -105,6 +105,7 @@ HARMLESS = [
     "ablations/report/charts.py",
     "ablations/engines/scheduler.py",
     "convnext_path/ladder.py",
+    "convnext_path/steps.py",
     "README.md",
 ]
 
