@@ -19,7 +19,8 @@ from torchvision import datasets
 
 from ablations.__main__ import main
 from ablations.study.folder import StudyFolder
-from ablations.study.trial import Epoch, Fingerprint, Origin, Plan, Result, Sketch, Trial
+from ablations.study.origin import Fingerprint, Origin, Sketch
+from ablations.study.trial import Epoch, Plan, Result, Trial
 from ablations.training.status import Wanted, find_pending, survey
 from convnext_path import LADDERS, RECIPES, Cost, Data, Scale
 from convnext_path.files import cache_file

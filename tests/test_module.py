@@ -9,7 +9,7 @@ import torch
 from pytorch_lightning.loggers import CSVLogger
 from torch import nn
 
-from ablations.training.run import quiet_lightning
+from ablations.training.trainer import quiet_lightning
 from convnext_path import CONVNEXT, RECIPES, Flags, PathData, PathModule, Recipe
 from convnext_path.module import average_floats, weight_decay_groups
 from convnext_path.networks.layers import DepthwiseConv2d, LayerScale, PatchConv2d

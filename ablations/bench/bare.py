@@ -8,7 +8,7 @@ import torch
 from torch.optim.lr_scheduler import LambdaLR
 
 from ablations.study.trial import Trial
-from ablations.training.run import make_trainer
+from ablations.training.trainer import make_trainer
 from convnext_path import PathModule
 from convnext_path.data.module import Draw, EpochBatches, PathData, mix_seed
 from convnext_path.module import make_optimizer

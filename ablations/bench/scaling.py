@@ -9,7 +9,8 @@ from ablations.bench.overhead import PLAN, train_apart
 from ablations.engines.local import Job, Message, warm_up
 from ablations.engines.ray import Cluster, Share
 from ablations.engines.scheduler import Engine, Local, Terms
-from ablations.study.trial import Origin, Result
+from ablations.study.origin import Origin
+from ablations.study.trial import Result
 from ablations.training.status import Wanted
 from convnext_path.frozen import Frozen
 

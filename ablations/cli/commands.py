@@ -32,12 +32,13 @@ from ablations.engines.scheduler import Terms, estimate_seconds, run_trials
 from ablations.planning.budget import foresee
 from ablations.report.publish import draw, plot, report, send
 from ablations.study.folder import StudyFolder
-from ablations.study.trial import Origin, Plan, Result, Trial
+from ablations.study.origin import Origin
+from ablations.study.trial import Plan, Result, Trial
 from ablations.training.checkpoint import is_damaged
 from ablations.training.checks import MAX_IMAGE_SIZE, check_plan, check_weights
 from ablations.training.provenance import origin
-from ablations.training.run import count_processes, find_device
 from ablations.training.status import State, Wanted, count_states, find_pending, list_roundings, show_states, survey
+from ablations.training.trainer import count_processes, find_device
 from ablations.training.wandb_log import MODES, choose_mode
 from convnext_path import LADDERS, Recipe
 from convnext_path.data.datasets import open_data, read_folders

@@ -12,7 +12,7 @@ from pytorch_lightning import Trainer
 
 from ablations.study.trial import Options, Plan
 from ablations.training.checks import MAX_IMAGE_SIZE
-from ablations.training.run import TRAINER
+from ablations.training.trainer import TRAINER
 from convnext_path import LADDERS, RECIPES, Recipe, Rung
 from convnext_path.data.selection import Data
 from convnext_path.frozen import above, at_least, choose, within

@@ -17,7 +17,7 @@ from ablations.cli.options import DATA
 from ablations.console import fail
 from ablations.engines.choose import ENGINES
 from ablations.planning.throughput import PROFILES
-from ablations.training.run import TRAINER
+from ablations.training.trainer import TRAINER
 from ablations.training.wandb_log import MODES
 from convnext_path import LADDERS, RECIPES
 from convnext_path.ladder import FAMILIES

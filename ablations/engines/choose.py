@@ -13,9 +13,10 @@ from ablations.engines.ray import Cluster, Share
 from ablations.engines.scheduler import Local, Terms, default_loader_workers, default_workers
 from ablations.study.folder import StudyFolder
 from ablations.study.locks import DRIVER
-from ablations.study.trial import Origin, Plan
-from ablations.training.run import count_processes, find_device
+from ablations.study.origin import Origin
+from ablations.study.trial import Plan
 from ablations.training.status import Wanted
+from ablations.training.trainer import count_processes, find_device
 from convnext_path.frozen import above, choose
 
 ENGINES = ("local", "ray")

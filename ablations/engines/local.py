@@ -19,11 +19,14 @@ from typing import Self
 from torch import nn
 
 from ablations.study.folder import StudyFolder
+from ablations.study.origin import Fingerprint, Origin
 from ablations.study.predictions import Answers
-from ablations.study.trial import Epoch, Fingerprint, Origin, Result, Trial
+from ablations.study.trial import Epoch, Result, Trial
 from ablations.training.checkpoint import pack_weights
+from ablations.training.curve import DivergenceError, Report
 from ablations.training.ranks import ALONE, Rank, find_port
-from ablations.training.run import DivergenceError, Keep, Report, count_processes, run_trial
+from ablations.training.run import Keep, run_trial
+from ablations.training.trainer import count_processes
 from ablations.training.wandb_log import FINISH, Mode, finish_run, forgiving, log_epoch, send_result, start_run
 from convnext_path import Cost
 

@@ -22,7 +22,8 @@ from packaging.version import Version
 from ablations.console import say
 from ablations.engines.local import Job, Message, TrialProcess, Work, train
 from ablations.engines.scheduler import Lost
-from ablations.study.trial import Epoch, Origin, Plan
+from ablations.study.origin import Origin
+from ablations.study.trial import Epoch, Plan
 from ablations.training.checks import check_plan
 
 #: What Ray reads from the environment: who has no token may not speak with what we start.

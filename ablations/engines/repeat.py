@@ -13,7 +13,8 @@ from typing import Literal
 
 from ablations.engines.local import Failure, Job, Message, Steps, run_process
 from ablations.study.folder import StudyFolder
-from ablations.study.trial import Confirmation, Fingerprint, Origin, Result
+from ablations.study.origin import Confirmation, Fingerprint, Origin
+from ablations.study.trial import Result
 from ablations.training.ranks import ALONE
 from ablations.training.run import take_first_steps, trial_cost
 

@@ -17,11 +17,13 @@ from torch.nn import functional as F
 from ablations.engines.distributed import Team
 from ablations.engines.local import Failure, Job, Message, TrialProcess, Work, train
 from ablations.study.folder import StudyFolder
-from ablations.study.trial import Epoch, Origin, Result, Trial
+from ablations.study.origin import Origin
+from ablations.study.trial import Epoch, Result, Trial
 from ablations.training.checkpoint import epochs_done, find_checkpoint
-from ablations.training.run import count_processes, find_device, make_module, torch_threads, trial_cost
+from ablations.training.run import make_module, trial_cost
 from ablations.training.status import Wanted, judge
 from ablations.training.timing import time_steps
+from ablations.training.trainer import count_processes, find_device, torch_threads
 from ablations.training.wandb_log import Mode
 from convnext_path.data.datasets import open_data
 from convnext_path.data.selection import Data

@@ -32,7 +32,7 @@ from ablations.planning.throughput import (
 from ablations.study.trial import Plan, Trial
 from ablations.training.checkpoint import KEPT
 from ablations.training.checks import check_parts, check_peers, check_plan, check_sides, check_trainer
-from ablations.training.run import find_device
+from ablations.training.trainer import find_device
 from ablations.training.wandb_log import MODES
 from convnext_path.data.module import check_batch
 from convnext_path.frozen import above, choose, within

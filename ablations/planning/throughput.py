@@ -22,7 +22,8 @@ from ablations.bench.bare import BareTraining
 from ablations.engines.local import CONTEXT, Failure, Job, run_process
 from ablations.study.trial import Plan, Trial
 from ablations.training.provenance import keep_freed_memory, peak_memory, reset_peak_memory
-from ablations.training.run import network_cost, torch_threads, trial_cost
+from ablations.training.run import network_cost, trial_cost
+from ablations.training.trainer import torch_threads
 from convnext_path import Cost, Data, Flags
 from convnext_path.data.datasets import open_data
 from convnext_path.networks.registry import make_network

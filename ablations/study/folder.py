@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ablations.study.locks import DRIVER, describe_driver, hold, is_held
+from ablations.study.origin import Origin
 from ablations.study.predictions import Answers
-from ablations.study.trial import Origin, Plan, Result, Trial, find_old_id, hash_json
+from ablations.study.trial import Plan, Result, Trial, find_old_id, hash_json
 from convnext_path.files import DRAFT, digest, remove_drafts, write_whole
 from convnext_path.frozen import Frozen
 

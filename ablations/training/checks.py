@@ -5,9 +5,11 @@ from collections.abc import Iterable
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Trainer
 
-from ablations.study.trial import Origin, Plan, Trial
+from ablations.study.origin import Origin
+from ablations.study.trial import Plan, Trial
 from ablations.training.provenance import origin
-from ablations.training.run import make_module, make_trainer, network_cost
+from ablations.training.run import make_module, network_cost
+from ablations.training.trainer import make_trainer
 from convnext_path.data.datasets import open_data
 from convnext_path.data.module import PathData
 from convnext_path.networks.peer_names import PeerFlags

@@ -10,7 +10,7 @@ import torch
 from pytorch_lightning.callbacks import Callback, WeightAveraging
 from torch import Tensor, nn
 
-from ablations.study.trial import Fingerprint, Sketch
+from ablations.study.origin import Fingerprint, Sketch
 from convnext_path import PathModule
 from convnext_path.processes import average
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from ablations.study.trial import Origin
+from ablations.study.origin import Origin
 from convnext_path.kernels import build
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
@@ -86,7 +86,9 @@ def _read_bytes(file: str, name: str) -> int:
 #: Packages whose version may change a training's numbers.
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "numpy", "scikit-learn", "pillow")
 #: Code that cannot: what it does is seen in a trial's definition, or in nothing.
-HARMLESS = ("__init__", "steps", "ladder", "references", "convert", "files")
+HARMLESS = ("__init__", "ladder", "steps", "references", "convert", "files", "words")
+#: Code of ours that trains beside the package's.
+TRAINS = ("run", "trainer", "curve")
 
 
 #: Settings of the libraries that compute (oneDNN's, MKL's, OpenMP's, torch's, NVIDIA's), as the environment has them.
@@ -144,7 +146,8 @@ def code_digest(root: Path = Path(__file__).parents[2]) -> str:
     """A hash of the code that trains; comments, docstrings and layout have no part in it."""
     package = root / "convnext_path"
     files = sorted(file for file in package.rglob("*.py") if file.stem not in HARMLESS)
-    code = [strip(file.read_text()) for file in (*files, root / "ablations" / "training" / "run.py")]
+    ours = (root / "ablations" / "training" / f"{name}.py" for name in TRAINS)
+    code = [strip(file.read_text()) for file in (*files, *ours)]
     code += [source.read_text() for source in sorted((package / "kernels").glob("*.[ch]*"))]
     return hashlib.sha256("\0".join(code).encode()).hexdigest()[:16]
 

@@ -11,7 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from ablations.study.folder import StudyFolder
-from ablations.study.trial import Origin, Plan, Result, Trial
+from ablations.study.origin import Origin
+from ablations.study.trial import Plan, Result, Trial
 from ablations.training.checkpoint import epochs_done
 
 Kind = Literal["done", "stale", "rounded", "unkept", "damaged", "running", "failed", "begun", "new"]

@@ -12,7 +12,7 @@ import pytest
 
 from ablations.engines.local import Failure, Job, Message, describe_exit, run_process, train
 from ablations.study.trial import Epoch, Plan, Result, Trial
-from ablations.training.run import DivergenceError
+from ablations.training.curve import DivergenceError
 from convnext_path.data import module as data
 from tests.conftest import COST, fake_result
 

@@ -13,7 +13,8 @@ from ablations.engines import repeat
 from ablations.engines.local import Failure
 from ablations.engines.repeat import AFTER, BEFORE, HALF, Comparison, compare_fingerprints, draw_one, repeat_all
 from ablations.study.folder import StudyFolder
-from ablations.study.trial import Fingerprint, Plan, Result, Sketch, Trial
+from ablations.study.origin import Fingerprint, Sketch
+from ablations.study.trial import Plan, Result, Trial
 from ablations.training.run import run_trial, take_first_steps
 from convnext_path import Recipe
 from convnext_path.data import module as data

@@ -13,7 +13,8 @@ from ablations.engines.scheduler import Terms, run_trials
 from ablations.planning.budget import Budget, checkpoint_bytes, pack, trial_seconds
 from ablations.planning.throughput import KNOWN, PROFILES, Extent, Pace, profile_paces
 from ablations.study.folder import StudyFolder
-from ablations.study.trial import Origin, Plan, Result, Trial
+from ablations.study.origin import Origin
+from ablations.study.trial import Plan, Result, Trial
 from ablations.training.checkpoint import KEPT
 from ablations.training.run import run_trial, trial_cost
 from ablations.training.status import Wanted

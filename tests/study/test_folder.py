@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from ablations.study.folder import StudyFolder, unseal
+from ablations.study.origin import Origin
 from ablations.study.predictions import Answers
-from ablations.study.trial import Origin, Plan, Result, Trial, find_old_id, hash_json
+from ablations.study.trial import Plan, Result, Trial, find_old_id, hash_json
 from convnext_path import LADDERS
 from convnext_path.files import digest
 from convnext_path.ladder import flip

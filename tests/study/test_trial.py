@@ -1,7 +1,8 @@
 import json
 from dataclasses import replace
 
-from ablations.study.trial import Origin, Plan, Result, Trial
+from ablations.study.origin import Origin
+from ablations.study.trial import Plan, Result, Trial
 from convnext_path import RESNET50, Flags, Recipe
 from convnext_path.networks.swin import SwinFlags, SwinScale
 from convnext_path.networks.vit import ViTFlags, ViTScale

@@ -99,6 +99,8 @@ TRAINS = [
     "convnext_path/data/module.py",
     "convnext_path/frozen.py",
     "ablations/training/run.py",
+    "ablations/training/trainer.py",
+    "ablations/training/curve.py",
 ]
 HARMLESS = [
     "convnext_path/files.py",

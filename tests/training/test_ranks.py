@@ -10,7 +10,8 @@ import pytest
 
 from ablations.engines import local
 from ablations.engines.local import Failure, Job, Message, run_process
-from ablations.study.trial import Origin, Result, Trial
+from ablations.study.origin import Origin
+from ablations.study.trial import Result, Trial
 from ablations.training import checkpoint, run
 from ablations.training.checkpoint import epochs_done
 from convnext_path import CONVNEXT, Flags

@@ -6,7 +6,8 @@ import pytest
 from rich.console import Console
 
 from ablations.study.folder import StudyFolder
-from ablations.study.trial import Confirmation, Facts, Origin, Plan, Trial
+from ablations.study.origin import Confirmation, Facts, Origin
+from ablations.study.trial import Plan, Trial
 from ablations.training.status import (
     Wanted,
     count_states,
