@@ -3,12 +3,14 @@ import re
 import resource
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import pytest
+from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from ablations.engines.local import Failure, Job, Message, describe_exit, run_process, train
 from ablations.study.trial import Epoch, Plan, Result, Trial
@@ -51,7 +53,12 @@ def tell_pid(job: Job, send: Send) -> None:
 
 
 def lose_a_worker(job: Job, send: Send) -> None:
-    data.View._load = lambda *args: os._exit(1)  # type: ignore[method-assign]  # this process is the trial's own
+    load = data.View._load
+
+    def end(view: data.View, indices: Sequence[tuple[int, int]]) -> Tensor:
+        return os._exit(1) if get_worker_info() else load(view, indices)
+
+    data.View._load = end  # type: ignore[method-assign]  # this process is the trial's own
     train(replace(job, loader_workers=1), send)
 
 
