@@ -24,6 +24,8 @@ from ablations.training.status import find_pending, survey
 from convnext_path import LADDERS, RECIPES, Cost, Data, Scale
 from convnext_path.files import cache_file
 from convnext_path.kernels import build
+from convnext_path.ladder import ROADS, make_ladders
+from convnext_path.steps import STEPS, Step
 
 TINY = Scale((1, 1, 2, 1), (1, 1, 1, 2), width=16, ratio_width=16, wide_width=20)
 #: A run of two trials in seconds.
@@ -69,6 +71,20 @@ def plan() -> Plan:
 @pytest.fixture
 def trial(plan: Plan) -> Trial:
     return plan.trials()[0]
+
+
+@pytest.fixture
+def add_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[Step], None]:
+    """Let the road end with a step more, as if it stood in :data:`STEPS`."""
+
+    def add(step: Step) -> None:
+        steps = (*STEPS, step)
+        roads = {name: replace(road, steps=steps) if road.steps is STEPS else road for name, road in ROADS.items()}
+        for name, rungs in make_ladders(roads).items():
+            monkeypatch.setitem(LADDERS, name, rungs)
+        monkeypatch.setattr("ablations.report.readme.STEPS", steps)
+
+    return add
 
 
 @pytest.fixture(scope="session")

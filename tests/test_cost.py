@@ -21,7 +21,7 @@ def test_the_committed_oracle_is_current(costs: dict) -> None:
 
 
 def test_thirty_of_thirty_two_distinct_rows_agree_to_the_printed_digit(costs: dict) -> None:
-    published = costs["convnext-t"] + costs["convnext-b"]
+    published = [row for row in costs["convnext-t"] + costs["convnext-b"] if row["paper_gmacs"] is not None]
     disagree = [(row["ladder"], row["rung"]) for row in published if not agrees(row)]
     assert disagree == [("convnext-t", "layer_norm"), ("convnext-t", "separate_downsampling")]
     assert len(published) - 2 == 32  # the two recipes of a ResNet are one row of costs

@@ -1,7 +1,7 @@
 import pytest
 
-from convnext_path.ladder import find_model, find_reference
 from convnext_path.networks.peer_names import PeerScale, find_peer
+from convnext_path.references import find_model, find_reference
 
 
 def test_names_are_torchvisions_then_ours_then_timms() -> None:

@@ -167,7 +167,13 @@ def name_row(steps: Sequence[Step]) -> str:
     return "step" if is_ladder(steps) else "model"
 
 
-PUBLISHED = {(rung.flags, rung.recipe): rung.paper_top1 for name in ("convnext-t", "swin-t") for rung in LADDERS[name]}
+#: Top-1 in the papers, by flags and recipe, at the size that most is published of.
+PUBLISHED = {
+    (rung.flags, rung.recipe): rung.paper_top1
+    for name in ("convnext-t", "swin-t")
+    for rung in LADDERS[name]
+    if rung.paper_top1 is not None
+}
 
 
 def find_published(rung: Rung) -> float | None:

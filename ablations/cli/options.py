@@ -19,8 +19,9 @@ from convnext_path.data.datasets import open_data
 from convnext_path.data.module import PathData
 from convnext_path.data.selection import Data
 from convnext_path.frozen import above, at_least, choose, within
-from convnext_path.ladder import choose_ladder, find_model, find_reference, flip, select_rungs
+from convnext_path.ladder import choose_ladder, flip, select_rungs
 from convnext_path.networks.peer_names import PeerFlags
+from convnext_path.references import find_model, find_reference
 
 #: Data sets, and the recipes that suit them unless --recipe says otherwise.
 DATA = {"digits": "digits", "cifar10": "cifar", "cifar100": "cifar", "imagefolder": "cifar", "imagenet": "imagenet"}

@@ -19,8 +19,9 @@ from ablations.planning.throughput import PROFILES
 from ablations.training.run import TRAINER
 from ablations.training.wandb_log import MODES
 from convnext_path import LADDERS, RECIPES
-from convnext_path.ladder import FAMILIES, REFERENCES
+from convnext_path.ladder import FAMILIES
 from convnext_path.networks.peer_names import PACKAGES
+from convnext_path.references import REFERENCES
 
 FORMATS = ("table", "csv", "json")
 ENGINES = ("local", "ray")

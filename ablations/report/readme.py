@@ -21,10 +21,12 @@ from ablations.analysis.tables import (
     explain,
     show_count,
     show_estimate,
+    show_number,
     weigh,
 )
 from ablations.study.folder import Study
 from convnext_path import LADDERS
+from convnext_path.steps import STEPS
 
 ROOT = Path(__file__).parents[2]
 COSTS = ROOT / "results" / "costs.json"
@@ -38,20 +40,32 @@ def count_all() -> dict[str, list[dict[str, Any]]]:
 
 
 def path_table(costs: dict[str, list[dict[str, Any]]]) -> str:
-    """The road: our counts beside the paper's, for both published ladders."""
+    """The road: our counts beside the paper's, step by step, for the two published ladders or the one that has it."""
     columns = ("top-1 T, paper", "GMACs T, ours", "paper", "params T", "top-1 B, paper", "GMACs B, ours", "paper")
-    rows = []
-    small, large = costs["convnext-t"], costs["convnext-b"]
-    for rung, big, t, b in zip(LADDERS["convnext-t"], LADDERS["convnext-b"], small, large, strict=True):
-        spread = "" if rung.paper_std is None else f" ± {rung.paper_std:.2f}"
-        cells = (f"{rung.paper_top1:.2f}{spread}", *_compare(t), show_count(t["params"]), f"{big.paper_top1:.2f}")
-        rows.append((f"`{rung.name}`{'' if rung.adopted else ' (tried)'}", *cells, *_compare(b)))
+    small, large = (tell_steps(name, costs[name]) for name in ("convnext-t", "convnext-b"))
+    absent = [""] * 4
+    rows = [
+        (
+            f"`{step.name}`{'' if step.adopted else ' (tried)'}",
+            *small.get(step.name, absent),
+            *large.get(step.name, absent)[:3],
+        )
+        for step in STEPS
+        if step.name in small.keys() | large.keys()
+    ]
     return format_table(("step", *columns), rows)
 
 
-def _compare(row: dict[str, Any]) -> tuple[str, str]:
-    paper = f"{row['paper_gmacs']:.2f}"
-    return f"{row['gmacs']:.2f}", paper if agrees(row) else f"**{paper}**"
+def tell_steps(ladder: str, rows: Sequence[dict[str, Any]]) -> dict[str, Sequence[str]]:
+    """By a step's name: the paper's top-1, our count, the paper's, in bold where they differ, and parameters."""
+    rungs = {rung.name: rung for rung in LADDERS[ladder]}
+    cells: dict[str, Sequence[str]] = {}
+    for row in rows:
+        rung, paper = rungs[row["rung"]], show_number(row["paper_gmacs"])
+        top1 = show_number(rung.paper_top1) + show_number(rung.paper_std, " ± {:.2f}")
+        count = f"{row['gmacs']:.2f}"
+        cells[rung.name] = (top1, count, paper if agrees(row) else f"**{paper}**", show_count(row["params"]))
+    return cells
 
 
 def format_table(head: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) -> str:

@@ -84,7 +84,7 @@ def _read_bytes(file: str, name: str) -> int:
 #: Packages whose version may change a training's numbers.
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "numpy", "scikit-learn", "pillow")
 #: Code that cannot: what it does is seen in a trial's definition, or in nothing.
-HARMLESS = ("__init__", "ladder", "convert", "files")
+HARMLESS = ("__init__", "steps", "ladder", "references", "convert", "files")
 
 
 def origin(device: torch.device, data: str) -> dict[str, object]:

@@ -10,7 +10,8 @@ from scipy import stats as scipy_stats
 from ablations.analysis.stats import Step, agree, correct, estimate, find_published, summarize
 from ablations.study.trial import Plan
 from convnext_path import LADDERS
-from convnext_path.ladder import REFERENCES, flip
+from convnext_path.ladder import flip
+from convnext_path.references import REFERENCES
 from tests.conftest import fake_result
 
 Scores = dict[tuple[str, int], float]
@@ -135,10 +136,11 @@ def test_the_change_is_from_the_last_adopted_step_that_has_results(plan: Plan) -
 
 
 def walk(plan: Plan, gain: float) -> list[Step]:
-    """The whole small ladder, each change ``gain`` times the paper's."""
+    """The paper's steps of the small ladder, each change ``gain`` times the paper's."""
     recipes = tuple((name, plan.recipes[0][1]) for name in ("original", "enhanced"))
-    published = {rung.name: rung.paper_top1 or 0 for rung in LADDERS["convnext-t"]}
-    plan = replace(plan, rungs=LADDERS["convnext-nano"], recipes=recipes, seeds=(0,))
+    published = {rung.name: rung.paper_top1 for rung in LADDERS["convnext-t"] if rung.paper_top1 is not None}
+    rungs = tuple(rung for rung in LADDERS["convnext-nano"] if rung.name in published)
+    plan = replace(plan, rungs=rungs, recipes=recipes, seeds=(0,))
     return make_steps(plan, {(name, 0): 50 + gain * (top1 - 80) for name, top1 in published.items()})
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from ablations.study.trial import Trial
-from convnext_path.ladder import find_model, find_reference
+from convnext_path.references import find_model, find_reference
 
 
 def test_without_timm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from ablations.study.folder import Study
 from ablations.study.predictions import Answers
 from ablations.study.trial import Trial
 from convnext_path import RECIPES
-from convnext_path.ladder import find_model
 from convnext_path.networks.peer_names import PeerFlags, choose_weights, find_peer
 from convnext_path.networks.registry import begin, make_network
+from convnext_path.references import find_model
 
 RECIPE = RECIPES["imagenet"]["enhanced"]
 

@@ -10,10 +10,10 @@ from torchvision.ops import StochasticDepth
 from ablations.study.trial import Trial
 from ablations.training.run import run_trial
 from convnext_path import RECIPES, Rung, cost
-from convnext_path.ladder import find_reference
 from convnext_path.networks.peer_names import PeerFlags, PeerScale, find_peer
 from convnext_path.networks.peers import make_peer
 from convnext_path.networks.registry import make_network
+from convnext_path.references import find_reference
 
 RECIPE = RECIPES["imagenet"]["enhanced"]
 

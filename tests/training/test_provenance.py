@@ -73,6 +73,7 @@ HARMLESS = [
     "ablations/report/charts.py",
     "ablations/engines/scheduler.py",
     "convnext_path/ladder.py",
+    "convnext_path/steps.py",
     "README.md",
 ]
 
