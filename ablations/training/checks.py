@@ -1,18 +1,20 @@
 """What a plan must not ask for: found before any work, as one sentence."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Trainer
 
+from ablations.study.folder import StudyFolder
 from ablations.study.trial import Plan, Trial
+from ablations.training.checkpoint import is_damaged
 from ablations.training.provenance import origin
 from ablations.training.run import make_module, make_trainer, network_cost
 from convnext_path.data.datasets import open_data
 from convnext_path.data.module import PathData
+from convnext_path.kernels.build import chosen
 from convnext_path.networks.peers import PeerFlags
-
-MAX_IMAGE_SIZE = 4096  # beyond it, what follows would overflow or never end
 
 
 def check_sides(plan: Plan, image_size: int) -> None:
@@ -41,6 +43,13 @@ def check_weights(trials: Iterable[Trial]) -> None:
             make_module(trial, open_data(trial.data))
 
 
+def check_files(folder: StudyFolder) -> dict[Path, str]:
+    """What is wrong with any file of a study: a record, a checkpoint, answers or weights that are kept."""
+    _, damaged = folder.read()
+    checkpoints = {file: "is damaged" for file in folder.checkpoints() if is_damaged(file)}
+    return damaged | checkpoints | folder.find_changed()
+
+
 def check_parts(trials: Iterable[Trial], processes: int, validated: int) -> None:
     """Refuse batches that processes could not share. Each has a part as large, of two images at least (BatchNorm)."""
     if validated < processes:
@@ -63,11 +72,12 @@ def check_trainer(trial: Trial) -> Trainer:
 
 
 def check_plan(plan: Plan) -> dict[str, object]:
-    """Find what would fail only once trials run: data, image side, batch size, trainer. Return what they would hang on.
+    """Find what would fail only once trials run: kernels, data, image side, batch size, trainer; return their origin.
 
     Raises:
         ValueError: what is wrong, and what is allowed.
     """
+    chosen()
     trials = {trial.recipe: trial for trial in plan.trials()}
     for trial in trials.values():
         splits = PathData(trial.data, trial.recipe).splits
