@@ -1,1 +1,42 @@
-"""How the road is studied: plans, trials, records, tables, charts."""
+"""How the road is studied: plans, runs and studies, from Python as from the command line.
+
+```python
+plan = ablations.plan(ladder="convnext-nano", data="digits", seeds=3)
+study = ablations.run(plan, "results/mine")
+study.table()
+study.chart("accuracy")
+```
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ablations.api import Study, compare, costs, foresee, open_study, plan, prepare, run
+    from ablations.engines.resources import EngineOptions
+    from ablations.study.trainer import TrainerOptions
+
+__all__ = [
+    "EngineOptions",
+    "Study",
+    "TrainerOptions",
+    "compare",
+    "costs",
+    "foresee",
+    "open_study",
+    "plan",
+    "prepare",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """A name of :mod:`ablations.api`, which is imported when the first one is asked for."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from ablations import api
+
+    return getattr(api, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

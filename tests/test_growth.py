@@ -27,7 +27,7 @@ GROWN = (
     "Result",
 )
 
-#: Runs words one after the other with a code digest that stays: whether code that changed may count is another question.
+#: Runs words with a code digest that stays: whether changed code counts is another question.
 WORDS = """
 import sys
 from ablations.training import provenance
@@ -86,7 +86,7 @@ def test_fields_that_are_added_change_no_id_and_no_record(tmp_path: Path, digits
 
 #: Where something is changed, what, and into what.
 SABOTAGES = {
-    "initialization": ("networks/path.py", "trunc_normal_(layer.weight, std=std)", "trunc_normal_(layer.weight, std=0.041)"),
+    "initialization": ("networks/path.py", "(layer.weight, std=std)", "(layer.weight, std=0.041)"),
     "augmentation": ("data/module.py", "return augment(images", "return 1.01 * augment(images"),
     "schedule": ("recipe.py", "math.cos(math.pi * done)", "math.cos(3.14 * done)"),
     "loss": ("module.py", "label_smoothing=self.recipe.label_smoothing", "label_smoothing=0.11"),

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from ablations.analysis.stats import LEVEL, Agreement, Estimate, Step, agree, is_ladder, name_row
 from ablations.training.run import count
-from convnext_path import RECIPES, Cost, Rung
+from convnext_path import LADDERS, RECIPES, Cost, Rung
 
 
 def to_frame(steps: Iterable[Step]) -> pd.DataFrame:
@@ -158,6 +158,11 @@ def count_costs(rungs: Sequence[Rung], image_size: int = 224) -> list[Cost]:
 
 def count_cost(rung: Rung, image_size: int) -> Cost:
     return count(rung.flags, rung.scale, RECIPES["imagenet"][rung.recipe], 1000, 3, image_size)
+
+
+def count_ladder(name: str, image_size: int) -> list[dict[str, Any]]:
+    """A row for each rung of a ladder."""
+    return cost_rows(name, LADDERS[name], count_costs(LADDERS[name], image_size))
 
 
 def cost_rows(ladder: str, rungs: Sequence[Rung], costs: Sequence[Cost]) -> list[dict[str, Any]]:

@@ -8,15 +8,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import nn
 
 from ablations.analysis.tables import count_costs
 from ablations.bench.peers import check_peer, find_twin, make_peer
+from ablations.bench.request import BenchRequest
 from ablations.bench.steps import CLASSES, DTYPES, OURS, STEPS, Precision, Step, TrainingStep
-from ablations.training.checks import MAX_IMAGE_SIZE
+from ablations.study.request import MAX_IMAGE_SIZE
 from ablations.training.timing import (
     find_quartiles,
     interleave,
@@ -29,7 +30,7 @@ from convnext_path import LADDERS, RECIPES, Rung
 from convnext_path.data.datasets import IMAGENET_STATISTICS, MemoryImages, Splits
 from convnext_path.data.module import View
 from convnext_path.frozen import Frozen, choose, within
-from convnext_path.kernels.build import Choice, is_ready, use_kernels
+from convnext_path.kernels.build import Choice, chosen, is_ready, use_kernels
 from convnext_path.ladder import select_rungs
 from convnext_path.networks.peer_names import Package
 from convnext_path.networks.registry import make_network
@@ -95,29 +96,24 @@ class Row(Frozen):
         return 2 * passes * self.macs * self.images_per_second / self.matrix_rate
 
 
-def make_setting(args: Any) -> Setting:
-    """What the options ask for. Raises a ValueError for whatever is wrong with them."""
-    ladder = LADDERS[choose("ladder", args.ladder, LADDERS)]
-    peers = [] if args.against == "none" else split(args.against)
-    precisions = tuple(choose("precision", name, DTYPES) for name in split(args.precision))
-    devices = list_devices()
+def make_setting(request: BenchRequest) -> Setting:
+    """What a request comes to on this machine. Raises a ValueError for whatever is wrong with it."""
+    chosen()
+    ladder, devices = LADDERS[request.ladder], list_devices()
+    precisions = tuple(choose("precision", name, DTYPES) for name in dict.fromkeys(request.precision))
+    device = devices[-1] if request.device is None else choose("device of this machine", request.device, devices)
     return Setting(
-        ladder=args.ladder,
-        rungs=ladder if args.rungs is None else select_rungs(ladder, split(args.rungs)),
-        against=tuple(map(check_peer, peers)),
-        device=devices[-1] if args.device is None else choose("device of this machine", args.device, devices),
+        ladder=request.ladder,
+        rungs=ladder if request.rungs is None else select_rungs(ladder, request.rungs),
+        against=tuple(map(check_peer, dict.fromkeys(request.against))),
+        device=device,
         precisions=cast(tuple[Precision, ...], precisions),
-        image_size=args.image_size,
-        batch_size=args.batch_size,
-        repeats=args.repeats,
-        seconds=args.seconds,
-        compiled=args.compile,
+        image_size=request.image_size,
+        batch_size=request.batch_size,
+        repeats=request.repeats,
+        seconds=request.seconds,
+        compiled=request.compile,
     )
-
-
-def split(names: str) -> list[str]:
-    """Names separated by commas, each once."""
-    return list(dict.fromkeys(names.split(",")))
 
 
 def list_devices() -> list[str]:

@@ -11,12 +11,12 @@ from ablations.bench.bare import BareTraining
 from ablations.engines.local import warm_up
 from ablations.engines.scheduler import Terms, run_trials
 from ablations.study.folder import StudyFolder
+from ablations.study.keeping import Mode
 from ablations.study.trial import Plan, Trial
 from ablations.training.checks import check_plan
 from ablations.training.fingerprint import hash_weights
 from ablations.training.status import Wanted
 from ablations.training.trainer import torch_threads
-from ablations.training.wandb_log import Mode
 from convnext_path import LADDERS, RECIPES, Data
 from convnext_path.frozen import Frozen
 

@@ -1,190 +1,142 @@
-"""From the command line's options to a plan, everything wrong with them found before any work."""
+"""Frozen options as the command line has them: fields become options of a parser, parsed words become values."""
 
 import json
-import math
-from collections.abc import Collection, Mapping
-from dataclasses import replace
-from inspect import signature
-from typing import Any
+from collections.abc import Callable, Collection
+from dataclasses import MISSING, Field, fields
+from typing import Any, TypeVar, get_args, get_type_hints
 
-from jsonargparse import Namespace
-from pytorch_lightning import Trainer
+from jsonargparse import ArgumentParser, Namespace
 
-from ablations.study.trial import Options, Plan
-from ablations.training.checks import MAX_IMAGE_SIZE
-from ablations.training.trainer import TRAINER
-from convnext_path import LADDERS, RECIPES, Recipe, Rung
-from convnext_path.data.selection import Data
-from convnext_path.frozen import above, at_least, choose, within
-from convnext_path.ladder import choose_ladder, flip, select_rungs
-from convnext_path.references import find_model, find_reference
+from ablations.fields import Options
 
-#: Data sets, and the recipes that suit them unless --recipe says otherwise.
-DATA = {"digits": "digits", "cifar10": "cifar", "cifar100": "cifar", "imagefolder": "cifar", "imagenet": "imagenet"}
-
-#: Beyond these, what follows would overflow or never end.
-RANGES = {
-    "epochs": (1, 1_000_000),
-    "image_size": (1, MAX_IMAGE_SIZE),
-    "loader_workers": (0, 1024),
-    "threads": (1, 1024),
-}
-
-#: Trainer options that Lightning takes below these, and then fails or does nothing of use.
-LEAST = {"accumulate_grad_batches": 1, "check_val_every_n_epoch": 1, "log_every_n_steps": 0, "num_sanity_val_steps": -1}
-STRATEGIES = ("auto", "ddp")  # others cut a network into pieces, or start processes that we start
-POSITIVE = ("limit_train_batches", "limit_val_batches", "val_check_interval", "gradient_clip_val")
+T = TypeVar("T", bound=Options)
 
 
-def make_plan(args: Any) -> Plan:
-    """What the options ask for: a comparison of ``models`` where there are any, or rungs of a ladder.
-
-    Raises:
-        ValueError: whatever is wrong with the options.
-    """
-    check_ranges(args)
-    choose("data set", args.data, DATA)
-    title, rungs = choose_models(args) if "models" in args else choose_rungs(args)
-    family = RECIPES[choose("recipe", DATA[args.data] if args.recipe is None else args.recipe, RECIPES)]
-    names = sorted({rung.recipe for rung in rungs})
-    trained = 224 if "finetune" in names else None  # the side that most published weights have seen
-    data = Data(
-        args.data,
-        root=args.root,
-        image_size=trained if args.image_size is None else args.image_size,
-        limit_train=args.limit_train,
-        holdout=args.holdout,
-        mean=parse_numbers("mean", args.mean),
-        std=parse_numbers("std", args.std),
-        skip_bad_images=args.skip_bad_images,
-    )
-    return Plan(
-        title,
-        rungs,
-        parse_seeds(args.seeds),
-        data,
-        tuple((name, adapt_recipe(family, name, args)) for name in names),
-        parse_trainer(args.trainer, args.precision),
-        args.threads,
-        args.compile,
-    )
+def add_options(parser: ArgumentParser, kind: type[Options], without: Collection[str] = ()) -> None:
+    """Add an option for each field, the class's own before those of its base, and for those of fields within fields."""
+    own = vars(kind)["__annotations__"]
+    for f in sorted(list_options(kind, without), key=lambda f: f.name not in own):
+        if isinstance(f.default, Options):
+            add_options(parser, type(f.default))
+        else:
+            parser.add_argument(kind.spell(f.name), help=f.metadata["help"], **describe_option(kind, f))
 
 
-def choose_rungs(args: Any) -> tuple[str, tuple[Rung, ...]]:
-    """The ladder's name; those of its rungs that are asked for, flips, references."""
-    title = choose_ladder(args.ladder, small=DATA[args.data] != "imagenet")
-    ladder = LADDERS[title]
-    rungs = select_rungs(ladder, args.rungs.split(",")) if args.rungs is not None else ladder
-    if args.flip is not None:
-        rungs += tuple(dict.fromkeys(parse_flip(rungs[-1], text) for text in args.flip.split(",")))
-    if args.references is not None:
-        rungs += tuple(find_reference(word) for word in dict.fromkeys(args.references.split(",")))
-    return title, rungs
+def list_options(kind: type[Options], without: Collection[str] = ()) -> list[Field[Any]]:
+    """The fields that are typed."""
+    return [f for f in fields(kind) if f.metadata["typed"] and f.name not in without]
 
 
-def choose_models(args: Any) -> tuple[str, tuple[Rung, ...]]:
-    """What a study without a ladder is called, and its networks, each with the weights that it begins with."""
-    models = dict.fromkeys(word.strip() for word in args.models.split(","))
-    files = parse_files(args.weights, models)
-    return "comparison", tuple(find_model(m, pretrained=args.pretrained, file=files.get(m)) for m in models)
+def describe_option(kind: type[Options], f: Field[Any]) -> dict[str, Any]:
+    """What a parser is told of a field: a switch, or an option with a type. Switches have no prefix."""
+    hint = get_type_hints(kind)[f.name]
+    if hint is bool and not kind.prefix:
+        return {"action": "store_true"}
+    more = {"required": True} if f.default is MISSING else {"default": write_words(f.default)}
+    if form := f.metadata["form"]:
+        return {"type": int | str if int in get_args(hint) else str, "metavar": form, **more}
+    return {"type": str if f.metadata["choices"] else hint, **more}
 
 
-def parse_files(text: str | None, models: Collection[str]) -> dict[str, str]:
-    """MODEL=FILE,... as files by model."""
-    files = {}
-    for word in text.split(",") if text is not None else ():
-        model, _, file = map(str.strip, word.partition("="))
-        if not file:
-            raise ValueError(f"--weights takes MODEL=FILE, got {word!r}")
-        if choose("model in --weights", model, models) in files:
-            raise ValueError(f"--weights has two files for {model}")
-        files[model] = file
-    return files
+def write_words(value: Any) -> Any:
+    """A default as it would be typed: a tuple with commas; None where nothing would be."""
+    return ",".join(map(str, value)) or None if isinstance(value, tuple) else value
 
 
-def check_ranges(args: Any) -> None:
-    """Refuse what the parser lets through; the first two can only be in a config file."""
-    if not isinstance(args.dry_run, bool):
-        raise ValueError(f"--dry-run takes true or false, got {args.dry_run!r}")
-    for name in ("trainer", "engine"):
-        if not isinstance(getattr(args, name), Namespace):
-            raise ValueError(f"{name} takes options of its own, got {getattr(args, name)!r}")
-    for name, limits in RANGES.items():
-        if (value := getattr(args, name)) is not None:
-            within(f"--{name.replace('_', '-')}", value, *limits)
-    if args.workers != "auto":
-        within("--workers", args.workers, 1, 1024)
+def read_options(kind: type[T], args: Namespace, without: Collection[str] = ()) -> T:
+    """The values that were typed. Raises a ValueError for whatever is wrong with them."""
+    return kind(**{f.name: read_value(kind, f, args[f.name]) for f in list_options(kind, without)})
 
 
-def parse_seeds(seeds: int | str) -> tuple[int, ...]:
-    """3 or "3" is (0, 1, 2); "5,7" is (5, 7)."""
-    words = [word.strip() for word in str(seeds).split(",")]
-    if not all(word.isascii() and word.isdecimal() for word in words):
-        raise ValueError(f"--seeds takes a number of seeds, or seeds separated by commas, got {seeds!r}")
-    numbers = [int(word) for word in words]
-    within("each of --seeds", max(numbers), 0, 2**32 - 1)
-    if len(numbers) == 1:
-        within("--seeds", numbers[0], 1, 1000)
-        return tuple(range(numbers[0]))
-    return tuple(sorted(set(numbers)))
+def read_value(kind: type[Options], f: Field[Any], word: Any) -> Any:
+    """A field's value. What a parser lets through that is none can only be in a config file."""
+    if isinstance(f.default, Options):
+        if not isinstance(word, Namespace):
+            raise ValueError(f"{f.name} takes options of its own, got {word!r}")
+        return read_options(type(f.default), word)
+    if isinstance(f.default, bool) and not isinstance(word, bool):
+        raise ValueError(f"{kind.spell(f.name)} takes true or false, got {word!r}")
+    if not f.metadata["form"]:
+        return word
+    if word is None and write_words(f.default) is None:
+        return f.default
+    return READERS[f.name](f.name, str(word))
 
 
-def parse_numbers(name: str, text: str | None) -> tuple[float, ...] | None:
-    """Numbers separated by commas."""
+def read_names(name: str, text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(","))
+
+
+def read_numbers(name: str, text: str) -> tuple[float, ...]:
     try:
-        numbers = None if text is None else tuple(float(word) for word in text.split(","))
+        return tuple(float(word) for word in text.split(","))
     except ValueError:
         raise ValueError(f"--{name} takes numbers separated by commas, got {text!r}") from None
-    if not all(map(math.isfinite, numbers or ())):
-        raise ValueError(f"--{name} takes finite numbers, got {text!r}")
-    return numbers
 
 
-def parse_flip(rung: Rung, text: str) -> Rung:
-    """FLAG=VALUE as a rung beside ``rung``; the value is true, false, a number or a word."""
-    flag, _, value = map(str.strip, text.partition("="))
-    if not value:
-        raise ValueError(f"--flip takes FLAG=VALUE, got {text!r}")
+def read_seeds(name: str, text: str) -> int | tuple[int, ...]:
+    """3 is a number of seeds; 5,7 are two of them."""
+    words = read_names(name, text)
+    if not all(word.isascii() and word.isdecimal() for word in words):
+        raise ValueError(f"--{name} takes a number of seeds, or seeds separated by commas, got {text!r}")
+    numbers = tuple(map(int, words))
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
+def read_flips(name: str, text: str) -> tuple[tuple[str, object], ...]:
+    """FLAG=VALUE,...: values are true, false, numbers or words."""
+    return tuple((flag, read_json(value)) for flag, value in read_pairs(name, text, "FLAG=VALUE"))
+
+
+def read_files(name: str, text: str) -> tuple[tuple[str, str], ...]:
+    """MODEL=FILE,..."""
+    return read_pairs(name, text, "MODEL=FILE")
+
+
+def read_pairs(name: str, text: str, form: str) -> tuple[tuple[str, str], ...]:
+    """Pairs of words with a sign between them. Raises a ValueError for what is not of such a ``form``."""
+    pairs = []
+    for word in text.split(","):
+        first, _, second = map(str.strip, word.partition("="))
+        if not second:
+            raise ValueError(f"--{name} takes {form}, got {word!r}")
+        pairs.append((first, second))
+    return tuple(pairs)
+
+
+def read_json(word: str) -> object:
+    """A number, true or false, in whatever case; else the word itself."""
     try:
-        chosen = json.loads(value.lower())
+        value: object = json.loads(word.lower())
     except json.JSONDecodeError:
-        chosen = value
-    try:
-        return flip(rung, flag, chosen)
-    except ValueError as error:
-        raise ValueError(f"--flip {text}: {error}") from None
+        return word
+    return value
 
 
-def parse_trainer(chosen: Any, precision: str | None = None) -> Options:
-    """The trainer's options that differ from what the driver takes for granted."""
-    usual = {name: p.default for name, p in signature(Trainer).parameters.items()} | TRAINER
-    options = {name: value for name, value in vars(chosen).items() if value != usual[name]}
-    options |= {} if precision is None else {"precision": precision}
-    for name, value in options.items():
-        check_trainer_option(name, value)
-    return tuple((name, tuple(v) if isinstance(v, list) else v) for name, v in sorted(options.items()))
+def read_counts(name: str, text: str) -> tuple[int, ...]:
+    """Numbers from 1 to 100,000."""
+    words = read_names(name, text)
+    if not all(word.isascii() and word.isdecimal() and 0 < int(word) <= 100_000 for word in words):
+        raise ValueError(f"--at-once takes numbers of devices from 1 to 100000, separated by commas, got {text!r}")
+    return tuple(map(int, words))
 
 
-def check_trainer_option(name: str, value: Any) -> None:
-    """Refuse a value that no record could hold, and numbers that Lightning takes but should not."""
-    if name == "strategy":
-        choose("--trainer.strategy", value, STRATEGIES)
-    if isinstance(value, int | float):
-        at_least(f"--trainer.{name}", value, LEAST.get(name, -math.inf))
-        if name in POSITIVE:
-            above(f"--trainer.{name}", value, 0)
-    elif not isinstance(value, str | list):
-        raise ValueError(f"--trainer.{name} takes a number or a word here, got {value!r}")
+def read_peers(name: str, text: str) -> tuple[str, ...]:
+    """Names, or none."""
+    return () if text == "none" else read_names(name, text)
 
 
-def adapt_recipe(family: Mapping[str, Recipe], name: str, args: Any) -> Recipe:
-    """A recipe with the options' epochs, batch size and learning rate."""
-    recipe = family[name]
-    if args.epochs is not None:
-        share = recipe.epochs / family["enhanced"].epochs if name == "original" else 1
-        recipe = recipe.with_epochs(max(round(args.epochs * share), 1))
-    if args.batch_size is not None:
-        recipe = replace(recipe, batch_size=args.batch_size)
-    if args.lr is not None and name != "original":
-        recipe = replace(recipe, lr=args.lr)
-    return recipe
+#: What reads the words of a field that is typed otherwise than it is.
+READERS: dict[str, Callable[[str, str], Any]] = {
+    "rungs": read_names,
+    "references": read_names,
+    "models": read_names,
+    "flip": read_flips,
+    "weights": read_files,
+    "seeds": read_seeds,
+    "mean": read_numbers,
+    "std": read_numbers,
+    "at_once": read_counts,
+    "against": read_peers,
+    "precision": read_names,
+}

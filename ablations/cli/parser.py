@@ -4,36 +4,26 @@ import argparse
 import difflib
 import re
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, NoReturn, get_args, get_origin
 
 import jsonargparse
-import pytorch_lightning as pl
 import yaml
 
-from ablations.cli.options import DATA
-from ablations.console import fail
-from ablations.engines.choose import ENGINES
-from ablations.planning.throughput import PROFILES
-from ablations.training.trainer import TRAINER
-from ablations.training.wandb_log import MODES
-from convnext_path import LADDERS, RECIPES
+from ablations.bench.request import BenchRequest
+from ablations.cli.errors import fail
+from ablations.cli.options import add_options
+from ablations.engines.resources import Resources
+from ablations.planning.profiles import Machine
+from ablations.study.keeping import MODES, Keeping
+from ablations.study.request import LadderRequest, ModelsRequest, Request
+from ablations.study.trainer import TrainerOptions
+from convnext_path import LADDERS
 from convnext_path.ladder import FAMILIES
-from convnext_path.networks.peer_names import PACKAGES
-from convnext_path.references import REFERENCES
 
 FORMATS = ("table", "csv", "json")
-
-#: Options of the Lightning trainer that the driver sets itself, or that make no sense here.
-OURS = {
-    "accelerator", "strategy",  # added as words
-    "barebones", "callbacks", "default_root_dir", "enable_autolog_hparams", "enable_checkpointing",
-    "enable_model_summary", "enable_progress_bar", "fast_dev_run", "logger", "max_epochs", "max_steps", "max_time",
-    "min_epochs", "min_steps", "model_registry", "plugins", "profiler", "reload_dataloaders_every_n_epochs",
-    "overfit_batches", "limit_test_batches", "limit_predict_batches", "use_distributed_sampler",
-}  # fmt: skip
 
 
 class Parser(jsonargparse.ArgumentParser):
@@ -85,7 +75,8 @@ def name_types(hint: Any) -> list[str]:
     """What an option takes: names of types, and the values of literals."""
     if get_origin(hint) is Literal:
         return [str(value) for value in get_args(hint)]
-    return [n for part in get_args(hint) if part is not NoneType for n in name_types(part)] or [hint.__name__]
+    parts = [part for part in get_args(hint) if part not in (NoneType, ...)]
+    return [name for part in parts for name in name_types(part)] or [hint.__name__]
 
 
 def make_parser() -> Parser:
@@ -108,108 +99,26 @@ def make_parser() -> Parser:
 
 
 def make_run_parser() -> Parser:
-    return make_training_parser(add_rungs)
+    return make_training_parser(LadderRequest)
 
 
 def make_compare_parser() -> Parser:
-    parser = make_training_parser(add_models)
-    parser.set_defaults(seeds=1)
-    return parser
-
-
-def add_rungs(add: Callable[..., Any]) -> None:
-    """Options of a ladder and what stands beside it."""
-    families = f"or {', '.join(FAMILIES)}: the nano one, on ImageNet the other"
-    add("--ladder", type=str, default="convnext-nano", help=f"one of {', '.join(LADDERS)}; {families}")
-    add("--rungs", type=str, default=None, help="only these, by name, comma-separated (default: all)")
-    add(
-        "--flip",
-        type=str,
-        default=None,
-        help="FLAG=VALUE,...: the last of them once more with each changed",
-    )
-    beside = ", ".join([*REFERENCES, *(f"{package}:NAME" for package in PACKAGES)])
-    add("--references", type=str, default=None, help=f"trained beside: {beside}")
-    add("--keep", action="store_true", help="weights and answers: confusions and images with answers on the page")
-
-
-def add_models(add: Callable[..., Any]) -> None:
-    """Options of networks by name."""
-    names = "comma-separated: torchvision's, timm's, or of our references"
-    add("--models", type=str, required=True, help=f"{names}; torchvision:NAME and timm:NAME say whose")
-    add("--pretrained", action="store_true", help="begin with published weights, downloaded if need be")
-    add("--weights", type=str | None, default=None, help="MODEL=FILE,...: begin with a file's")
-
-
-def make_training_parser(add_networks: Callable[[Callable[..., Any]], None]) -> Parser:
-    """Options of what is trained, on what, how and where."""
-    parser = Parser()
-    add = parser.add_argument
-    add("--config", action="config", help="a YAML file of options, as --print_config gives it")
-    add_networks(add)
-    add_data(add)
-    add("--recipe", type=str | None, default=None, help=f"one of {', '.join(RECIPES)} (default: the data set's)")
-    add("--epochs", type=int | None, default=None, help="of each recipe; of the original in proportion")
-    add("--batch-size", type=int | None, default=None, help="the learning rate is scaled to it")
-    add("--lr", type=float | None, default=None, help="of each recipe but the original, at its own batch size")
-    add("--seeds", type=int | str, default=3, help="3 means 0, 1, 2; 5,7 means those")
-    add("--precision", type=str | None, default=None, help="short for --trainer.precision, such as bf16-mixed")
-    add(
-        "--study",
-        type=str | None,
-        default=None,
-        help="folder of the results (default: results/LADDER-DATA, or comparison-DATA)",
-    )
-    add("--wandb", type=str, default="offline", help=f"one of {', '.join(MODES)}")
-    add("--workers", type=int | Literal["auto"], default="auto", help="trials at a time (auto: by cores; 1 on a GPU)")
-    add_engine(add)
-    add("--threads", type=int, default=1, help="of a trial on the CPU; another number gives other bits")
-    add("--compile", action="store_true", help="each network, for a minute or more: pays in long trials; other bits")
-    add("--loader-workers", type=int | None, default=None, help="processes that read images (default: by cores)")
-    add("--join", action="store_true", help="take trials of a study that another driver trains")
-    add("--strict", action="store_true", help="train records again that other processors, kernels or settings rounded")
-    add("--keep-stale", action="store_true", help="records of other code, versions or data count as done")
-    add("--dry-run", action="store_true", help="show the plan and the estimate, then stop")
-    parser.add_class_arguments(pl.Trainer, "trainer", skip=OURS, instantiate=False)
-    for name in ("accelerator", "strategy"):  # as words alone: Lightning's own types would import a class by its path
-        add(f"--trainer.{name}", type=str, default="auto", help="as Lightning names them; strategies: auto, ddp")
-    parser.set_defaults({f"trainer.{name}": value for name, value in TRAINER.items()})
-    return parser
-
-
-def add_data(add: Callable[..., Any]) -> None:
-    """Options of the images."""
-    add("--data", type=str, default="digits", help=f"one of {', '.join(DATA)}")
-    add("--root", type=str | None, default=None, help="folder of the images, or where downloads go (if not said: data)")
-    add("--image-size", type=int | None, default=None, help="side in pixels (default: the data set's own)")
-    add("--limit-train", type=int | None, default=None, help="keep so many training images, stratified")
-    add("--holdout", type=float, default=0.0, help="validate on this share of the training images")
-    add("--mean", type=str | None, default=None, help="of the channels, comma-separated (default: the data set's own)")
-    add("--std", type=str | None, default=None, help="likewise")
-    add("--skip-bad-images", action="store_true", help="leave files that cannot be decoded out of a folder")
-
-
-def add_engine(add: Callable[..., Any]) -> None:
-    """Options of where trials run."""
-    add("--engine.name", type=str, default="local", help=f"short: --engine; where trials run: {' or '.join(ENGINES)}")
-    add("--engine.address", type=str | None, default=None, help="of a Ray cluster (default: one on this machine)")
-    add("--engine.cpus", type=float | None, default=None, help="that a trial takes of Ray's (default: its threads)")
-    add(
-        "--engine.gpus",
-        type=float | None,
-        default=None,
-        help="likewise; 0.25: four share one (default: 1 a process, if any)",
-    )
+    return make_training_parser(ModelsRequest, without=["keep"])  # it always does
 
 
 def make_plan_parser() -> Parser:
     parser = make_run_parser()
-    add = parser.add_argument
-    add("--bench", type=str | None, default=None, help="a benchmark's folder, for its machine (default: measure here)")
-    add("--profile", type=str | None, default=None, help="a GPU that others measured: " + ", ".join(PROFILES))
-    add("--at-once", type=str, default="1,8,64", help="devices (of a CPU: trials) at a time, comma-separated")
-    add("--price", type=float | None, default=None, help="of a device, an hour")
-    add("--memory", type=float | None, default=None, help="of a device, GB (default: of this machine's)")
+    add_options(parser, Machine)
+    return parser
+
+
+def make_training_parser(request: type[Request], without: Collection[str] = ()) -> Parser:
+    """Options of what is trained, on what, how and where."""
+    parser = Parser()
+    parser.add_argument("--config", action="config", help="a YAML file of options, as --print_config gives it")
+    add_options(parser, request, without=["trainer"])
+    for kind in (Keeping, Resources, TrainerOptions):
+        add_options(parser, kind, without)
     return parser
 
 
@@ -261,17 +170,8 @@ def make_verify_parser() -> Parser:
 
 def make_bench_parser() -> Parser:
     parser = Parser()
+    add_options(parser, BenchRequest)
     add = parser.add_argument
-    add("--ladder", type=str, default="convnext-t", help=f"one of {', '.join(LADDERS)}")
-    add("--rungs", type=str, default=None, help="only these, by name, comma-separated (default: all)")
-    add("--against", type=str, default="torchvision,timm", help="peers, where they have the same network; or none")
-    add("--device", type=str | None, default=None, help="cpu, cuda or cuda:N (default: a GPU if there is one)")
-    add("--precision", type=str, default="fp32,bf16", help="bf16: autocast over fp32 weights")
-    add("--image-size", type=int, default=224, help="side in pixels")
-    add("--batch-size", type=int, default=32, help="of training and inference")
-    add("--repeats", type=int, default=5, help="rounds, in which all take turns; the median counts")
-    add("--seconds", type=float, default=1.0, help="that each turn takes at least")
-    add("--compile", action="store_true", help="compile our networks too, as the peers' are")
     add("--overhead", action="store_true", help="instead: a trial on digits beside a bare loop, --repeats times")
     add("--scaling", action="store_true", help="instead: trials of 10 x --seconds, 1, 2, 4 at a time, by engine")
     add("--out", type=str | None, default=None, help="folder of the results (default: results/bench-LADDER-DEVICE)")

@@ -19,6 +19,7 @@ from typing import Self
 from torch import nn
 
 from ablations.study.folder import StudyFolder
+from ablations.study.keeping import Mode
 from ablations.study.origin import Fingerprint, Origin
 from ablations.study.predictions import Answers
 from ablations.study.trial import Epoch, Result, Trial
@@ -27,7 +28,7 @@ from ablations.training.curve import DivergenceError, Report
 from ablations.training.ranks import ALONE, Rank, find_port
 from ablations.training.run import Keep, run_trial
 from ablations.training.trainer import count_processes
-from ablations.training.wandb_log import FINISH, Mode, finish_run, forgiving, log_epoch, send_result, start_run
+from ablations.training.wandb_log import FINISH, finish_run, forgiving, log_epoch, send_result, start_run
 from convnext_path import Cost
 
 PATIENCE = 4.0  # seconds that a process has to say good-bye (to W&B) once its result is here

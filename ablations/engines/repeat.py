@@ -17,6 +17,7 @@ from ablations.study.origin import Confirmation, Fingerprint, Origin
 from ablations.study.trial import Result
 from ablations.training.ranks import ALONE
 from ablations.training.run import take_first_steps, trial_cost
+from convnext_path.frozen import choose
 
 #: How far numbers may lie apart, relative to their size, where only rounding differs: ten times what was measured over
 #: the trials of results/digits with other kernels, AVX2 in place of AVX-512, and two threads in place of one (5.6e-7).
@@ -61,6 +62,28 @@ def repeat(record: Result) -> Result | Failure:
         again = run_process(job, lambda epoch: None)
     assert not isinstance(again, Steps)
     return again
+
+
+def find_record(records: Sequence[Result], name: str) -> Result:
+    """The record that an id, or RUNG:SEED, means. Raises a ValueError where there is none."""
+    names = {}
+    for record in records:
+        names[f"{record.trial.rung}:{record.trial.seed}"] = names[record.trial.id] = record
+    return names[choose("trial", name, names)]
+
+
+def verify_trial(record: Result, here: Origin, tell: Callable[[str], None]) -> bool:
+    """Train a record's trial again; whether the outcome is the same."""
+    if differences := record.differences(here):
+        tell(f"warning: the record is of another origin: {'; '.join(differences)}")
+    if roundings := record.roundings(here):
+        tell(f"warning: the record was made with other rounding: {'; '.join(roundings)}")
+    again = repeat(record)
+    outcome = again.summary if isinstance(again, Failure) else again.outcome
+    tell(f"{record.trial.description}: recorded {record.outcome}")
+    verdict = "the same" if outcome == record.outcome else "ANOTHER"
+    tell(f"{record.trial.description}: repeated {outcome}: {verdict}")
+    return outcome == record.outcome
 
 
 def work_steps(job: Job, send: Callable[[Message], None]) -> None:

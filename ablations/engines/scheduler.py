@@ -5,6 +5,7 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from importlib.util import find_spec
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -17,6 +18,7 @@ from torch.nn import functional as F
 from ablations.engines.distributed import Team
 from ablations.engines.local import Failure, Job, Message, TrialProcess, Work, train
 from ablations.study.folder import StudyFolder
+from ablations.study.keeping import Mode
 from ablations.study.origin import Origin
 from ablations.study.trial import Epoch, Result, Trial
 from ablations.training.checkpoint import epochs_done, find_checkpoint
@@ -24,7 +26,6 @@ from ablations.training.run import make_module, trial_cost
 from ablations.training.status import Wanted, judge
 from ablations.training.timing import time_steps
 from ablations.training.trainer import count_processes, find_device, torch_threads
-from ablations.training.wandb_log import Mode
 from convnext_path.data.datasets import open_data
 from convnext_path.data.selection import Data
 
@@ -98,13 +99,14 @@ def default_loader_workers(data: Data, cores: int) -> int:
 
 
 class Bars:
-    """A bar for the ladder and one for each trial at work, all counting epochs; nothing where there is no terminal."""
+    """A bar for the ladder and one for each trial at work, all counting epochs; none where nothing could show them."""
 
     def __init__(self, console: Console, trials: Sequence[Trial]) -> None:
         columns = (
             TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
         )  # fmt: skip
-        self.progress = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+        shown = console.is_terminal or (console.is_jupyter and find_spec("ipywidgets") is not None)
+        self.progress = Progress(*columns, console=console, disable=not shown, transient=True)
         self.ladder = self.progress.add_task("ladder, epochs", total=sum(t.recipe.epochs for t in trials))
 
     def begin(self, trial: Trial, done: int) -> TaskID:

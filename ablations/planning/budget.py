@@ -13,12 +13,10 @@ from rich import box
 from rich.table import Table
 
 from ablations.analysis.tables import show_count, show_number
-from ablations.cli.options import make_plan
-from ablations.console import console, fail, say
-from ablations.engines.choose import ENGINES, share_cores
+from ablations.engines.choose import share_cores
+from ablations.engines.resources import Resources
+from ablations.planning.profiles import PROFILES, Machine
 from ablations.planning.throughput import (
-    NOWHERE,
-    PROFILES,
     Extent,
     Pace,
     count_devices,
@@ -33,59 +31,46 @@ from ablations.study.trial import Plan, Trial
 from ablations.training.checkpoint import KEPT
 from ablations.training.checks import check_parts, check_peers, check_plan, check_sides, check_trainer
 from ablations.training.trainer import find_device
-from ablations.training.wandb_log import MODES
 from convnext_path.data.module import check_batch
-from convnext_path.frozen import above, choose, within
 
 
-def foresee(args: Any) -> int:
-    """What the word ``plan`` does."""
-    try:
-        slots, price = parse_counts(args.at_once), args.price
-        within("--price", price or 0, 0, 1e6)
-        above("--memory", 1 if args.memory is None else args.memory, 0)
-        budget, memory, where = make_budget(args)
-    except (ValueError, OSError) as error:
-        fail(error)
-    memory = memory if args.memory is None else 1e9 * args.memory
-    console.print(show_budget(budget, memory))
-    for line in (where, *budget.describe(slots, price)):
-        say(line)
-    return 0 if memory is None or all(pace.memory <= memory for pace in budget.paces.values()) else 1
+def foresee(plan: Plan, machine: Machine, resources: Resources) -> "Budget":
+    """What a plan takes on a machine.
+
+    Raises:
+        ValueError: the plan cannot be carried out there, or nothing is known of it.
+    """
+    budget = foresee_here(plan, resources) if machine.is_here else foresee_elsewhere(plan, machine)
+    return budget if machine.memory is None else replace(budget, memory=1e9 * machine.memory)
 
 
-def make_budget(args: Any) -> tuple["Budget", float | None, str]:
-    """A budget, the memory of a device, if it is known, and a sentence on where the paces are from."""
-    elsewhere = args.profile is not None or args.bench is not None
-    if args.profile is not None and args.bench is not None:
-        raise ValueError("--profile and --bench are two answers to the same question; choose one")
-    if elsewhere and args.data == "imagenet" and args.root is None:
-        args.root = NOWHERE
-    plan = make_plan(args)
-    choose("--engine", args.engine.name, ENGINES)
-    choose("--wandb mode", args.wandb, MODES)
-    devices = count_devices(plan.trials()[0])
-    if not elsewhere:
-        if devices > 1:
-            raise ValueError("a pace on several devices is not measured, but computed: --profile or --bench")
-        check_plan(plan)
-        slots, readers = share_cores(plan, args.workers, args.loader_workers, torch.get_num_threads())
-        shared = 1 if find_device(plan.trials()[0]).type == "cpu" else slots  # of a CPU, a core or so is a device
-        budget = Budget(plan, measure_extent(plan.data), try_paces(plan, slots, readers), shared)
-        return budget, device_memory(plan) / slots, f"measured here, on a few steps of each rung, {slots} at a time"
-    extent = known_extent(plan.data)
+def foresee_here(plan: Plan, resources: Resources) -> "Budget":
+    if count_devices(plan.trials()[0]) > 1:
+        raise ValueError("a pace on several devices is not measured, but computed: --profile or --bench")
+    check_plan(plan)
+    slots, readers = share_cores(plan, resources.workers, resources.loader_workers, torch.get_num_threads())
+    shared = 1 if find_device(plan.trials()[0]).type == "cpu" else slots  # of a CPU, a core or so is a device
+    paces = try_paces(plan, slots, readers)
+    source = f"measured here, on a few steps of each rung, {slots} at a time"
+    return Budget(plan, measure_extent(plan.data), paces, source, device_memory(plan) / slots, shared)
+
+
+def foresee_elsewhere(plan: Plan, machine: Machine) -> "Budget":
+    """By what was measured of another machine; the images need not be here."""
+    extent, devices = known_extent(plan.data), count_devices(plan.trials()[0])
     check_sides(plan, extent.image_size)
     check_peers(plan, extent.num_classes, extent.in_channels, extent.image_size)
     check_elsewhere(plan, extent)
     check_parts(plan.trials(), devices, extent.val)
-    if args.bench is not None:
-        return Budget(plan, extent, read_paces(plan, extent, Path(args.bench))), None, f"as measured in {args.bench}"
-    profile = PROFILES[choose("--profile", args.profile, PROFILES)]
-    where = (
-        f"{args.profile}: {profile.images_per_second:g} images/s of ResNet-50 ({profile.source}), the rest by "
+    if machine.profile is None:
+        paces = read_paces(plan, extent, Path(str(machine.bench)))
+        return Budget(plan, extent, paces, f"as measured in {machine.bench}")
+    profile = PROFILES[machine.profile]
+    source = (
+        f"{machine.profile}: {profile.images_per_second:g} images/s of ResNet-50 ({profile.source}), the rest by "
         "multiply-accumulates; no time is lost to input or between devices; memory is the least"
     )
-    return Budget(plan, extent, profile_paces(plan, extent, profile)), profile.memory, where
+    return Budget(plan, extent, profile_paces(plan, extent, profile), source, profile.memory)
 
 
 def check_elsewhere(plan: Plan, extent: Extent) -> None:
@@ -103,14 +88,6 @@ def try_paces(plan: Plan, slots: int, readers: int) -> dict[str, Pace]:
         return measure_paces(plan, slots, readers)
     except (RuntimeError, MemoryError) as error:  # a process that was killed is one, too
         raise ValueError(f"a batch does not fit into memory here, {slots} trials at a time ({error})") from None
-
-
-def parse_counts(text: str) -> list[int]:
-    """Numbers from 1 to 100,000 separated by commas."""
-    words = [word.strip() for word in text.split(",")]
-    if not all(word.isascii() and word.isdecimal() and 0 < int(word) <= 100_000 for word in words):
-        raise ValueError(f"--at-once takes numbers of devices from 1 to 100000, separated by commas, got {text!r}")
-    return [int(word) for word in words]
 
 
 def trial_seconds(trial: Trial, pace: Pace, extent: Extent) -> float:
@@ -143,12 +120,22 @@ class Budget:
     plan: Plan
     extent: Extent
     paces: Mapping[str, Pace]
+    source: str = ""  # of the paces, as a sentence
+    memory: float | None = None  # bytes of a device, as far as it is known
     shared: int = 1  # trials on a device
 
     @property
     def seconds(self) -> list[float]:
         """Of each trial, in order."""
         return [self.seconds_of(trial) for trial in self.plan.trials()]
+
+    @property
+    def fits(self) -> bool:
+        """Whether every rung fits into a device's memory, or nobody knows."""
+        return all(map(self.fits_rung, self.paces))
+
+    def fits_rung(self, rung: str) -> bool:
+        return self.memory is None or self.paces[rung].memory <= self.memory
 
     def seconds_of(self, trial: Trial) -> float:
         return trial_seconds(trial, self.paces[trial.rung], self.extent)
@@ -174,8 +161,8 @@ class Budget:
             yield f"on {number}: {show_time(wall)} (no order takes less than {show_time(best)}), {disk}{cost}"
 
 
-def show_budget(budget: Budget, memory: float | None) -> Table:
-    """A line a rung; what does not fit into ``memory`` bytes stands out."""
+def show_budget(budget: Budget) -> Table:
+    """A line a rung; what does not fit into a device's memory stands out."""
     plan = budget.plan
     devices = count_devices(plan.trials()[0])
     table = Table(box=box.SIMPLE, show_edge=False, padding=0, caption=f"hours: of one device, {len(plan.seeds)} seeds")
@@ -184,7 +171,7 @@ def show_budget(budget: Budget, memory: float | None) -> Table:
         table.add_column(column, justify="right", no_wrap=True)
     for trial in first_trials(plan):
         pace = budget.paces[trial.rung]
-        seconds, fits = budget.seconds_of(trial), memory is None or pace.memory <= memory
+        seconds, fits = budget.seconds_of(trial), budget.fits_rung(trial.rung)
         table.add_row(
             trial.rung,
             show_number(1 / pace.train, "{:,.0f}" if pace.train < 0.01 else "{:.3g}"),

@@ -20,6 +20,8 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from ablations.bench.bare import BareTraining
 from ablations.engines.local import CONTEXT, Failure, Job, run_process
+from ablations.planning.profiles import Profile
+from ablations.study.request import NOWHERE
 from ablations.study.trial import Plan, Trial
 from ablations.training.provenance import keep_freed_memory, peak_memory, reset_peak_memory
 from ablations.training.run import network_cost, trial_cost
@@ -62,27 +64,6 @@ KNOWN = {
     "cifar10": Extent(50_000, 10_000, 10),
     "cifar100": Extent(50_000, 10_000, 100),
     "imagenet": Extent(1_281_167, 50_000, 1000, image_size=224),
-}
-#: The root of images that are counted, and not opened.
-NOWHERE = "not opened"
-
-
-@dataclass(frozen=True)
-class Profile:
-    """A GPU, by what others measured of ResNet-50 on it: training, mixed precision, 224 px."""
-
-    images_per_second: float
-    memory: int  # bytes
-    source: str
-
-
-GIB = 2**30
-NVIDIA = "NVIDIA's DeepLearningExamples, ResNet-50 v1.5 for PyTorch, container 21.03, 1 GPU"
-TIMM = "timm's results, benchmark-train-amp-nhwc-pt112-cu113-rtx3090.csv"
-PROFILES = {
-    "rtx3090": Profile(1218, 24 * GIB, TIMM),
-    "v100": Profile(1156, 32 * GIB, NVIDIA),
-    "a100": Profile(2470, 80 * GIB, NVIDIA),
 }
 #: Images/s of ResNet-50 and ConvNeXt-T in training and inference on an RTX 3090 (the same results of timm), and
 #: their multiply-accumulates: how much longer one of ConvNeXt's takes, taken to be alike on other GPUs.

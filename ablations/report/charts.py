@@ -39,16 +39,21 @@ from convnext_path.ladder import MODEL
 
 def plot_study(folder: Path, title: str, steps: Sequence[Step], answers: Kept | None = None) -> list[Path]:
     """Write each chart as PNG and SVG into ``folder``; return the files. ``answers``: by the networks' titles."""
-    charts: dict[str, Callable[[], Figure]] = {
-        "accuracy": lambda: draw_steps(steps, title),
-        **({"changes": lambda: draw_changes(steps, title)} if is_ladder(steps) else {}),
-        "road": lambda: draw_road(steps, title, MACS),
-        "road-seconds": lambda: draw_road(steps, title, SECONDS),
-        "curves": lambda: draw_curves(steps, title),
-        "times": lambda: draw_times(steps, title),
+    charts = list_charts(title, steps, answers)
+    return [file for name, draw in charts.items() for file in save_chart(folder / name, draw)]
+
+
+def list_charts(title: str, steps: Sequence[Step], answers: Kept | None = None) -> dict[str, Callable[[], Figure]]:
+    """What draws each chart that there is of such steps, by the chart's name."""
+    return {
+        "accuracy": partial(draw_steps, steps, title),
+        **({"changes": partial(draw_changes, steps, title)} if is_ladder(steps) else {}),
+        "road": partial(draw_road, steps, title, MACS),
+        "road-seconds": partial(draw_road, steps, title, SECONDS),
+        "curves": partial(draw_curves, steps, title),
+        "times": partial(draw_times, steps, title),
         **({"confusion": partial(draw_confusions, answers, title)} if answers else {}),
     }
-    return [file for name, draw in charts.items() for file in save_chart(folder / name, draw)]
 
 
 def draw_steps(steps: Sequence[Step], title: str) -> Figure:

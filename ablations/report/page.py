@@ -12,14 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ablations.analysis.stats import VERDICTS, Step, compare_answers, correct, is_ladder, name_row
-from ablations.analysis.tables import (
-    MEASURES,
-    Measure,
-    explain,
-    show_estimate,
-    show_number,
-    weigh,
-)
+from ablations.analysis.tables import MEASURES, Measure, explain, show_estimate, show_number, weigh
 from ablations.report.blocks import Change, compare, list_terms
 from ablations.report.confusion import Kept
 from ablations.report.gallery import Gallery

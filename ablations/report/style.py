@@ -6,6 +6,7 @@ paper, or the step before. Nothing is told by colour only: steps are labelled, t
 
 import io
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,10 +40,15 @@ STYLE: dict[Any, object] = {
 }
 
 
+def styled() -> AbstractContextManager[None]:
+    """Draw what is drawn meanwhile in our style."""
+    return mpl.rc_context(STYLE)
+
+
 def save_chart(file: Path, draw: Callable[[], Figure]) -> list[Path]:
     """Draw in our style and write as PNG and SVG beside each other; return the files."""
     files = []
-    with mpl.rc_context(STYLE):
+    with styled():
         figure = draw()
         for suffix, metadata in (("png", {}), ("svg", {"Date": None})):
             content = io.BytesIO()

@@ -10,9 +10,9 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,6 +24,15 @@ from convnext_path.files import DRAFT, digest, remove_drafts, write_whole
 from convnext_path.frozen import Frozen
 
 Record = TypeVar("Record", bound=Frozen)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a study's folder holds, read once."""
+
+    plan: Plan
+    results: Sequence[Result]  # the whole records that belong to the plan, in its order
+    faults: Mapping[Path, str]  # what is wrong with other files in their place
 
 
 class StudyFolder:
@@ -207,11 +216,18 @@ class StudyFolder:
         file = self.failed / f"{trial.id}.txt"
         return file.read_text().splitlines()[0].partition(": ")[2] if file.exists() else ""
 
+    def contents(self) -> Contents:
+        """All that is drawn from; rungs that are one network share a record. Raises a ValueError where no plan is."""
+        plan, (records, damaged) = self.plan(), self.read()
+        trials = plan.trials()
+        results = [name_as(records[trial.id], trial) for trial in trials if trial.id in records]
+        foreign = sorted(records.keys() - {trial.id for trial in trials})
+        faults = damaged | {self.trials / f"{name}.json": "is of another configuration" for name in foreign}
+        return Contents(plan, results, faults)
+
     def results(self) -> list[Result]:
-        """The whole records that belong to the plan, in its order; rungs that are one network share a record."""
-        records, _ = self.read()
-        trials = [trial for trial in self.plan().trials() if trial.id in records]
-        return [name_as(records[trial.id], trial) for trial in trials]
+        """The whole records that belong to the plan, in its order."""
+        return list(self.contents().results)
 
     def record(self, trial: Trial) -> Result | None:
         """The trial's own record, if there is a whole one."""
@@ -233,12 +249,26 @@ class StudyFolder:
 
     def faults(self) -> dict[Path, str]:
         """What is wrong with files in the records' place: damaged, or of trials that the plan has not."""
-        records, damaged = self.read()
-        foreign = records.keys() - {trial.id for trial in self.plan().trials()}
-        return damaged | {self.trials / f"{name}.json": "is of another configuration" for name in sorted(foreign)}
+        return dict(self.contents().faults)
 
     def _record(self, trial: Trial) -> Path:
         return self.trials / f"{trial.id}.json"
+
+
+def read_study(folder: StudyFolder, partial: bool = False) -> Contents:
+    """What there is to draw; ``partial``: leave records out that are damaged or do not belong.
+
+    Raises:
+        ValueError: no study, no finished trial, or such a record.
+    """
+    contents = folder.contents()
+    if contents.faults and not partial:
+        (file, why), *more = contents.faults.items()
+        others = f" (and {len(more)} more)" if more else ""
+        raise ValueError(f"{file} {why}{others}; --partial draws the others, run trains what is lost again")
+    if not contents.results:
+        raise ValueError(f"{folder.folder} holds no finished trial")
+    return contents
 
 
 def seal(record: Frozen) -> dict[str, Any]:

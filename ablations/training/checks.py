@@ -1,20 +1,23 @@
 """What a plan must not ask for: found before any work, as one sentence."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Trainer
 
+from ablations.console import say
+from ablations.study.folder import StudyFolder
 from ablations.study.origin import Origin
 from ablations.study.trial import Plan, Trial
+from ablations.training.checkpoint import is_damaged
 from ablations.training.provenance import origin
 from ablations.training.run import make_module, network_cost
-from ablations.training.trainer import make_trainer
+from ablations.training.trainer import count_processes, find_device, make_trainer
 from convnext_path.data.datasets import open_data
 from convnext_path.data.module import PathData
+from convnext_path.kernels.build import chosen
 from convnext_path.networks.peer_names import PeerFlags
-
-MAX_IMAGE_SIZE = 4096  # beyond it, what follows would overflow or never end
 
 
 def check_sides(plan: Plan, image_size: int) -> None:
@@ -43,6 +46,13 @@ def check_weights(trials: Iterable[Trial]) -> None:
             make_module(trial, open_data(trial.data))
 
 
+def check_files(folder: StudyFolder) -> dict[Path, str]:
+    """What is wrong with any file of a study: a record, a checkpoint, answers or weights that are kept."""
+    _, damaged = folder.read()
+    checkpoints = {file: "is damaged" for file in folder.checkpoints() if is_damaged(file)}
+    return damaged | checkpoints | folder.find_changed()
+
+
 def check_parts(trials: Iterable[Trial], processes: int, validated: int) -> None:
     """Refuse batches that processes could not share. Each has a part as large, of two images at least (BatchNorm)."""
     if validated < processes:
@@ -64,12 +74,29 @@ def check_trainer(trial: Trial) -> Trainer:
         raise ValueError(f"--trainer: {error}") from None
 
 
+def check_alone(plan: Plan, option: str) -> None:
+    """Refuse trials that one machine cannot train by itself."""
+    _, nodes = count_processes(plan.trials()[0])
+    if nodes > 1:
+        raise ValueError(f"a trial of this study takes {nodes} nodes, which {option} cannot have")
+
+
+def find_origin(plan: Plan) -> Origin:
+    """What a training here would have; where its images are not there, of all else, and that is said."""
+    try:
+        return check_plan(plan)
+    except ValueError as error:
+        say(f"warning: {error}; records are compared by all but their images")
+        return origin(find_device(plan.trials()[0]), "unknown", plan.threads)
+
+
 def check_plan(plan: Plan) -> Origin:
-    """Find what would fail only once trials run: data, image side, batch size, trainer. Return what they would hang on.
+    """Find what would fail only once trials run: kernels, data, image side, batch size, trainer; return their origin.
 
     Raises:
         ValueError: what is wrong, and what is allowed.
     """
+    chosen()
     trials = {trial.recipe: trial for trial in plan.trials()}
     for trial in trials.values():
         splits = PathData(trial.data, trial.recipe).splits

@@ -15,19 +15,19 @@ from http.client import HTTPException
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
-import pandas as pd
-
 from ablations.study.folder import StudyFolder
+from ablations.study.keeping import Mode
 from ablations.study.trial import Epoch, Result, Trial, hash_json
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 PROJECT = "convnext-path"
-Mode = Literal["disabled", "offline", "online"]
-MODES = get_args(Mode)
 
 #: Seconds that W&B's server has: to answer at all, to start a run, to take the last of a trial's run while others wait,
 #: and to take all of one when nothing waits.
@@ -210,7 +210,7 @@ def send_result(study: StudyFolder, result: Result, mode: Mode, patience: float 
 
 
 @forgiving
-def send_summary(study: StudyFolder, summary: pd.DataFrame, files: Sequence[Path], mode: Mode) -> bool:
+def send_summary(study: StudyFolder, summary: "pd.DataFrame", files: Sequence[Path], mode: Mode) -> bool:
     """One more run for the whole study: its table, its charts, each step's figures, and all files as an artifact.
 
     True where W&B has taken it, or was not asked.

@@ -1,19 +1,19 @@
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from ablations.cli.options import make_plan, parse_seeds
+from ablations.cli.options import read_options, read_seeds
 from ablations.cli.parser import make_compare_parser, make_run_parser
+from ablations.study.request import LadderRequest, ModelsRequest, list_seeds, make_plan
 from ablations.study.trial import Plan
 from ablations.training.checks import check_plan
 from convnext_path import LADDERS, RECIPES
 
 
 def plan_of(*options: str) -> Plan:
-    args: Any = make_run_parser().parse_args(list(options))
-    return make_plan(args)
+    args = make_run_parser().parse_args(list(options))
+    return make_plan(read_options(LadderRequest, args))
 
 
 def test_the_default_is_the_whole_nano_ladder_on_digits() -> None:
@@ -28,13 +28,13 @@ def test_the_default_is_the_whole_nano_ladder_on_digits() -> None:
     ("text", "seeds"), [(3, (0, 1, 2)), ("1", (0,)), ("5,7", (5, 7)), ("7, 5,7", (5, 7)), ("0,4", (0, 4))]
 )
 def test_seeds(text: int | str, seeds: tuple[int, ...]) -> None:
-    assert parse_seeds(text) == seeds
+    assert list_seeds(read_seeds("seeds", str(text))) == seeds
 
 
 @pytest.mark.parametrize("text", ["abc", "1.5", "-1", "0", "", "1,,2", "1,b", "²"])
 def test_bad_seeds(text: str) -> None:
     with pytest.raises(ValueError, match="--seeds"):
-        parse_seeds(text)
+        list_seeds(read_seeds("seeds", text))
 
 
 def test_epochs_keep_the_originals_share() -> None:
@@ -115,8 +115,8 @@ def test_what_only_a_closer_look_finds(options: str, message: str) -> None:
 
 
 def comparison_of(*options: str) -> Plan:
-    args: Any = make_compare_parser().parse_args(list(options))
-    return make_plan(args)
+    args = make_compare_parser().parse_args(list(options))
+    return make_plan(read_options(ModelsRequest, args))
 
 
 def test_a_comparison_is_of_networks_by_name(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from rich.console import Console
 from ablations.engines.local import Job
 from ablations.engines.scheduler import Terms, run_trials
 from ablations.planning.budget import Budget, checkpoint_bytes, pack, trial_seconds
-from ablations.planning.throughput import KNOWN, PROFILES, Extent, Pace, profile_paces
+from ablations.planning.profiles import PROFILES
+from ablations.planning.throughput import KNOWN, Extent, Pace, profile_paces
 from ablations.study.folder import StudyFolder
 from ablations.study.origin import Origin
 from ablations.study.trial import Plan, Result, Trial

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from ablations.__main__ import main
+from ablations.planning.profiles import PROFILES
 from ablations.planning.throughput import (
     HELD,
     KNOWN,
-    PROFILES,
     Extent,
     count_devices,
     count_kept,

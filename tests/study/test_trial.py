@@ -4,8 +4,7 @@ from dataclasses import replace
 from ablations.study.origin import Origin
 from ablations.study.trial import Plan, Result, Trial
 from convnext_path import RESNET50, Flags, Recipe
-from convnext_path.networks.swin import SwinFlags, SwinScale
-from convnext_path.networks.vit import ViTFlags, ViTScale
+from convnext_path.networks.transformer_flags import SwinFlags, SwinScale, ViTFlags, ViTScale
 from tests.conftest import fake_result
 
 

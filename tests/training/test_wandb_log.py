@@ -19,8 +19,9 @@ from ablations.analysis.tables import to_frame
 from ablations.engines.local import Job, Message, train
 from ablations.report.charts import plot_study
 from ablations.study.folder import StudyFolder
+from ablations.study.keeping import Mode
 from ablations.study.trial import Plan, Result, Trial
-from ablations.training.wandb_log import Mode, choose_mode, finish_run, send_summary, start_run
+from ablations.training.wandb_log import choose_mode, finish_run, send_summary, start_run
 from tests.conftest import COST, fake_result
 
 

@@ -1,0 +1,154 @@
+"""A run of a study: what it would do, said; then the trials that it lacks are trained, and what there is is drawn."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+
+from ablations.console import console, say
+from ablations.engines.choose import check_processes, choose_terms
+from ablations.engines.distributed import Team, find_rank
+from ablations.engines.local import warm_up
+from ablations.engines.resources import Resources
+from ablations.engines.scheduler import Terms, estimate_seconds, run_trials
+from ablations.report.publish import draw
+from ablations.study.folder import StudyFolder
+from ablations.study.keeping import Keeping, Mode
+from ablations.study.trial import Plan, Trial
+from ablations.training.checks import check_plan, check_weights
+from ablations.training.status import State, Wanted, count_states, find_pending, list_roundings, survey
+from ablations.training.trainer import count_processes
+from ablations.training.wandb_log import choose_mode
+from convnext_path import Recipe
+from convnext_path.data.datasets import open_data
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that nothing speaks against: where its study stands, and what is to be trained on what terms."""
+
+    plan: Plan
+    merged: Plan  # with the rungs and seeds that the folder's plan has beside
+    folder: StudyFolder
+    keeping: Keeping
+    terms: Terms
+    states: Sequence[State]
+    damaged: Mapping[Path, str]
+    pending: Sequence[Trial]
+
+    def show(self) -> None:
+        """Say what will be trained on what, and about how long it takes."""
+        plan, splits = self.plan, open_data(self.plan.data)
+        count = len(splits.train_indices)
+        images = f"{count} images to train, {len(splits.val_indices)} to validate"
+        names = f" ({', '.join(r.name for r in plan.rungs)})" if len(plan.rungs) < 5 else ""
+        lines = {
+            "study": f"{self.folder.folder}: {count_states(self.states)}",
+            "ladder": f"{plan.ladder}: {len(plan.rungs)} rungs{names} x seeds {', '.join(map(str, plan.seeds))}",
+            "data": f"{plan.data.title}: {splits.num_classes} classes, {images}, {splits.image_size} px",
+            "recipe": ", ".join(describe_recipe(name, recipe, count) for name, recipe in plan.recipes),
+            **self.describe_stale(),
+            **self.describe_rounding(),
+            **self.describe_time(),
+        }
+        for name, line in (*lines.items(), *(("note", note) for note in splits.notes)):
+            say(f"{name:8}{line}")
+
+    def describe_stale(self) -> dict[str, str]:
+        stale = [state.note for state in self.states if state.kind == "stale"]
+        fate = "trained again (--keep-stale keeps them)" if self.pending else "kept"
+        return {"stale": f"{len(stale)} records, {fate}: {'; '.join(dict.fromkeys(stale))}"} if stale else {}
+
+    def describe_rounding(self) -> dict[str, str]:
+        lines = list_roundings(self.states)
+        return {"rounded": f"{'; '.join(lines)} (--strict trains them again)"} if lines else {}
+
+    def describe_time(self) -> dict[str, str]:
+        if not self.pending:
+            return {}
+        slots = self.terms.engine.slots
+        time = timedelta(seconds=round(estimate_seconds(self.pending, slots)))
+        return {"time": f"about {time}, {slots} at a time, from a few training steps"}
+
+    def train(self, command: str = "") -> list[tuple[Trial, str]]:
+        """Train what is pending and draw what there is; a run that joined another leaves the drawing to it.
+
+        Args:
+            command: kept with the study.
+
+        Returns:
+            The trials without a result, and why; none for a dry run.
+
+        Raises:
+            OSError: a file cannot be written.
+        """
+        if self.keeping.dry_run:
+            return []
+        for file, why in self.damaged.items():
+            say(f"damaged: {file} {why}; kept as {self.folder.put_aside(file)}")
+        wandb: Mode = choose_mode(self.keeping.wandb) if self.pending else "disabled"
+        join, terms = self.keeping.join, replace(self.terms, wandb=wandb)
+        if not join:
+            self.folder.begin(self.merged, command)
+            if renamed := self.folder.migrate():
+                say(f"{renamed} records have today's ids now")
+        missing = run_trials(self.folder, self.pending, console, terms, wait=not join)
+        if not join:
+            draw(self.folder, self.folder.contents(), wandb)
+        for trial, why in missing:
+            say(f"no result: {trial.description}: {why}")
+        return missing
+
+
+@dataclass(frozen=True)
+class Help:
+    """A run that another driver leads: torchrun or srun started several, and this is not the first."""
+
+    team: Team
+
+    def show(self) -> None:
+        """Nothing; the first driver says it."""
+
+    def train(self, command: str = "") -> list[tuple[Trial, str]]:
+        """Do our part of each trial. Raises a ChildProcessError where it fails, or the first driver has."""
+        if self.team.follow():
+            raise ChildProcessError("the first driver has failed, or our part of a trial")
+        return []
+
+
+@contextmanager
+def open_run(plan: Plan, keeping: Keeping, resources: Resources) -> Iterator[Run | Help]:
+    """A run of a plan, once all is found that would speak against it; meanwhile its folder and its engine are held.
+
+    Raises:
+        ValueError: whatever speaks against it, and what is allowed.
+        OSError: a file cannot be read or written.
+    """
+    rank = find_rank(os.environ) if resources.engine.name == "local" else None  # a Ray cluster's nodes may be srun's
+    if rank and rank.number:
+        yield Help(Team(rank))
+        return
+    with ExitStack() as held:
+        team = held.enter_context(Team(rank)) if rank else None
+        folder = StudyFolder(keeping.find_folder(plan))
+        merged = folder.merge(plan)
+        here = check_plan(plan)
+        check_processes(resources.engine, *count_processes(plan.trials()[0]), team)
+        if keeping.join and merged != replace(folder.plan(), data=plan.data):  # which may lie elsewhere
+            raise ValueError(f"--join takes trials that {folder.folder} has; this run would add some")
+        if not keeping.join and not keeping.dry_run:
+            held.enter_context(folder.lead())
+        wanted = Wanted(here, keeping.keep, keeping.strict)
+        terms = held.enter_context(choose_terms(plan, folder, resources, team, wanted))
+        states, damaged = survey(folder, plan, terms.wanted)
+        pending = find_pending(states, keeping.keep_stale)
+        check_weights(pending)
+        if pending and not keeping.dry_run:
+            warm_up(keeping.wandb)
+        yield Run(plan, merged, folder, keeping, terms, states, damaged, pending)
+
+
+def describe_recipe(name: str, recipe: Recipe, images: int) -> str:
+    return f"{name}: {recipe.epochs} epochs of {images // recipe.batch_size} steps of {recipe.batch_size} images"

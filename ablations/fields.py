@@ -1,0 +1,73 @@
+"""Options as frozen dataclasses: each field is written once, with its type, default, help and limits.
+
+From Python its value is given as it is; the command line makes an option of it (:mod:`ablations.cli.options`).
+"""
+
+from collections.abc import Callable, Collection, ItemsView, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar
+
+from convnext_path.frozen import Frozen, choose
+
+Check = Callable[[str, float], None]  # of an option's name and number; raises a ValueError
+
+
+def option(
+    default: Any,
+    help: str,
+    choices: tuple[str, Collection[str]] | None = None,
+    check: Check | None = None,
+    form: str = "",
+    typed: bool = True,
+) -> Any:
+    """A field of :class:`Options`.
+
+    Args:
+        default: the value where none is given.
+        help: what it means, in a line.
+        choices: what it is called in an error, and the values that it may have.
+        check: what else is asked of a number, such as ``partial(within, low=1, high=9)``.
+        form: how a value is typed, such as ``NAME,...``, where that is read by a function of its own.
+        typed: whether it is an option of the command line at all.
+    """
+    about = {"help": help, "choices": choices, "check": check, "form": form, "typed": typed}
+    return field(default=default, metadata=about)
+
+
+@dataclass(frozen=True)
+class Options(Frozen):
+    """Base of the classes whose fields are options. Lists are taken as tuples, mappings as their items.
+
+    Raises:
+        ValueError: a value that an option does not take.
+    """
+
+    prefix: ClassVar[str] = ""  # of their names on the command line
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            object.__setattr__(self, f.name, freeze(getattr(self, f.name)))
+        given = [(f, getattr(self, f.name)) for f in fields(self) if getattr(self, f.name) != f.default]
+        for f, value in given:
+            if choices := f.metadata["choices"]:
+                choose(choices[0], value, choices[1])
+        super().__post_init__()
+        for f, value in given:
+            if (check := f.metadata["check"]) and isinstance(value, int | float):
+                check(self.spell(f.name), value)
+
+    def __repr__(self) -> str:
+        """What differs from the defaults, of classes that have no other."""
+        given = (f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if getattr(self, f.name) != f.default)
+        return f"{type(self).__name__}({', '.join(given)})"
+
+    @classmethod
+    def spell(cls, name: str) -> str:
+        """A field's name as the command line has it; those with a prefix are spelt as others spell them."""
+        return f"--{cls.prefix}{name}" if cls.prefix else f"--{name.replace('_', '-')}"
+
+
+def freeze(value: Any) -> Any:
+    """A value that cannot change, in place of one that can."""
+    value = value.items() if isinstance(value, Mapping) else value
+    return tuple(value) if isinstance(value, list | ItemsView) else value

@@ -1,0 +1,51 @@
+"""The machine that a plan is for: this one, one that was benchmarked, or a GPU that others have measured."""
+
+from dataclasses import dataclass
+from functools import partial
+
+from ablations.fields import Options, option
+from convnext_path.frozen import above, within
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A GPU, by what others measured of ResNet-50 on it: training, mixed precision, 224 px."""
+
+    images_per_second: float
+    memory: int  # bytes
+    source: str
+
+
+GIB = 2**30
+NVIDIA = "NVIDIA's DeepLearningExamples, ResNet-50 v1.5 for PyTorch, container 21.03, 1 GPU"
+TIMM = "timm's results, benchmark-train-amp-nhwc-pt112-cu113-rtx3090.csv"
+PROFILES = {
+    "rtx3090": Profile(1218, 24 * GIB, TIMM),
+    "v100": Profile(1156, 32 * GIB, NVIDIA),
+    "a100": Profile(2470, 80 * GIB, NVIDIA),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine(Options):
+    """Where a plan would be carried out, with how many devices, at what price.
+
+    Raises:
+        ValueError: no such GPU, a number out of range, or two machines.
+    """
+
+    bench: str | None = option(None, "a benchmark's folder, for its machine (default: measure here)")
+    profile: str | None = option(None, f"a GPU that others measured: {', '.join(PROFILES)}", ("--profile", PROFILES))
+    at_once: tuple[int, ...] = option((1, 8, 64), "devices (of a CPU: trials) at a time", form="N,...")
+    price: float | None = option(None, "of a device, an hour", check=partial(within, low=0, high=1e6))
+    memory: float | None = option(None, "of a device, GB (default: of this machine's)", check=partial(above, limit=0))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.bench is not None and self.profile is not None:
+            raise ValueError("--profile and --bench are two answers to the same question; choose one")
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is this one."""
+        return self.bench is None and self.profile is None

@@ -1,0 +1,202 @@
+"""What is asked for, in plain values, and the plan that it comes to: everything wrong with it is found here."""
+
+import math
+from collections import ChainMap
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, replace
+from functools import partial
+from typing import Any
+
+from ablations.fields import Options, option
+from ablations.study.trainer import TrainerOptions
+from ablations.study.trial import Plan
+from convnext_path import LADDERS, RECIPES, Recipe, Rung
+from convnext_path.data.selection import Data
+from convnext_path.frozen import choose, within
+from convnext_path.ladder import FAMILIES, choose_ladder, flip, select_rungs
+from convnext_path.networks.peer_names import PACKAGES
+from convnext_path.references import REFERENCES, find_model, find_reference
+
+#: Data sets, and the recipes that suit them unless another is asked for.
+DATA = {"digits": "digits", "cifar10": "cifar", "cifar100": "cifar", "imagefolder": "cifar", "imagenet": "imagenet"}
+
+MAX_IMAGE_SIZE = 4096  # pixels a side; beyond it, what follows would overflow or never end
+
+#: The root of images that are counted, and not opened.
+NOWHERE = "not opened"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request(Options):
+    """On which images, by which recipe, from which seeds and under which terms to train.
+
+    What to train is for :class:`LadderRequest` and :class:`ModelsRequest` to say.
+
+    Raises:
+        ValueError: a value that an option does not take; the message names those that it does.
+    """
+
+    data: str = option("digits", f"one of {', '.join(DATA)}", ("data set", DATA))
+    root: str | None = option(None, "folder of the images, or where downloads go (if not said: data)")
+    image_size: int | None = option(
+        None, "side in pixels (default: the data set's own)", check=partial(within, low=1, high=MAX_IMAGE_SIZE)
+    )
+    limit_train: int | None = option(None, "keep so many training images, stratified")
+    holdout: float = option(0.0, "validate on this share of the training images")
+    mean: tuple[float, ...] | None = option(None, "of the channels (default: the data set's own)", form="NUMBER,...")
+    std: tuple[float, ...] | None = option(None, "likewise", form="NUMBER,...")
+    skip_bad_images: bool = option(False, "leave files that cannot be decoded out of a folder")
+    recipe: str | None = option(None, f"one of {', '.join(RECIPES)} (default: the data set's)", ("recipe", RECIPES))
+    epochs: int | None = option(
+        None, "of each recipe; of the original in proportion", check=partial(within, low=1, high=1_000_000)
+    )
+    batch_size: int | None = option(None, "the learning rate is scaled to it")
+    lr: float | None = option(None, "of each recipe but the original, at its own batch size")
+    seeds: int | tuple[int, ...] = option(3, "how many, 3 for 0, 1, 2; or themselves", form="SEED,...")
+    precision: str | None = option(None, "short for --trainer.precision, such as bf16-mixed")
+    threads: int = option(
+        1, "of a trial on the CPU; another number gives other bits", check=partial(within, low=1, high=1024)
+    )
+    compile: bool = option(False, "each network, for a minute or more: pays in long trials; other bits")
+    trainer: TrainerOptions = option(TrainerOptions(), "more of Lightning's")
+    here: bool = option(True, "on this machine; else its images are counted, and not opened", typed=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        list_seeds(self.seeds)
+        for name in ("mean", "std"):
+            numbers = getattr(self, name) or ()
+            if not all(map(math.isfinite, numbers)):
+                raise ValueError(f"--{name} takes finite numbers, got {','.join(f'{n:g}' for n in numbers)!r}")
+
+    def find_rungs(self) -> tuple[str, tuple[Rung, ...]]:
+        """What the study is called, and what it trains. Raises a ValueError."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class LadderRequest(Request):
+    """Rungs of a ladder, flips of the last of them, networks to compare with."""
+
+    ladder: str = option(
+        "convnext-nano",
+        f"one of {', '.join(LADDERS)}; or {', '.join(FAMILIES)}: the nano one, on ImageNet the other",
+        ("ladder", ChainMap[str, Any](FAMILIES, LADDERS)),
+    )
+    rungs: tuple[str, ...] | None = option(None, "only these, by name (default: all)", form="NAME,...")
+    flip: tuple[tuple[str, object], ...] = option((), "the last of them again with each changed", form="FLAG=VALUE,...")
+    references: tuple[str, ...] = option(
+        (),
+        f"trained beside: {', '.join([*REFERENCES, *(f'{package}:NAME' for package in PACKAGES)])}",
+        form="NAME,...",
+    )
+
+    def find_rungs(self) -> tuple[str, tuple[Rung, ...]]:
+        title = choose_ladder(self.ladder, small=DATA[self.data] != "imagenet")
+        ladder = LADDERS[title]
+        rungs = ladder if self.rungs is None else select_rungs(ladder, self.rungs)
+        if not rungs:
+            raise ValueError("--rungs names no rung")
+        rungs += tuple(dict.fromkeys(flip_rung(rungs[-1], flag, value) for flag, value in self.flip))
+        return title, rungs + tuple(find_reference(name) for name in dict.fromkeys(self.references))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelsRequest(Request):
+    """Networks by name, each with the weights that it begins with."""
+
+    models: tuple[str, ...] = option(
+        MISSING,
+        "torchvision's, timm's, or of our references, by name; torchvision:NAME and timm:NAME say whose",
+        form="NAME,...",
+    )
+    pretrained: bool = option(False, "begin with published weights, downloaded if need be")
+    weights: tuple[tuple[str, str], ...] = option((), "begin with a file's", form="MODEL=FILE,...")
+    seeds: int | tuple[int, ...] = option(1, "how many, 3 for 0, 1, 2; or themselves", form="SEED,...")
+
+    def find_rungs(self) -> tuple[str, tuple[Rung, ...]]:
+        models, files = dict.fromkeys(self.models), dict[str, str]()
+        if not models:
+            raise ValueError("--models names no network")
+        for model, file in self.weights:
+            if choose("model in --weights", model, models) in files:
+                raise ValueError(f"--weights has two files for {model}")
+            files[model] = file
+        return "comparison", tuple(find_model(m, pretrained=self.pretrained, file=files.get(m)) for m in models)
+
+
+def make_plan(request: Request) -> Plan:
+    """The plan that a request comes to.
+
+    Raises:
+        ValueError: whatever is wrong with it, and what is allowed.
+    """
+    title, rungs = request.find_rungs()
+    family = RECIPES[DATA[request.data] if request.recipe is None else request.recipe]
+    names = sorted({rung.recipe for rung in rungs})
+    data = find_data(request, tuned="finetune" in names)
+    recipes = tuple((name, adapt_recipe(family, name, request)) for name in names)
+    trainer = request.trainer.chosen() | ({} if request.precision is None else {"precision": request.precision})
+    options = tuple(sorted(trainer.items()))
+    return Plan(title, rungs, list_seeds(request.seeds), data, recipes, options, request.threads, request.compile)
+
+
+def find_data(request: Request, tuned: bool) -> Data:
+    """Its images; where weights are tuned, at 224 px, the side that most published ones have seen."""
+    nowhere = request.data == "imagenet" and request.root is None and not request.here
+    return Data(
+        request.data,  # type: ignore[arg-type]  # one of DATA
+        root=NOWHERE if nowhere else request.root,
+        image_size=224 if tuned and request.image_size is None else request.image_size,
+        limit_train=request.limit_train,
+        holdout=request.holdout,
+        mean=request.mean,
+        std=request.std,
+        skip_bad_images=request.skip_bad_images,
+    )
+
+
+def list_seeds(seeds: int | tuple[int, ...]) -> tuple[int, ...]:
+    """3 is (0, 1, 2); (7, 5) is (5, 7). Raises a ValueError for numbers that are no seeds."""
+    numbers = (seeds,) if isinstance(seeds, int) else seeds
+    if not numbers:
+        raise ValueError("--seeds takes a number of seeds, or seeds, got none")
+    for number in (min(numbers), max(numbers)):
+        within("each of --seeds", number, 0, 2**32 - 1)
+    if isinstance(seeds, int):
+        within("--seeds", seeds, 1, 1000)
+        return tuple(range(seeds))
+    return tuple(sorted(set(seeds)))
+
+
+def flip_rung(rung: Rung, flag: str, value: object) -> Rung:
+    """A rung beside ``rung`` with one flag changed. Raises a ValueError that says which was asked for."""
+    try:
+        return flip(rung, flag, value)
+    except ValueError as error:
+        raise ValueError(f"--flip {flag}={str(value).lower()}: {error}") from None
+
+
+def adapt_recipe(family: Mapping[str, Recipe], name: str, request: Request) -> Recipe:
+    """A recipe with the epochs, batch size and learning rate that are asked for."""
+    recipe = family[name]
+    if request.epochs is not None:
+        share = recipe.epochs / family["enhanced"].epochs if name == "original" else 1
+        recipe = recipe.with_epochs(max(round(request.epochs * share), 1))
+    if request.batch_size is not None:
+        recipe = replace(recipe, batch_size=request.batch_size)
+    if request.lr is not None and name != "original":
+        recipe = replace(recipe, lr=request.lr)
+    return recipe
+
+
+def choose_ladders(name: str | None, image_size: int) -> list[str]:
+    """The ladder of a name or a family, for images of a side; without a name the two that are published.
+
+    Raises:
+        ValueError: an unknown name, or a side that is too small or too large.
+    """
+    names = ["convnext-t", "convnext-b"] if name is None else [choose_ladder(name, small=image_size < 128)]
+    least = max(rung.flags.min_image_size for name in names for rung in LADDERS[name])
+    within("--image-size", image_size, least, MAX_IMAGE_SIZE)
+    return names

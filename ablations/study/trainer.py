@@ -1,0 +1,59 @@
+"""Options of the Lightning trainer that a plan may set; all others are the driver's own, or make no sense here."""
+
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import ClassVar, Literal
+
+from ablations.fields import Options, option
+from convnext_path.frozen import above, at_least
+
+STRATEGIES = ("auto", "ddp")  # others cut a network into pieces, or start processes that we start
+
+Precision = (
+    Literal[64, 32, 16]
+    | Literal["transformer-engine", "transformer-engine-float16"]
+    | Literal["16-true", "16-mixed", "bf16-true", "bf16-mixed", "32-true", "64-true"]
+    | Literal["64", "32", "16", "bf16"]
+)
+
+POSITIVE = partial(above, limit=0)
+ONE = partial(at_least, least=1)  # Lightning takes less, and then fails or does nothing of use
+
+
+@dataclass(frozen=True, repr=False)
+class TrainerOptions(Options):
+    """Names, types and meanings are Lightning's. Raises a ValueError for a value that one does not take."""
+
+    prefix: ClassVar[str] = "trainer."
+
+    accelerator: str = option("auto", "as Lightning names them: cpu, gpu, ...")
+    strategy: str = option("auto", "of processes that train together: auto or ddp", ("--trainer.strategy", STRATEGIES))
+    devices: tuple[int, ...] | str | int = option(1, "that a trial takes on each node: a number, [0,1] or auto")
+    num_nodes: int = option(1, "that a trial takes")
+    precision: Precision | None = option(None, "of the numbers, such as bf16-mixed (default: 32-true)")
+    limit_train_batches: int | float | None = option(
+        None, "an epoch has at most so many, or such a share", check=POSITIVE
+    )
+    limit_val_batches: int | float | None = option(None, "likewise of a validation", check=POSITIVE)
+    val_check_interval: int | float | str | None = option(
+        None, "validate after so many batches, such a share of an epoch, or DD:HH:MM:SS (default: 1.0)", check=POSITIVE
+    )
+    check_val_every_n_epoch: int = option(1, "validate after every so many epochs", check=ONE)
+    num_sanity_val_steps: int = option(
+        0, "batches validated before training; -1: all", check=partial(at_least, least=-1)
+    )
+    log_every_n_steps: int | None = option(
+        None, "how often Lightning logs (default: 50)", check=partial(at_least, least=0)
+    )
+    accumulate_grad_batches: int = option(1, "batches whose gradients make one step", check=ONE)
+    gradient_clip_val: int | float | None = option(None, "clip gradients at this (default: not)", check=POSITIVE)
+    gradient_clip_algorithm: str | None = option(None, "by norm or value (default: norm)")
+    deterministic: bool | Literal["warn"] | None = option(None, "only operations that give the same bits each time")
+    benchmark: bool | None = option(None, "let cuDNN choose its kernels by trying them")
+    inference_mode: bool = option(True, "validate by torch.inference_mode, else by torch.no_grad")
+    detect_anomaly: bool = option(False, "let autograd look for what is not a number")
+    sync_batchnorm: bool = option(False, "BatchNorm's means over all processes of a trial")
+
+    def chosen(self) -> dict[str, object]:
+        """Those that differ from the defaults, by name."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
