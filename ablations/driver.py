@@ -12,7 +12,8 @@ from ablations.engines.choose import check_processes, choose_terms
 from ablations.engines.distributed import Team, find_rank
 from ablations.engines.local import warm_up
 from ablations.engines.resources import Resources
-from ablations.engines.scheduler import Terms, estimate_seconds, run_trials
+from ablations.engines.scheduler import Terms, run_trials
+from ablations.planning.estimate import estimate_seconds
 from ablations.report.publish import draw
 from ablations.study.folder import StudyFolder
 from ablations.study.keeping import Keeping, Mode
@@ -69,8 +70,11 @@ class Run:
         if not self.pending:
             return {}
         slots = self.terms.engine.slots
-        time = timedelta(seconds=round(estimate_seconds(self.pending, slots)))
-        return {"time": f"about {time}, {slots} at a time, from a few training steps"}
+        try:
+            seconds = estimate_seconds(self.pending, slots, self.terms.loader_workers)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the run does not hang on it
+            return {"time": f"not known: {' '.join(str(error).split()) or type(error).__name__}"}
+        return {"time": f"about {timedelta(seconds=round(seconds))}, {slots} at a time, from a few training steps"}
 
     def train(self, command: str = "") -> list[tuple[Trial, str]]:
         """Train what is pending and draw what there is; a run that joined another leaves the drawing to it.

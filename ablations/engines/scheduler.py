@@ -1,6 +1,5 @@
 """Trials at work: some at a time, wherever an engine runs them, each in a process of its own."""
 
-import math
 from collections import Counter, deque
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -13,7 +12,6 @@ from typing import Any, Protocol, Self
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from torch.nn import functional as F
 
 from ablations.engines.distributed import Team
 from ablations.engines.local import Failure, Job, Message, TrialProcess, Work, train
@@ -22,11 +20,8 @@ from ablations.study.keeping import Mode
 from ablations.study.origin import Origin
 from ablations.study.trial import Epoch, Result, Trial
 from ablations.training.checkpoint import epochs_done, find_checkpoint
-from ablations.training.run import make_module, trial_cost
+from ablations.training.run import trial_cost
 from ablations.training.status import Wanted, judge
-from ablations.training.timing import time_steps
-from ablations.training.trainer import count_processes, find_device, torch_threads
-from convnext_path.data.datasets import open_data
 from convnext_path.data.selection import Data
 
 POLL = 0.2  # seconds between looks at trials that another driver holds
@@ -266,40 +261,3 @@ def run_trials(
     crew = Crew(study, trials, console, terms)
     crew.run(wait_for_others=wait)
     return crew.missing + [(trial, "another driver trains it") for trial in crew.left]
-
-
-def estimate_seconds(trials: Sequence[Trial], workers: int = 1) -> float:
-    """How long the trials will take, from a training step of the first, the middle and the last of them.
-
-    A rough figure: time is taken to go with multiply-accumulates, and an image to cost a third in validation.
-    """
-    probes = {trial.rung: trial for trial in (trials[0], trials[len(trials) // 2], trials[-1])}
-    rates = [time_step(trial) / trial_cost(trial).all_macs for trial in probes.values()]
-    rate = sum(rates) / len(rates)  # seconds a multiply-accumulate of the forward pass
-    total = sum(rate * trial_cost(trial).all_macs * count_images(trial) for trial in trials)
-    return total / min(workers, len(trials)) / math.prod(count_processes(trials[0]))
-
-
-def count_images(trial: Trial) -> float:
-    """Images that a trial trains on, and a third of those that it validates on, the last epoch's always."""
-    splits, epochs = open_data(trial.data), trial.recipe.epochs
-    every: Any = dict(trial.trainer).get("check_val_every_n_epoch", 1)
-    validations = math.ceil(epochs / int(every))
-    return epochs * len(splits.train_indices) + validations * len(splits.val_indices) / 3
-
-
-def time_step(trial: Trial) -> float:
-    """Seconds an image of a training step, the best of three after one to warm up, on as few images as tell."""
-    splits = open_data(trial.data)
-    device = find_device(trial)
-    batch = int(max(2, min(trial.recipe.batch_size, 2e10 / trial_cost(trial).all_macs)))
-    module = make_module(trial, splits).to(device)
-    images = torch.zeros(batch, splits.in_channels, splits.image_size, splits.image_size, device=device)
-    labels = torch.zeros(batch, dtype=torch.long, device=device)
-
-    def step() -> None:
-        torch.autograd.backward(F.cross_entropy(module(images), labels))
-
-    with torch_threads(trial.threads):
-        time_steps(step, 1, device)
-        return min(time_steps(step, 1, device) for _ in range(3)) / batch

@@ -15,6 +15,7 @@ from rich.table import Table
 from ablations.analysis.tables import show_count, show_number
 from ablations.engines.choose import share_cores
 from ablations.engines.resources import Resources
+from ablations.planning.measure import measure_paces, measure_start
 from ablations.planning.profiles import PROFILES, Machine
 from ablations.planning.throughput import (
     Extent,
@@ -23,7 +24,6 @@ from ablations.planning.throughput import (
     first_trials,
     known_extent,
     measure_extent,
-    measure_paces,
     profile_paces,
     read_paces,
 )
@@ -84,8 +84,11 @@ def check_elsewhere(plan: Plan, extent: Extent) -> None:
 
 def try_paces(plan: Plan, slots: int, readers: int) -> dict[str, Pace]:
     """Each rung's pace here. Raises a ValueError where a process ends without one."""
+    trials = first_trials(plan)
     try:
-        return measure_paces(plan, slots, readers)
+        paces = measure_paces(trials, slots, readers)
+        start = measure_start(trials[0], paces[trials[0].rung])
+        return {rung: replace(pace, start=start) for rung, pace in paces.items()}
     except (RuntimeError, MemoryError) as error:  # a process that was killed is one, too
         raise ValueError(f"a batch does not fit into memory here, {slots} trials at a time ({error})") from None
 

@@ -2,15 +2,9 @@
 
 import json
 import math
-import time
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
-from itertools import islice, pairwise
 from pathlib import Path
-from statistics import fmean
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
@@ -18,20 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from ablations.bench.bare import BareTraining
-from ablations.engines.local import CONTEXT, Failure, Job, run_process
 from ablations.planning.profiles import Profile
 from ablations.study.request import NOWHERE
 from ablations.study.trial import Plan, Trial
-from ablations.training.provenance import keep_freed_memory, peak_memory, reset_peak_memory
-from ablations.training.run import network_cost, trial_cost
-from ablations.training.trainer import torch_threads
+from ablations.training.run import network_cost
 from convnext_path import Cost, Data, Flags
 from convnext_path.data.datasets import open_data
 from convnext_path.networks.registry import make_network
 
-WARM, TIMED = 2, 6  # training steps: the first ones take longer
-START = 3.0  # seconds that a trial takes beside its steps, where that was not measured
+START = 1.0  # seconds that a trial takes beside its steps, where that was not measured: here, on a CPU
 HELD = 16  # bytes a parameter: weight, gradient and AdamW's two moments, in fp32
 
 
@@ -108,50 +97,6 @@ def count_devices(trial: Trial) -> int:
 def first_trials(plan: Plan) -> list[Trial]:
     """One of each rung."""
     return plan.trials()[: len(plan.rungs)]
-
-
-def measure_paces(plan: Plan, workers: int, loader_workers: int = 0) -> dict[str, Pace]:
-    """Each rung's pace here, ``workers`` at a time as in a study: they share caches and memory."""
-    trials = first_trials(plan)
-    with ProcessPoolExecutor(workers, CONTEXT, keep_freed_memory, max_tasks_per_child=1) as pool:
-        paces = [*pool.map(partial(measure_pace, loader_workers=loader_workers), trials)]
-    start = measure_start(trials[0], paces[0])
-    return {trial.rung: replace(pace, start=start) for trial, pace in zip(trials, paces, strict=True)}
-
-
-def measure_start(trial: Trial, pace: Pace) -> float:
-    """Seconds that a trial takes beside its steps: process, Lightning, checkpoints, record. Raises a RuntimeError."""
-    epochs, steps, batch = min(trial.recipe.epochs, 3), 2, trial.recipe.batch_size
-    limits = {"limit_train_batches": steps, "limit_val_batches": 1}
-    few = replace(trial, recipe=trial.recipe.with_epochs(epochs), trainer=(*{**dict(trial.trainer), **limits}.items(),))
-    with TemporaryDirectory() as folder:
-        begin = time.perf_counter()
-        result = run_process(Job(few, trial_cost(few), Path(folder), Path(folder)), lambda epoch: None)
-        seconds = time.perf_counter() - begin
-    if isinstance(result, Failure):
-        raise RuntimeError(result.summary)
-    return max(seconds - epochs * batch * (steps * pace.train + pace.validate), 0.0)
-
-
-def measure_pace(trial: Trial, loader_workers: int = 0) -> Pace:
-    """A trial's pace in this process; what it takes beside its steps is not looked at."""
-    training, batch = BareTraining(trial, loader_workers), trial.recipe.batch_size
-    reset_peak_memory(training.device)
-    with torch_threads(trial.threads):
-        train = time_batches(training.train_epoch(0), training.device)
-        validate = time_batches(training.validate(), training.device)
-    return Pace(0.0, train / batch, validate / batch, peak_memory(training.device))
-
-
-def time_batches(batches: Iterable[None], device: torch.device) -> float:
-    """Seconds of one of the first; of the fastest, where there are too few to leave the very first ones out."""
-    times = [time.perf_counter()]
-    for _ in islice(batches, WARM + TIMED):
-        if device.type != "cpu":
-            torch.accelerator.synchronize(device)
-        times.append(time.perf_counter())
-    taken = [after - before for before, after in pairwise(times)]
-    return fmean(taken[WARM:] or [min(taken)])
 
 
 def read_paces(plan: Plan, extent: Extent, bench: Path) -> dict[str, Pace]:

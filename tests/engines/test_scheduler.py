@@ -12,17 +12,9 @@ from rich.console import Console
 
 from ablations.engines import scheduler
 from ablations.engines.local import Job, Message, TrialProcess
-from ablations.engines.scheduler import (
-    Local,
-    Terms,
-    count_images,
-    default_loader_workers,
-    default_workers,
-    estimate_seconds,
-    run_trials,
-)
+from ablations.engines.scheduler import Local, Terms, default_loader_workers, default_workers, run_trials
 from ablations.study.folder import StudyFolder
-from ablations.study.trial import Plan, Trial
+from ablations.study.trial import Plan
 from ablations.training.checks import check_plan
 from ablations.training.status import Wanted, find_pending, survey
 from convnext_path import Data
@@ -140,18 +132,6 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_taken(tmp_path: Path, p
     said = console.file.getvalue()  # type: ignore[attr-defined]
     assert f"{damaged.name} is damaged" in said
     assert "goes on after epoch 1" in said
-
-
-def test_the_estimate_goes_with_epochs_and_workers(plan: Plan) -> None:
-    trials = plan.trials()
-    longer = [replace(trial, recipe=trial.recipe.with_epochs(1000)) for trial in trials]
-    assert estimate_seconds(longer) > estimate_seconds(trials, workers=2) > 0
-
-
-@pytest.mark.parametrize(("every", "validations"), [(1, 15), (3, 5), (4, 4), (99, 1)])
-def test_the_estimate_counts_the_validations_that_there_will_be(every: int, validations: int, trial: Trial) -> None:
-    trial = replace(trial, recipe=trial.recipe.with_epochs(15), trainer=(("check_val_every_n_epoch", every),))
-    assert count_images(trial) == 15 * 100 + validations * 360 / 3
 
 
 @pytest.mark.parametrize(

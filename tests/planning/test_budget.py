@@ -33,6 +33,12 @@ def test_a_trials_seconds(trial: Trial) -> None:
     assert trial_seconds(sparse, PACE, DIGITS) == pytest.approx(2 + 7 * 90 * 0.01 + 3 * 360 * 0.001)
 
 
+@pytest.mark.parametrize(("every", "validations"), [(1, 15), (3, 5), (4, 4), (99, 1)])
+def test_the_validations_that_there_will_be(every: int, validations: int, trial: Trial) -> None:
+    trial = replace(trial, recipe=trial.recipe.with_epochs(15), trainer=(("check_val_every_n_epoch", every),))
+    assert trial_seconds(trial, Pace(0.0, 0.0, 1.0, 0.0), DIGITS) == validations * 360
+
+
 @given(seconds=st.lists(st.floats(1, 100), min_size=1, max_size=60), slots=st.integers(1, 64))
 def test_packing_lies_between_the_ideal_and_twice_that(seconds: list[float], slots: int) -> None:
     """Graham's bound (1969) for trials in any order."""

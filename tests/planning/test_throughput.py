@@ -17,8 +17,6 @@ from ablations.planning.throughput import (
     count_saved,
     known_extent,
     measure_extent,
-    measure_pace,
-    measure_start,
     profile_pace,
     read_paces,
 )
@@ -30,12 +28,6 @@ from convnext_path.networks.flags import RESNET50
 MIXED = (("precision", "bf16-mixed"),)
 RTX = PROFILES["rtx3090"]
 DIGITS = Extent(100, 360, 10, 1, 32)
-
-
-def test_a_pace_is_that_of_the_trial(trial: Trial) -> None:
-    pace = measure_pace(trial)
-    assert min(measure_start(trial, pace), pace.train, pace.validate) > 0
-    assert pace.memory > 1e6
 
 
 def write_bench(folder: Path, plan: Plan, precision: str = "fp32") -> None:
