@@ -254,7 +254,7 @@ class Study:
 
     def status(self) -> "list[State]":
         """How far each trial is, and whether its record is what a run here and now would give."""
-        from ablations.training.checks import find_origin
+        from ablations.training.here import find_origin
         from ablations.training.status import Wanted, survey
 
         states, _ = survey(self._files, self.plan, Wanted(find_origin(self.plan)))

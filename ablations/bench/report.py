@@ -22,7 +22,8 @@ from ablations.bench.overhead import PLAN, Pair, measure_overhead
 from ablations.bench.scaling import Scaled, measure_scaling
 from ablations.bench.steps import OURS
 from ablations.report.style import PACE, Timed, add_legend, draw_points, save_chart
-from ablations.training.provenance import environment, keep_freed_memory, limited_memory, origin
+from ablations.training.memory import keep_freed_memory, limited_memory
+from ablations.training.provenance import environment, origin
 from ablations.training.timing import find_quartiles
 from convnext_path.files import write_whole
 from convnext_path.kernels.build import use_kernels

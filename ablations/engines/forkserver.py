@@ -11,7 +11,8 @@ with warnings.catch_warnings():
     import sklearn.model_selection  # noqa: F401
 
 import ablations.engines.local  # noqa: F401
-from ablations.training.provenance import code_digest, environment, keep_freed_memory
+from ablations.training.memory import keep_freed_memory
+from ablations.training.provenance import code_digest, environment
 from convnext_path.kernels import build
 
 code_digest()

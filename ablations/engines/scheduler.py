@@ -15,11 +15,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from ablations.engines.distributed import Team
 from ablations.engines.local import Failure, Job, Message, TrialProcess, Work, train
+from ablations.study.checkpoints import epochs_done, find_checkpoint
 from ablations.study.folder import StudyFolder
 from ablations.study.keeping import Mode
 from ablations.study.origin import Origin
 from ablations.study.trial import Epoch, Result, Trial
-from ablations.training.checkpoint import epochs_done, find_checkpoint
 from ablations.training.run import trial_cost
 from ablations.training.status import Wanted, judge
 from convnext_path.data.selection import Data

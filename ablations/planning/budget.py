@@ -27,8 +27,8 @@ from ablations.planning.throughput import (
     profile_paces,
     read_paces,
 )
+from ablations.study.checkpoints import KEPT
 from ablations.study.trial import Plan, Trial
-from ablations.training.checkpoint import KEPT
 from ablations.training.checks import check_parts, check_peers, check_plan, check_sides, check_trainer
 from ablations.training.trainer import find_device
 from convnext_path.data.module import check_batch

@@ -16,9 +16,8 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import nn
 
+from ablations.study.checkpoints import KEPT, is_damaged
 from convnext_path.files import digest, write_whole
-
-KEPT = 2  # epochs: the last one, and the one before in case the last is damaged
 
 
 class SafeCheckpoints(TorchCheckpointIO):
@@ -68,23 +67,3 @@ def pack_weights(net: nn.Module) -> bytes:
     tensors = OrderedDict((name, tensor.cpu()) for name, tensor in state.items())
     tensors._metadata = getattr(state, "_metadata", {})  # type: ignore[attr-defined]  # versions, which some read
     return pack(tensors)
-
-
-def is_damaged(file: Path) -> bool:
-    """Whether a checkpoint is not what its name's digest says."""
-    return digest(file.read_bytes()) != file.stem.rpartition("-")[2]
-
-
-def find_checkpoint(folder: Path) -> tuple[Path | None, list[Path]]:
-    """The last whole checkpoint in ``folder`` (None: there is none), and the damaged ones after it."""
-    damaged: list[Path] = []
-    for file in sorted(folder.glob("*.ckpt"), reverse=True):
-        if not is_damaged(file):
-            return file, damaged
-        damaged.append(file)
-    return None, damaged
-
-
-def epochs_done(file: Path) -> int:
-    """How many epochs a checkpoint stands for."""
-    return int(file.stem.partition("-")[0])

@@ -6,14 +6,13 @@ from pathlib import Path
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Trainer
 
-from ablations.console import say
+from ablations.study.checkpoints import is_damaged
 from ablations.study.folder import StudyFolder
 from ablations.study.origin import Origin
 from ablations.study.trial import Plan, Trial
-from ablations.training.checkpoint import is_damaged
 from ablations.training.provenance import origin
 from ablations.training.run import make_module, network_cost
-from ablations.training.trainer import count_processes, find_device, make_trainer
+from ablations.training.trainer import count_processes, make_trainer
 from convnext_path.data.datasets import open_data
 from convnext_path.data.module import PathData
 from convnext_path.kernels.build import chosen
@@ -79,15 +78,6 @@ def check_alone(plan: Plan, option: str) -> None:
     _, nodes = count_processes(plan.trials()[0])
     if nodes > 1:
         raise ValueError(f"a trial of this study takes {nodes} nodes, which {option} cannot have")
-
-
-def find_origin(plan: Plan) -> Origin:
-    """What a training here would have; where its images are not there, of all else, and that is said."""
-    try:
-        return check_plan(plan)
-    except ValueError as error:
-        say(f"warning: {error}; records are compared by all but their images")
-        return origin(find_device(plan.trials()[0]), "unknown", plan.threads)
 
 
 def check_plan(plan: Plan) -> Origin:

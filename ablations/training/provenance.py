@@ -1,87 +1,23 @@
-"""What a trial's numbers hang on beside the trial itself: code, versions, device; and what they cost."""
+"""What a trial's numbers hang on beside the trial itself: code and versions; processor, kernels, settings.
+
+What needs torch imports it when it is asked, since much of this is looked at where nothing is trained.
+"""
 
 import ast
-import ctypes
 import hashlib
 import os
 import platform
 import re
-import resource
 import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+from ablations.study.origin import Facts, Origin
 
-from ablations.study.origin import Origin
-from convnext_path.kernels import build
-
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
-
-
-def reset_peak_memory(device: torch.device) -> None:
-    """Start peak memory anew: on the GPU, or of this process where the system can (Linux)."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    elif os.path.exists("/proc/self/clear_refs"):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def peak_memory(device: torch.device) -> int:
-    """Bytes: the most that was allocated on the GPU, or resident in this process, libraries included."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    if os.path.exists("/proc/self/status"):
-        return _read_bytes("/proc/self/status", "VmHWM")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
-
-
-def used_memory(device: torch.device) -> int:
-    """Bytes: what is allocated on the GPU, or resident in this process (Linux), after giving back what is free."""
-    if device.type == "cuda":
-        return torch.cuda.memory_allocated(device)
-    if not os.path.exists("/proc/self/status"):
-        return peak_memory(device)
-    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
-        trim(0)
-    return _read_bytes("/proc/self/status", "VmRSS")
-
-
-def keep_freed_memory() -> None:
-    """Let this process keep what it frees for the next step (glibc).
-
-    Handed back to the system and asked for again, each page is zeroed, which is a tenth of a training step.
-    """
-    if set_option := getattr(ctypes.CDLL(None), "mallopt", None):
-        set_option(M_MMAP_MAX, 0)
-        set_option(M_TRIM_THRESHOLD, -1)
-
-
-@contextmanager
-def limited_memory(device: torch.device) -> Iterator[None]:
-    """Let an allocation fail beyond the memory that is free now, where Linux would kill the process later; CPU only."""
-    if device.type != "cpu" or not os.path.exists("/proc/meminfo"):
-        yield
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    free = _read_bytes("/proc/meminfo", "MemAvailable")
-    limit = _read_bytes("/proc/self/status", "VmData") + free
-    resource.setrlimit(resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
-
-
-def _read_bytes(file: str, name: str) -> int:
-    """An entry of a file that Linux gives in kB."""
-    return 1024 * int(Path(file).read_text().split(f"{name}:")[1].split()[0])
-
+if TYPE_CHECKING:
+    import torch
 
 #: Packages whose version may change a training's numbers.
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "numpy", "scikit-learn", "pillow")
@@ -103,27 +39,37 @@ QUIET = re.compile(
 )
 
 
-def origin(device: torch.device, data: str, threads: int = 1) -> Origin:
+def origin(device: "torch.device", data: str, threads: int = 1) -> Origin:
     """All that decides a trial's numbers beside its definition; ``data`` is the digest of its images and labels."""
-    experiment = {
-        "code": code_digest(),
-        "data": data,
-        "python": ".".join(platform.python_version_tuple()[:2]),  # augmentation draws by its random module
-        **{name: version(name) for name in PACKAGES},
-    }
+    experiment = {"data": data, **dict(list_versions())}
     return Origin(tuple(sorted(experiment.items())), tuple(sorted(list_rounding(device, threads).items())))
 
 
-def list_rounding(device: torch.device, threads: int) -> dict[str, object]:
+def list_versions() -> Facts:
+    """The code that trains, and the versions of what it uses."""
+    python = ".".join(platform.python_version_tuple()[:2])  # augmentation draws by its random module
+    return (("code", code_digest()), ("python", python), *((name, version(name)) for name in PACKAGES))
+
+
+def list_rounding(device: "torch.device", threads: int) -> dict[str, object]:
     """What decides how sums are rounded: with other values the same experiment gives other bits."""
+    import torch
+
+    from convnext_path.kernels import build
+
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "processor": processor_name(),
         "instructions": f"{torch.backends.cpu.get_cpu_capability()}: {instructions()}",
         "kernels": build.describe(device),
-        "math": " ".join(f"{name}={value}" for name, value in sorted(os.environ.items()) if is_math(name)),
+        "math": math_settings(),
         "threads": threads,
     }
+
+
+def math_settings() -> str:
+    """The variables of the environment that may change how numbers are computed."""
+    return " ".join(f"{name}={value}" for name, value in sorted(os.environ.items()) if is_math(name))
 
 
 def is_math(name: str) -> bool:

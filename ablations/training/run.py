@@ -10,14 +10,16 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 
+from ablations.study.checkpoints import epochs_done
 from ablations.study.origin import Fingerprint, Origin
 from ablations.study.predictions import Answers
 from ablations.study.trial import Result, Trial
-from ablations.training.checkpoint import KeepEpochs, epochs_done
+from ablations.training.checkpoint import KeepEpochs
 from ablations.training.curve import Curve, Report, SameOrigin
 from ablations.training.fingerprint import EnoughError, FirstSteps, hash_weights
 from ablations.training.listener import Listener
-from ablations.training.provenance import environment, origin, peak_memory, reset_peak_memory
+from ablations.training.memory import peak_memory, reset_peak_memory
+from ablations.training.provenance import environment, origin
 from ablations.training.ranks import ALONE, Rank
 from ablations.training.trainer import ctrl_c_raises, make_trainer, quiet_lightning, torch_threads
 from convnext_path import Cost, PathModule, Recipe, cost

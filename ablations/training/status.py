@@ -10,10 +10,10 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from ablations.study.checkpoints import epochs_done
 from ablations.study.folder import StudyFolder
 from ablations.study.origin import Origin
 from ablations.study.trial import Plan, Result, Trial
-from ablations.training.checkpoint import epochs_done
 
 Kind = Literal["done", "stale", "rounded", "unkept", "damaged", "running", "failed", "begun", "new"]
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ablations.training.provenance import peak_memory, reset_peak_memory, used_memory
+from ablations.training.memory import peak_memory, reset_peak_memory, used_memory
 
 T = TypeVar("T")
 Step = Callable[[], object]

@@ -13,10 +13,10 @@ from ablations.engines.scheduler import Terms, run_trials
 from ablations.planning.budget import Budget, checkpoint_bytes, pack, trial_seconds
 from ablations.planning.profiles import PROFILES
 from ablations.planning.throughput import KNOWN, Extent, Pace, profile_paces
+from ablations.study.checkpoints import KEPT
 from ablations.study.folder import StudyFolder
 from ablations.study.origin import Origin
 from ablations.study.trial import Plan, Result, Trial
-from ablations.training.checkpoint import KEPT
 from ablations.training.run import run_trial, trial_cost
 from ablations.training.status import Wanted
 from convnext_path import LADDERS, RECIPES, Data

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from ablations.training.checkpoint import SafeCheckpoints, epochs_done, find_checkpoint, is_damaged, pack_weights
+from ablations.study.checkpoints import epochs_done, find_checkpoint, is_damaged
+from ablations.training.checkpoint import SafeCheckpoints, pack_weights
 from convnext_path.files import digest
 
 CONTENT = {"state": {"weight": torch.arange(9.0)}, "epoch": 3, "names": ["a"], "nothing": None}

@@ -10,18 +10,8 @@ from statistics import median
 import pytest
 import torch
 
-from ablations.training.provenance import (
-    code_digest,
-    environment,
-    git_commit,
-    limited_memory,
-    origin,
-    peak_memory,
-    processor_name,
-    reset_peak_memory,
-    strip,
-    used_memory,
-)
+from ablations.training.memory import limited_memory, peak_memory, reset_peak_memory, used_memory
+from ablations.training.provenance import code_digest, environment, git_commit, origin, processor_name, strip
 from convnext_path.kernels import build
 
 CPU = torch.device("cpu")
@@ -148,7 +138,7 @@ def test_memory_in_use_goes_up_and_down() -> None:
 def test_what_is_freed_is_kept_for_the_next_step() -> None:
     code = """
 import resource, torch
-from ablations.training.provenance import keep_freed_memory
+from ablations.training.memory import keep_freed_memory
 keep_freed_memory()
 for _ in range(9):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -10,10 +10,10 @@ import pytest
 
 from ablations.engines import local
 from ablations.engines.local import Failure, Job, Message, run_process
+from ablations.study.checkpoints import epochs_done
 from ablations.study.origin import Origin
 from ablations.study.trial import Result, Trial
 from ablations.training import checkpoint, run
-from ablations.training.checkpoint import epochs_done
 from convnext_path import CONVNEXT, Flags
 from convnext_path.data.datasets import open_data
 from tests.conftest import COST, fake_result

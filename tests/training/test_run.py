@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from ablations.study.checkpoints import epochs_done
 from ablations.study.trial import Epoch, Trial
 from ablations.training import checkpoint
-from ablations.training.checkpoint import epochs_done
 from ablations.training.curve import DivergenceError
 from ablations.training.run import run_trial, trial_cost
 from convnext_path import CONVNEXT, Flags, PathModule, PathNet
