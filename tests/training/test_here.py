@@ -87,7 +87,7 @@ def test_a_study_is_looked_after_without_torch(tmp_path: Path, plan: Plan) -> No
 
     StudyFolder(tmp_path / "study").begin(plan)
     code = (
-        "import sys; from ablations.__main__ import main; main(); print(sorted({'torch', 'pandas'} & {*sys.modules}))"
+        "import sys; from ablations.__main__ import main; main(); print('torch' in sys.modules)"
     )
     for loaded in ("True", "False"):
         command = [sys.executable, "-c", code, "status", str(tmp_path / "study")]
