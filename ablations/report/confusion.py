@@ -10,14 +10,14 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix
 
-from ablations.report.style import BAR
+from ablations.report.style import CELL_INK, CELLS
 from ablations.study.predictions import Answers
 
 Kept = Mapping[str, Sequence[Answers]]  # by a network's title, a seed each
 Shares = np.ndarray[Any, np.dtype[np.float64]]
 
 NUMBERED, NAMED = 12, 40  # classes, up to which cells have numbers and lines have names
-SHADES = LinearSegmentedColormap.from_list("shares", ["#fefefe", BAR])
+SHADES = LinearSegmentedColormap.from_list("shares", CELLS)
 
 
 def count_confusions(answers: Sequence[Answers]) -> Shares:
@@ -57,5 +57,5 @@ def draw_confusion(axes: Axes, shares: Shares, left: Sequence[str], below: Seque
     axes.set_yticks(ticks[names][: len(left)], left[names], size=7, parse_math=False)
     if count <= NUMBERED:
         for line, column in zip(*np.nonzero(shares >= 0.005), strict=True):
-            style: dict[str, Any] = {"ha": "center", "va": "center", "size": 6, "color": "#111111"}
+            style: dict[str, Any] = {"ha": "center", "va": "center", "size": 6, "color": CELL_INK}
             axes.text(column + 0.5, line + 0.5, f"{100 * shares[line, column]:.0f}", **style)

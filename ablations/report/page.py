@@ -16,14 +16,11 @@ from ablations.analysis.tables import MEASURES, Measure, explain, show_estimate,
 from ablations.report.blocks import Change, compare, list_terms
 from ablations.report.confusion import Kept
 from ablations.report.gallery import Gallery
-from ablations.report.style import BAR, GRID, INK, PALE, PAPER, ROAD
+from ablations.report.style import COLOURS
 from ablations.study.folder import StudyFolder
 from ablations.study.trial import Plan, Result
 from ablations.training.status import collect
 from convnext_path.files import write_whole
-
-#: Colours of the charts that the page has in two shades.
-COLOURS = {INK: "ink", PALE: "pale", BAR: "bar", ROAD: "road", GRID: "grid", PAPER: "paper"}
 
 CAPTIONS = {
     "accuracy": ("Accuracy by step", "A dot a seed; hatched: tried; hollow, dotted: references. Grey: the paper's."),
@@ -96,6 +93,7 @@ def write_report(
     has_blocks = any(change.part == "block" for row in rows for change in row.changes)  # of the paper's networks
     page = load_template().render(
         title=title,
+        colours=COLOURS,
         warnings=notes,
         question=QUESTIONS[of_ladder],
         answer=list(answer(steps, kept)),
@@ -198,8 +196,8 @@ def read_chart(file: Path, of_ladder: bool) -> Chart:
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r'( id="|href="#|url\(#)', rf"\1{name}-", svg)
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    for colour, role in COLOURS.items():
-        svg = svg.replace(colour, f"var(--{role})")
+    for part, (light, _) in COLOURS.items():
+        svg = svg.replace(light, f"var(--{part})")
     label, caption = CAPTIONS[name]
     return Chart(name, label, caption if of_ladder else NETWORKS.get(name, caption), Markup(svg))
 

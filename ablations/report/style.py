@@ -18,8 +18,20 @@ from matplotlib.transforms import offset_copy
 
 from convnext_path.files import write_whole
 
-INK, PALE, BAR, ROAD = "#222222", "#666666", "#4477aa", "#cc6677"  # after Tol; they differ in grey too
-GRID, PAPER = "#dddddd", "#ffffff"
+#: Every colour of charts and page: on light, which charts are drawn on, and on dark. After Tol; they differ in grey
+#: too, and those of text have a contrast of 4.5 to 1 at least (WCAG 2.2, AA).
+COLOURS = {
+    "ink": ("#222222", "#e8e8e8"),
+    "pale": ("#595959", "#b0b0b0"),
+    "bar": ("#4477aa", "#77aadd"),
+    "road": ("#b8485a", "#ee99aa"),
+    "grid": ("#dddddd", "#444444"),
+    "paper": ("#ffffff", "#161616"),
+    "card": ("#f6f6f4", "#222222"),  # of the page alone
+}
+#: Cells of a matrix, from none to all, and what is written in them: these are the same on a dark page.
+CELLS, CELL_INK = ("#fefefe", COLOURS["bar"][0]), "#111111"
+INK, PALE, BAR, ROAD, GRID, PAPER, _ = (light for light, _ in COLOURS.values())
 
 STYLE: dict[Any, object] = {
     "font.size": 10,

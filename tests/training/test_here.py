@@ -86,9 +86,7 @@ def test_a_study_is_looked_after_without_torch(tmp_path: Path, plan: Plan) -> No
     from ablations.study.folder import StudyFolder
 
     StudyFolder(tmp_path / "study").begin(plan)
-    code = (
-        "import sys; from ablations.__main__ import main; main(); print('torch' in sys.modules)"
-    )
+    code = "import sys; from ablations.__main__ import main; main(); print('torch' in sys.modules)"
     for loaded in ("True", "False"):
         command = [sys.executable, "-c", code, "status", str(tmp_path / "study")]
         done = subprocess.run(command, env=dict(os.environ), capture_output=True, text=True, check=True)
