@@ -14,16 +14,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
 
 from ablations.study.locks import DRIVER, describe_driver, hold, is_held
 from ablations.study.origin import Origin
 from ablations.study.predictions import Answers
-from ablations.study.trial import Plan, Result, Trial, find_old_id, hash_json
+from ablations.study.records import dump, name_as, seal, try_unseal
+from ablations.study.trial import Plan, Result, Trial, hash_json
 from convnext_path.files import DRAFT, digest, remove_drafts, write_whole
-from convnext_path.frozen import Frozen
-
-Record = TypeVar("Record", bound=Frozen)
 
 
 @dataclass(frozen=True)
@@ -169,7 +166,7 @@ class StudyFolder:
     def read_answers(self, result: Result) -> Answers | None:
         """What the network of a record answers; None where that was not kept, or is damaged or another's."""
         file = self.answers / f"{result.trial.id}.json"
-        answers = _try_unseal(file, Answers) if file.exists() else None
+        answers = try_unseal(file, Answers) if file.exists() else None
         return answers if isinstance(answers, Answers) and answers.weights == result.weights else None
 
     def lacks_answers(self, record: Result, keep: bool) -> bool:
@@ -191,7 +188,7 @@ class StudyFolder:
 
     def find_changed(self) -> dict[Path, str]:
         """What is wrong with kept answers and weights."""
-        found = {file: _try_unseal(file, Answers) for file in sorted(self.answers.glob("[!.]*.json"))}
+        found = {file: try_unseal(file, Answers) for file in sorted(self.answers.glob("[!.]*.json"))}
         faults = {file: fault for file, fault in found.items() if isinstance(fault, str)}
         for file in sorted(self.weights.glob("[!.]*.pt")):
             answers = found.get(self.answers / f"{file.stem}.json")
@@ -232,7 +229,7 @@ class StudyFolder:
     def record(self, trial: Trial) -> Result | None:
         """The trial's own record, if there is a whole one."""
         file = self._record(trial)
-        result = _try_unseal(file, Result) if file.exists() else None
+        result = try_unseal(file, Result) if file.exists() else None
         return result if isinstance(result, Result) else None
 
     def read(self) -> tuple[dict[str, Result], dict[Path, str]]:
@@ -245,7 +242,7 @@ class StudyFolder:
         return records, {file: fault for file, fault in found.items() if isinstance(fault, str)}
 
     def _read_files(self) -> dict[Path, Result | str]:
-        return {file: _try_unseal(file, Result) for file in sorted(self.trials.glob("[!.]*.json"))}
+        return {file: try_unseal(file, Result) for file in sorted(self.trials.glob("[!.]*.json"))}
 
     def faults(self) -> dict[Path, str]:
         """What is wrong with files in the records' place: damaged, or of trials that the plan has not."""
@@ -269,47 +266,3 @@ def read_study(folder: StudyFolder, partial: bool = False) -> Contents:
     if not contents.results:
         raise ValueError(f"{folder.folder} holds no finished trial")
     return contents
-
-
-def seal(record: Frozen) -> dict[str, Any]:
-    """A record with its digest, which one flipped bit contradicts."""
-    content = record.to_dict()
-    return {"digest": hash_json(content), **content}
-
-
-def name_as(record: Result, trial: Trial) -> Result:
-    """A record under a trial's names: of ladder and rung, and of where its images and weights lie."""
-    return replace(record, trial=replace(trial, threads=record.trial.threads))
-
-
-def read_sealed(file: Path) -> dict[str, Any]:
-    """A record's content that has kept its digest. Raises a ValueError where it is damaged."""
-    try:
-        content: dict[str, Any] = json.loads(file.read_bytes())
-        found = content.pop("digest")
-    except (ValueError, AttributeError, KeyError, TypeError):
-        raise ValueError("is no record") from None
-    if found != hash_json(content):
-        raise ValueError("does not match its digest")
-    return content
-
-
-def unseal(file: Path, kind: type[Record]) -> Record:
-    """A record that has kept its digest. Raises a ValueError where it is damaged."""
-    return kind.from_dict(read_sealed(file))
-
-
-def _try_unseal(file: Path, kind: type[Record]) -> Record | str:
-    """A record, or what is wrong with it."""
-    try:
-        content = read_sealed(file)
-        record = kind.from_dict(content)
-        own = not isinstance(record, Result) or file.stem in (record.trial.id, find_old_id(content["trial"]))
-        return record if own else "is another trial's record"
-    except (ValueError, TypeError, OSError) as error:
-        return str(error)
-
-
-def dump(content: Any) -> bytes:
-    """JSON as it is written."""
-    return (json.dumps(content, indent=1) + "\n").encode()

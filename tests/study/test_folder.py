@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from ablations.study.folder import StudyFolder, unseal
+from ablations.study.folder import StudyFolder
 from ablations.study.origin import Origin
 from ablations.study.predictions import Answers
+from ablations.study.records import unseal
 from ablations.study.trial import Plan, Result, Trial, find_old_id, hash_json
 from convnext_path import LADDERS
 from convnext_path.files import digest
