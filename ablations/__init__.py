@@ -21,6 +21,7 @@ __all__ = [
     "TrainerOptions",
     "compare",
     "costs",
+    "explain",
     "foresee",
     "open_study",
     "plan",

@@ -173,6 +173,22 @@ def costs(ladder: str | None = None, image_size: int = 224) -> "pd.DataFrame":
     return pd.json_normalize([row for name in names for row in count_ladder(name, image_size)])
 
 
+def explain(step: str, ladder: str = "convnext-t", before: str | None = None) -> str:
+    """What a step changes, as text: the parts of the network before and after it, and what they cost at 224 x 224.
+
+    Args:
+        step: a rung's name; a line that only one side has is marked by a ``*``.
+        ladder: its ladder's.
+        before: the rung to compare it with (default: the last adopted one before it).
+
+    Raises:
+        ValueError: an unknown ladder or rung.
+    """
+    from ablations.report.blocks import explain
+
+    return explain(ladder, step, before)
+
+
 def prepare(root: str | Path, out: str | Path, workers: int = 4, skip_bad_images: bool = False) -> int:
     """Make a stream of a folder of images, which ``root`` of a plan takes in the folder's place.
 

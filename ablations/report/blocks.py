@@ -1,6 +1,6 @@
 """What a step changes, as parts of a network before and after it, read off the networks themselves."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import zip_longest
@@ -8,8 +8,9 @@ from itertools import zip_longest
 import torch
 from torch import nn
 
-from convnext_path import PathNet, Recipe, Rung
-from convnext_path.frozen import Frozen
+from ablations.analysis.tables import count_costs, show_count
+from convnext_path import LADDERS, RECIPES, Cost, PathNet, Recipe, Rung
+from convnext_path.frozen import Frozen, choose
 from convnext_path.networks.layers import GELU, LayerScale
 from convnext_path.networks.path import Block
 from convnext_path.networks.registry import make_network
@@ -134,3 +135,33 @@ def show_change(change: Change) -> str:
     width = max((len(text) for text in sides[0]), default=0)
     rows = zip_longest(*sides, fillvalue="")
     return "\n".join([change.part, *(f"  {before:{width}}   {after}".rstrip() for before, after in rows)])
+
+
+def explain(ladder: str, name: str, before: str | None = None) -> str:
+    """A rung's parts before and after its step, and what it costs at 224 x 224, as text.
+
+    ``before``: the rung that it is compared with, if that is not the last adopted one.
+
+    Raises:
+        ValueError: an unknown ladder or rung.
+    """
+    rungs = LADDERS[choose("ladder", ladder, LADDERS)]
+    names = [rung.name for rung in rungs]
+    rung = rungs[names.index(choose("rung", name, names))]
+    earlier = [other for other in rungs[: rungs.index(rung)] if other.adopted]
+    base = rungs[names.index(choose("rung", before, names))] if before else earlier[-1] if earlier else None
+    lines = [show_change(change) for change in compare(base, rung, RECIPES["imagenet"])]
+    return "\n".join([*lines, *describe_costs([base, rung] if base else [rung])])
+
+
+def describe_costs(rungs: Sequence[Rung]) -> Iterator[str]:
+    """A line for what networks cost, and one for what the paper measured of them, if it did."""
+    counted = count_costs(rungs)
+    gmacs, params = ([show_count(number) for number in numbers] for numbers in zip(*map(measure, counted), strict=True))
+    yield f"MACs {' -> '.join(gmacs)}, parameters {' -> '.join(params)}"
+    if all(rung.paper_top1 is not None for rung in rungs):
+        yield f"top-1 in the paper {' -> '.join(f'{rung.paper_top1} %' for rung in rungs)}"
+
+
+def measure(cost: Cost) -> tuple[int, int]:
+    return cost.paper_macs, cost.params
