@@ -151,7 +151,7 @@ def find_trial(study: StudyFolder, text: str) -> "Result":
 def repeat(study: StudyFolder, record: "Result", here: Mapping[str, object]) -> bool:
     """Train a record's trial again, beside the study; whether the outcome is the same."""
     from ablations.engines.local import Failure, Job, run_process
-    from ablations.training.run import trial_cost
+    from ablations.training.costs import trial_cost
 
     if differences := record.differences(here):
         say(f"warning: the record is of another origin: {'; '.join(differences)}")

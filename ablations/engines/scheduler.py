@@ -19,7 +19,7 @@ from ablations.study.folder import StudyFolder
 from ablations.study.keeping import Mode
 from ablations.study.trial import Epoch, Result, Trial
 from ablations.training.checkpoint import epochs_done, find_checkpoint
-from ablations.training.run import trial_cost
+from ablations.training.costs import trial_cost
 from convnext_path.data.datasets import Data
 
 POLL = 0.2  # seconds between looks at trials that another driver holds

@@ -9,8 +9,9 @@ from pytorch_lightning import Trainer
 from ablations.study.folder import StudyFolder
 from ablations.study.trial import Plan, Trial
 from ablations.training.checkpoint import is_damaged
+from ablations.training.costs import network_cost
 from ablations.training.provenance import origin
-from ablations.training.run import make_module, make_trainer, network_cost
+from ablations.training.run import make_module, make_trainer
 from convnext_path.data.datasets import open_data
 from convnext_path.data.module import PathData
 from convnext_path.kernels.build import chosen

@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +21,16 @@ from pytorch_lightning.plugins.layer_sync import TorchSyncBatchNorm
 from ablations.study.predictions import Answers
 from ablations.study.trial import Epoch, Result, Trial
 from ablations.training.checkpoint import KeepEpochs, SafeCheckpoints, epochs_done
+from ablations.training.costs import trial_cost
 from ablations.training.listener import Listener
 from ablations.training.provenance import environment, origin, peak_memory, reset_peak_memory
 from ablations.training.ranks import ALONE, Rank, RankEnvironment
-from convnext_path import Cost, PathModule, Recipe, cost
-from convnext_path.data.datasets import Splits, open_data
+from convnext_path import Cost, PathModule
+from convnext_path.data.datasets import Splits
 from convnext_path.data.module import PathData
 from convnext_path.files import digest
 from convnext_path.networks.layers import BatchNorm2d
-from convnext_path.networks.registry import Design, Size, begin, make_network
+from convnext_path.networks.registry import begin
 from convnext_path.processes import agree, average
 
 #: Lightning's options that differ here, unless a trial says otherwise.
@@ -233,25 +233,6 @@ def find_device(trial: Trial) -> torch.device:
     """Where a trial would train here; the first of several."""
     device: torch.device = make_trainer(trial).strategy.root_device
     return device
-
-
-def trial_cost(trial: Trial) -> Cost:
-    """The costs of a trial's network for one of its images."""
-    splits = open_data(trial.data)
-    return network_cost(trial, splits.num_classes, splits.in_channels, splits.image_size)
-
-
-def network_cost(trial: Trial, num_classes: int, in_channels: int, image_size: int) -> Cost:
-    """The same for images that need not be there."""
-    return count(trial.flags, trial.scale, trial.recipe, num_classes, in_channels, image_size)
-
-
-@cache
-def count(flags: Design, scale: Size, recipe: Recipe, num_classes: int, in_channels: int, image_size: int) -> Cost:
-    """The costs of a network for one image."""
-    with torch.device("meta"):
-        net = make_network(flags, scale, recipe, num_classes, in_channels, image_size)
-    return cost(net, image_size, in_channels)
 
 
 class SameOrigin(Callback):

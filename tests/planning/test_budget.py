@@ -16,7 +16,8 @@ from ablations.planning.throughput import KNOWN, Extent, Pace, profile_paces
 from ablations.study.folder import StudyFolder
 from ablations.study.trial import Plan, Result, Trial
 from ablations.training.checkpoint import KEPT
-from ablations.training.run import run_trial, trial_cost
+from ablations.training.costs import trial_cost
+from ablations.training.run import run_trial
 from convnext_path import LADDERS, RECIPES, Data
 from tests.conftest import fake_result
 

@@ -9,7 +9,8 @@ from torch import nn
 from ablations.study.trial import Epoch, Trial
 from ablations.training import checkpoint
 from ablations.training.checkpoint import epochs_done
-from ablations.training.run import DivergenceError, run_trial, trial_cost
+from ablations.training.costs import trial_cost
+from ablations.training.run import DivergenceError, run_trial
 from convnext_path import CONVNEXT, Flags, PathModule, PathNet
 
 
