@@ -50,7 +50,7 @@ def study(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> StudyFolder:
 
 @pytest.fixture(scope="module")
 def page(study: StudyFolder) -> Path:
-    draw(study)
+    draw(study, study.contents())
     return study.folder / "report.html"
 
 
@@ -84,7 +84,7 @@ def test_the_page_says_what_is_missing(page: Path) -> None:
 
 def test_drawn_again_it_is_the_same(page: Path, study: StudyFolder) -> None:
     before = page.read_bytes()
-    draw(study)
+    draw(study, study.contents())
     assert page.read_bytes() == before
 
 
@@ -104,7 +104,7 @@ def comparison(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
         study.save(replace(fake_result(trial, 100 * float(np.mean(given == truth))), weights=trial.rung))
         content = tuple(truth.tolist()), tuple(given.tolist()), (0.5,) * len(truth)
         study.keep(trial, b"", Answers(splits.digest, trial.rung, splits.classes, *content))
-    draw(study)
+    draw(study, study.contents())
     return study.folder / "report.html"
 
 
@@ -150,12 +150,12 @@ def test_answers_on_other_images_are_left_out(comparison: Path, tmp_path: Path) 
     answers = study.read_answers(second)
     assert answers
     study.keep(second.trial, b"", replace(answers, data="of other images"))
-    draw(study)
+    draw(study, study.contents())
     text = " ".join((folder / "report.html").read_text().split())
     assert "networks answer was not kept, or is of other images" in text
     for result in (first, second):
         study.keep(result.trial, b"", replace(answers, data="of other images", weights=result.weights))
-    draw(study)
+    draw(study, study.contents())
     assert "without test images: they have changed since" in (folder / "report.html").read_text()
 
 
@@ -165,7 +165,7 @@ def test_a_page_without_its_images_says_so(comparison: Path, tmp_path: Path, mon
 
     monkeypatch.setattr("ablations.report.publish.open_data", gone)
     folder = shutil.copytree(comparison.parent, tmp_path / "copy")
-    draw(StudyFolder(folder))
+    draw(StudyFolder(folder), StudyFolder(folder).contents())
     text = (folder / "report.html").read_text()
     assert "without test images: no folder there" in text
     assert "Test images" not in text
