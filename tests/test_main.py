@@ -1,10 +1,16 @@
 import os
 import signal
+import subprocess
+import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from ablations.__main__ import main
+from ablations.cli.commands import WORDS
+from ablations.report.readme import ROOT
 from ablations.study.folder import StudyFolder
 from tests.conftest import SMALL, run_small, start_driver, wait_until
 
@@ -22,6 +28,68 @@ def test_a_second_driver_is_sent_away_or_may_help(tmp_path: Path, capsys: pytest
         assert "this run would add some" in capsys.readouterr().err
         assert run_small(folder, "--rungs", "recipe", "--join") == 0
         assert "wrote" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [[], ["--help"]])
+def test_alone_it_shows_its_words(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(words)
+    out = capsys.readouterr().out
+    assert all(f"\n    {word} " in out for word in WORDS)
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"{project['name']} {project['version']}\n"
+    assert project["scripts"] == {"ablations": "ablations.__main__:main"}
+
+
+#: What takes seconds to load.
+HEAVY = {
+    *("torch", "torchvision", "lightning_fabric", "pytorch_lightning", "torchmetrics", "fvcore", "timm"),
+    *("pandas", "matplotlib", "sklearn", "scipy", "wandb", "ray", "litdata"),
+}
+#: Tries command lines, and tells which of those were loaded, beside what convnext_path loads.
+TRY = f"""
+import sys
+import convnext_path
+before = set(sys.modules)
+from ablations.__main__ import main
+for command in sys.argv[1:]:
+    try:
+        main(command.split())
+    except SystemExit:
+        pass
+print(sorted({HEAVY} & (set(sys.modules) - before)))
+"""
+WRONG = (
+    *("run --ladder x", "run --rungs x", "run --epochs 0", "run --x", "run --flip x", "plan --profile x", "bench --x"),
+    *("plot /nowhere", "cost --format x"),
+)
+
+
+def test_help_and_errors_of_options_load_nothing_that_takes_seconds(tmp_path: Path) -> None:
+    commands = [
+        "--help",
+        "--version",
+        *(f"{word} --help" for word in WORDS),
+        *WRONG,
+        "plot /nowhere",
+        "cost --format x",
+    ]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", TRY, *commands],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert len(done.stderr.splitlines()) == len(WRONG) + 2
 
 
 @pytest.mark.torture

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ablations.analysis.stats import LEVEL, Agreement, Estimate, Step, agree, is_ladder, name_row
-from ablations.training.run import count
+from ablations.training.costs import count
 from convnext_path import LADDERS, RECIPES, Cost, Rung
 
 

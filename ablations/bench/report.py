@@ -21,7 +21,7 @@ from ablations.bench.networks import PHASES, Row, Setting, measure
 from ablations.bench.overhead import PLAN, Pair, measure_overhead
 from ablations.bench.scaling import Scaled, measure_scaling
 from ablations.bench.steps import OURS
-from ablations.report.style import PACE, Timed, add_legend, draw_points, save_chart
+from ablations.report.style import PACE, Chart, Timed, add_legend, draw_points, save_chart
 from ablations.training.memory import keep_freed_memory, limited_memory
 from ablations.training.provenance import environment, origin
 from ablations.training.timing import find_quartiles
@@ -153,7 +153,7 @@ def draw_times(rows: Sequence[Row], title: str) -> Figure:
     cases = list(dict.fromkeys((row.precision, row.task) for row in ours))
     columns = min(len(cases), 2)  # training and inference
     lines = math.ceil(len(cases) / columns)
-    figure = Figure(figsize=(4.4 * columns + 2, 4 * lines + 0.6), layout="constrained")
+    figure = Chart(figsize=(4.4 * columns + 2, 4 * lines + 0.6), layout="constrained")
     for place, case in enumerate(cases, 1):
         axes = figure.add_subplot(lines, columns, place)
         rows_of_case = [row for row in ours if (row.precision, row.task) == case]

@@ -211,7 +211,7 @@ WORDS: dict[str, Callable[[Namespace], int]] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Exit codes: 0; 1 a trial failed; 2 bad input; 130 Ctrl-C; 143 SIGTERM."""
     argv = sys.argv[1:] if argv is None else argv
-    args = make_parser().parse_args(argv)
+    args = make_parser().parse_args(argv or ["--help"])
     args[args.subcommand].command = write_command(argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else a training goes on, or ends as if it were done
     try:

@@ -5,6 +5,7 @@ import difflib
 import re
 import sys
 from collections.abc import Collection
+from importlib.metadata import version
 from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, NoReturn, get_args, get_origin
@@ -81,6 +82,7 @@ def name_types(hint: Any) -> list[str]:
 
 def make_parser() -> Parser:
     parser = Parser(prog="python -m ablations", description="Train a ladder, count its costs, look after a study.")
+    parser.add_argument("--version", action="version", version=f"convnext-path {version('convnext-path')}")
     commands = parser.add_subcommands(required=True)
     commands.add_subcommand("run", make_run_parser(), help="train a ladder over seeds and draw its charts")
     commands.add_subcommand("compare", make_compare_parser(), help="train networks by name on the same images")

@@ -15,8 +15,9 @@ from ablations.engines.local import Failure, Job, Message, Steps, run_process
 from ablations.study.folder import StudyFolder
 from ablations.study.origin import Confirmation, Fingerprint, Origin
 from ablations.study.trial import Result
+from ablations.training.costs import trial_cost
 from ablations.training.ranks import ALONE
-from ablations.training.run import take_first_steps, trial_cost
+from ablations.training.run import take_first_steps
 from convnext_path.frozen import choose
 
 #: How far numbers may lie apart, relative to their size, where only rounding differs: ten times what was measured over

@@ -20,7 +20,7 @@ from ablations.study.folder import StudyFolder
 from ablations.study.keeping import Mode
 from ablations.study.origin import Origin
 from ablations.study.trial import Epoch, Result, Trial
-from ablations.training.run import trial_cost
+from ablations.training.costs import trial_cost
 from ablations.training.status import Wanted, judge
 from convnext_path.data.selection import Data
 

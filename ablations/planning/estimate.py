@@ -9,7 +9,7 @@ from ablations.planning.budget import pack, trial_seconds
 from ablations.planning.measure import measure_paces
 from ablations.planning.throughput import START, Pace, measure_extent
 from ablations.study.trial import Trial
-from ablations.training.run import trial_cost
+from ablations.training.costs import trial_cost
 from ablations.training.trainer import count_processes
 
 QUICK = 2e10  # multiply-accumulates, forward, of a batch that is measured

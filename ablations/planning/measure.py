@@ -16,8 +16,8 @@ from ablations.bench.bare import BareTraining
 from ablations.engines.local import CONTEXT, Failure, Job, run_process
 from ablations.planning.throughput import START, Pace
 from ablations.study.trial import Trial
+from ablations.training.costs import trial_cost
 from ablations.training.memory import keep_freed_memory, peak_memory, reset_peak_memory
-from ablations.training.run import trial_cost
 from ablations.training.trainer import torch_threads
 
 WARM, TIMED = 2, 6  # training steps: the first ones take longer

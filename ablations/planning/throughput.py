@@ -3,11 +3,10 @@
 import json
 import math
 from collections.abc import Mapping
+from csv import DictReader
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
@@ -15,9 +14,10 @@ from torch.autograd.graph import saved_tensors_hooks
 from ablations.planning.profiles import Profile
 from ablations.study.request import NOWHERE
 from ablations.study.trial import Plan, Trial
-from ablations.training.run import network_cost
+from ablations.training.costs import describe_network, network_cost, remember
 from convnext_path import Cost, Data, Flags
 from convnext_path.data.datasets import open_data
+from convnext_path.frozen import Frozen
 from convnext_path.networks.registry import make_network
 
 START = 1.0  # seconds that a trial takes beside its steps, where that was not measured: here, on a CPU
@@ -108,8 +108,8 @@ def read_paces(plan: Plan, extent: Extent, bench: Path) -> dict[str, Pace]:
     if not (bench / "bench.json").is_file():
         raise ValueError(f"{bench} holds no benchmark (no bench.json)")
     precision = "bf16" if "bf16" in str(dict(plan.trainer).get("precision")) else "fp32"
-    rows: list[dict[str, Any]] = pd.read_csv(bench / "results.csv").to_dict("records")  # type: ignore[assignment]
-    ours = {(r["rung"], r["precision"], r["task"]): r for r in rows if r.get("source") == "ours"}
+    with (bench / "results.csv").open(newline="") as file:
+        ours = {(r["rung"], r["precision"], r["task"]): r for r in DictReader(file) if r.get("source") == "ours"}
     batch = json.loads((bench / "bench.json").read_bytes())["terms"].get("batch_size", 1)
     paces = {}
     for trial in first_trials(plan):
@@ -122,12 +122,13 @@ def read_paces(plan: Plan, extent: Extent, bench: Path) -> dict[str, Pace]:
     return paces
 
 
-def scale_pace(trial: Trial, cost: Cost, train: Mapping[str, Any], infer: Mapping[str, Any], batch: int) -> Pace:
+def scale_pace(trial: Trial, cost: Cost, train: Mapping[str, str], infer: Mapping[str, str], batch: int) -> Pace:
     """The pace of a benchmark's rows, from its images and batches to a trial's."""
-    larger = cost.paper_macs / train["macs"]
+    larger = cost.paper_macs / float(train["macs"])
     held = HELD * cost.params
-    kept = larger * max(train["peak_memory"] - held, 0) / batch
-    return share_pace(trial, larger / train["images_per_second"], larger / infer["images_per_second"], held, kept)
+    kept = larger * max(float(train["peak_memory"]) - held, 0) / batch
+    training, inference = (larger / float(row["images_per_second"]) for row in (train, infer))
+    return share_pace(trial, training, inference, held, kept)
 
 
 def share_pace(trial: Trial, train: float, validate: float, held: float, kept: float) -> Pace:
@@ -155,19 +156,29 @@ def profile_pace(trial: Trial, extent: Extent, profile: Profile) -> Pace:
     resnet = isinstance(trial.flags, Flags) and not trial.flags.depthwise
     train, infer, macs = ENDS["resnet" if resnet else "convnext"]
     scale = cost.paper_macs / macs * ENDS["resnet"][0] / profile.images_per_second
-    kept = 2 * count_kept(trial, extent)  # bytes, if all of it is in 16 bits
+    kept = 2 * count_kept(trial, extent).elements  # bytes, if all of it is in 16 bits
     return share_pace(trial, scale / train, scale / infer, HELD * cost.params, kept)
 
 
-def count_kept(trial: Trial, extent: Extent) -> int:
+@dataclass(frozen=True)
+class Kept(Frozen):
     """Elements that a training step keeps for its backward pass, of each image more."""
-    with torch.device("meta"):
-        recipe = replace(trial.recipe, drop_path=0.0)  # which would look at values
-        net = make_network(trial.flags, trial.scale, recipe, extent.num_classes, extent.in_channels, extent.image_size)
-        image = (extent.in_channels, extent.image_size, extent.image_size)
-        batch = trial.recipe.batch_size
-        whole, one_more = (count_saved(net, torch.empty(number, *image)) for number in (batch, batch + 1))
-    return one_more - whole
+
+    elements: int
+
+
+def count_kept(trial: Trial, extent: Extent) -> Kept:
+    recipe = replace(trial.recipe, drop_path=0.0)  # which would look at values
+    shape = extent.num_classes, extent.in_channels, extent.image_size
+
+    def count() -> Kept:
+        with torch.device("meta"):
+            net = make_network(trial.flags, trial.scale, recipe, *shape)
+            image, batch = (extent.in_channels, extent.image_size, extent.image_size), trial.recipe.batch_size
+            whole, one_more = (count_saved(net, torch.empty(number, *image)) for number in (batch, batch + 1))
+        return Kept(one_more - whole)
+
+    return remember(Kept, describe_network(trial.flags, trial.scale, recipe) | {"shape": shape}, count)
 
 
 def count_saved(net: nn.Module, images: Tensor) -> int:

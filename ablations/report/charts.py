@@ -24,6 +24,7 @@ from ablations.report.style import (
     PALE,
     PAPER,
     ROAD,
+    Chart,
     Point,
     Timed,
     add_legend,
@@ -61,7 +62,7 @@ def draw_steps(steps: Sequence[Step], title: str) -> Figure:
     sections = [step.rung.section for step in steps]
     opens = [i == 0 or sections[i] != sections[i - 1] for i in range(len(steps))]
     places = np.arange(len(steps)) + 0.9 * np.cumsum(opens)
-    figure = Figure(figsize=(8, 1.3 + 0.3 * places[-1]), layout="constrained")
+    figure = Chart(figsize=(8, 1.3 + 0.3 * places[-1]), layout="constrained")
     axes = figure.add_subplot()
     low, high = axis_limits(steps)
     for step, place, first in zip(steps, places, opens, strict=True):
@@ -126,7 +127,7 @@ def axis_limits(steps: Sequence[Step]) -> tuple[float, float]:
 def draw_changes(steps: Sequence[Step], title: str) -> Figure:
     """A change a line: its mean and 95 % interval, and the paper's."""
     changed = [step for step in steps if step.base]
-    figure = Figure(figsize=(8, 1.5 + 0.3 * max(len(changed), 1)), layout="constrained")
+    figure = Chart(figsize=(8, 1.5 + 0.3 * max(len(changed), 1)), layout="constrained")
     axes = figure.add_subplot()
     reach = change_limit(changed)
     axes.axvline(0, color=INK, lw=1)
@@ -189,7 +190,7 @@ SECONDS = Price(
 
 def draw_road(steps: Sequence[Step], title: str, price: Price) -> Figure:
     """Accuracy against a price: a line through the adopted steps from start to end, side roads to those tried."""
-    figure = Figure(figsize=(8, max(4.8, 0.9 + 0.21 * len(steps))), layout="constrained")
+    figure = Chart(figsize=(8, max(4.8, 0.9 + 0.21 * len(steps))), layout="constrained")
     axes = figure.add_subplot()
     shown = [(number, step) for number, step in enumerate(steps, 1) if step.results]
     low, high = road_limits([step for _, step in shown])
@@ -227,7 +228,7 @@ def road_limits(steps: Sequence[Step]) -> tuple[float, float]:
 def draw_curves(steps: Sequence[Step], title: str) -> Figure:
     """A panel a step: validation accuracy by epoch, a line a seed; pale, means of what it is compared with."""
     columns, lines, of_ladder = 4, math.ceil(len(steps) / 4), is_ladder(steps)
-    figure = Figure(figsize=(2.4 * columns, 1.7 * lines + 0.7), layout="constrained")
+    figure = Chart(figsize=(2.4 * columns, 1.7 * lines + 0.7), layout="constrained")
     panels = [*figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).flat]
     for axes, step in zip(panels, steps, strict=False):
         for other in [step.base] if step.base else [s for s in steps if s is not step and not of_ladder]:
@@ -260,7 +261,7 @@ def average_curve(step: Step) -> tuple[list[int], list[float]]:
 
 def draw_times(steps: Sequence[Step], title: str) -> Figure:
     """Measured training time against MACs, a point a step, with the range over seeds."""
-    figure = Figure(figsize=(8, max(4.8, 0.9 + 0.21 * len(steps))), layout="constrained")
+    figure = Chart(figsize=(8, max(4.8, 0.9 + 0.21 * len(steps))), layout="constrained")
     axes = figure.add_subplot()
     points = []
     for number, step in enumerate(steps, 1):

@@ -10,7 +10,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix
 
-from ablations.report.style import CELL_INK, CELLS
+from ablations.report.style import CELL_INK, CELLS, Chart
 from ablations.study.predictions import Answers
 
 Kept = Mapping[str, Sequence[Answers]]  # by a network's title, a seed each
@@ -32,7 +32,7 @@ def draw_confusions(answers: Kept, title: str) -> Figure:
     classes = next(iter(answers.values()))[0].classes
     columns = min(len(answers), 3)
     lines, side = math.ceil(len(answers) / columns), 2.6 if len(classes) <= NUMBERED else 3.4
-    figure = Figure(figsize=(1.2 + side * columns, 2.2 + (side + 0.2) * lines), layout="constrained")
+    figure = Chart(figsize=(1.2 + side * columns, 2.2 + (side + 0.2) * lines), layout="constrained")
     panels = [*figure.subplots(lines, columns, squeeze=False).flat]
     for place, (axes, (name, given)) in enumerate(zip(panels, answers.items(), strict=False)):
         sides = place % columns == 0, place + columns >= len(answers)

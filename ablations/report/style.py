@@ -52,6 +52,16 @@ STYLE: dict[Any, object] = {
 }
 
 
+class Chart(Figure):
+    """A figure that a notebook shows, whether or not pyplot is there."""
+
+    def _repr_png_(self) -> bytes:
+        content = io.BytesIO()
+        with styled():
+            self.savefig(content, format="png", dpi=100)
+        return content.getvalue()
+
+
 def styled() -> AbstractContextManager[None]:
     """Draw what is drawn meanwhile in our style."""
     return mpl.rc_context(STYLE)

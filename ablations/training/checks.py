@@ -10,8 +10,9 @@ from ablations.study.checkpoints import is_damaged
 from ablations.study.folder import StudyFolder
 from ablations.study.origin import Origin
 from ablations.study.trial import Plan, Trial
+from ablations.training.costs import network_cost
 from ablations.training.provenance import origin
-from ablations.training.run import make_module, network_cost
+from ablations.training.run import make_module
 from ablations.training.trainer import count_processes, make_trainer
 from convnext_path.data.datasets import open_data
 from convnext_path.data.module import PathData

@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -15,6 +14,7 @@ from ablations.study.origin import Fingerprint, Origin
 from ablations.study.predictions import Answers
 from ablations.study.trial import Result, Trial
 from ablations.training.checkpoint import KeepEpochs
+from ablations.training.costs import trial_cost
 from ablations.training.curve import Curve, Report, SameOrigin
 from ablations.training.fingerprint import EnoughError, FirstSteps, hash_weights
 from ablations.training.listener import Listener
@@ -22,11 +22,10 @@ from ablations.training.memory import peak_memory, reset_peak_memory
 from ablations.training.provenance import environment, origin
 from ablations.training.ranks import ALONE, Rank
 from ablations.training.trainer import ctrl_c_raises, make_trainer, quiet_lightning, torch_threads
-from convnext_path import Cost, PathModule, Recipe, cost
-from convnext_path.data.datasets import Splits, open_data
+from convnext_path import Cost, PathModule
+from convnext_path.data.datasets import Splits
 from convnext_path.data.module import PathData
-from convnext_path.networks.designs import Design, Size
-from convnext_path.networks.registry import begin, make_network
+from convnext_path.networks.registry import begin
 
 Keep = Callable[[torch.nn.Module, Answers], None]
 
@@ -142,22 +141,3 @@ def make_module(trial: Trial, splits: Splits) -> PathModule:
     if trial.compile:
         module.net.compile()
     return module
-
-
-def trial_cost(trial: Trial) -> Cost:
-    """The costs of a trial's network for one of its images."""
-    splits = open_data(trial.data)
-    return network_cost(trial, splits.num_classes, splits.in_channels, splits.image_size)
-
-
-def network_cost(trial: Trial, num_classes: int, in_channels: int, image_size: int) -> Cost:
-    """The same for images that need not be there."""
-    return count(trial.flags, trial.scale, trial.recipe, num_classes, in_channels, image_size)
-
-
-@cache
-def count(flags: Design, scale: Size, recipe: Recipe, num_classes: int, in_channels: int, image_size: int) -> Cost:
-    """The costs of a network for one image."""
-    with torch.device("meta"):
-        net = make_network(flags, scale, recipe, num_classes, in_channels, image_size)
-    return cost(net, image_size, in_channels)

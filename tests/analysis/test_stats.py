@@ -9,12 +9,12 @@ from scipy import stats as scipy_stats
 from scipy.stats import binom
 
 from ablations.analysis.stats import Step, agree, compare_answers, correct, estimate, find_published, summarize
-from ablations.study.predictions import Answers
 from ablations.study.trial import Plan
 from convnext_path import LADDERS
 from convnext_path.ladder import flip
 from convnext_path.references import REFERENCES
 from tests.conftest import fake_result
+from tests.study.test_predictions import make_answers
 
 Scores = dict[tuple[str, int], float]
 
@@ -177,11 +177,8 @@ def test_a_reference_changes_nothing_and_nothing_changes_from_it(plan: Plan) -> 
 
 
 def test_mcnemar_counts_images_that_one_alone_has_right() -> None:
-    truth = (0,) * 20
-    one, other = (
-        Answers("d", "w", ("a", "b"), truth, given, (0.5,) * 20)
-        for given in ((0,) * 18 + (1,) * 2, (0,) * 9 + (1,) * 9 + (0,) * 2)
-    )
+    truth = [0] * 20
+    one, other = make_answers(truth, [0] * 18 + [1] * 2), make_answers(truth, [0] * 9 + [1] * 9 + [0] * 2)
     assert compare_answers(one, other) == pytest.approx(2 * binom.cdf(2, 11, 0.5))
     assert compare_answers(other, one) == compare_answers(one, other)
     assert compare_answers(one, one) == 1

@@ -17,7 +17,8 @@ from ablations.study.checkpoints import KEPT
 from ablations.study.folder import StudyFolder
 from ablations.study.origin import Origin
 from ablations.study.trial import Plan, Result, Trial
-from ablations.training.run import run_trial, trial_cost
+from ablations.training.costs import trial_cost
+from ablations.training.run import run_trial
 from ablations.training.status import Wanted
 from convnext_path import LADDERS, RECIPES, Data
 from tests.conftest import fake_result

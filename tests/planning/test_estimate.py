@@ -8,7 +8,7 @@ from ablations.planning.budget import pack, trial_seconds
 from ablations.planning.estimate import QUICK, estimate_seconds, shorten
 from ablations.planning.throughput import START, Pace, measure_extent
 from ablations.study.trial import Plan, Trial
-from ablations.training.run import trial_cost
+from ablations.training.costs import trial_cost
 
 
 def test_the_estimate_goes_with_epochs_and_workers(plan: Plan) -> None:

@@ -12,6 +12,7 @@ from ablations.report.gallery import DRAWN, MISTAKES, SIDE, draw_evenly, embed, 
 from ablations.study.predictions import Answers
 from convnext_path import Data
 from convnext_path.data.datasets import Splits, open_data
+from tests.study.test_predictions import make_answers
 
 LABELS = st.integers(0, 3)
 
@@ -83,7 +84,7 @@ def test_images_are_drawn_evenly(truth: list[int], most: int) -> None:
 
 @given(st.lists(st.tuples(LABELS, LABELS, st.floats(0.25, 1)), min_size=1, max_size=30), st.integers(0, 9))
 def test_mistakes_are_the_surest_first(rows: list[tuple[int, int, float]], most: int) -> None:
-    answers = Answers("d", "w", tuple("abcd"), *zip(*rows, strict=True))  # type: ignore[arg-type]
+    answers = make_answers(*map(list, zip(*rows, strict=True)))  # type: ignore[arg-type]
     places = find_mistakes(answers, most)
     sure = [answers.confidences[place] for place in places]
     assert not answers.right[places].any()

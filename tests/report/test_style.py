@@ -1,8 +1,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
+from IPython.core.formatters import DisplayFormatter
 from matplotlib import colors
 
-from ablations.report.style import BAR, ROAD, SIZE, find_offsets
+from ablations.report.style import BAR, ROAD, SIZE, Chart, find_offsets
 
 
 def test_colours_differ_in_grey() -> None:
@@ -23,3 +24,8 @@ def test_numbered_points_move_only_where_they_would_cover_another(places: list[t
     for i, (place, offset) in enumerate(zip(before, offsets, strict=True)):
         assert all(abs(after[i] - other) > SIZE for other in after[:i])
         assert (offset == (0, 0)) == all(abs(place - other) > SIZE for other in after[:i])
+
+
+def test_a_notebook_shows_a_chart() -> None:
+    data, _ = DisplayFormatter().format(Chart(figsize=(2, 1)))
+    assert data["image/png"].startswith(b"\x89PNG")

@@ -6,6 +6,6 @@ def make_answers(truth: list[int], given: list[int], confidences: list[float] | 
 
 
 def test_answers_are_right_image_by_image_and_survive_json() -> None:
-    answers = Answers("d", "w", ("cat", "dog"), (0, 1, 1), (0, 0, 1), (0.9, 0.55, 1.0))
+    answers = make_answers([0, 1, 1], [0, 0, 1])
     assert answers.right.tolist() == [True, False, True]
     assert Answers.from_dict(answers.to_dict()) == answers

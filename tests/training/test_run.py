@@ -9,8 +9,9 @@ from torch import nn
 from ablations.study.checkpoints import epochs_done
 from ablations.study.trial import Epoch, Trial
 from ablations.training import checkpoint
+from ablations.training.costs import trial_cost
 from ablations.training.curve import DivergenceError
-from ablations.training.run import run_trial, trial_cost
+from ablations.training.run import run_trial
 from convnext_path import CONVNEXT, Flags, PathModule, PathNet
 
 
