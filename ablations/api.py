@@ -110,7 +110,7 @@ def run(
     from ablations.driver import open_run
 
     resources = Resources(workers, loader_workers, engine)
-    keeping = Keeping(None if folder is None else str(folder), wandb, keep, join, strict, keep_stale, dry_run)
+    keeping = Keeping(folder, wandb, keep, join, strict, keep_stale, dry_run)  # type: ignore[arg-type]  # a path becomes text
     with open_run(plan, keeping, resources) as ready:
         ready.show()
         ready.train()
@@ -151,7 +151,7 @@ def foresee(
     """
     from ablations.planning.budget import foresee
 
-    machine = Machine(bench=None if bench is None else str(bench), profile=profile, memory=memory)
+    machine = Machine(bench=bench, profile=profile, memory=memory)  # type: ignore[arg-type]  # a path becomes text
     return foresee(plan, machine, Resources(workers, loader_workers))
 
 

@@ -107,7 +107,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Help:
+class Follower:
     """A run that another driver leads: torchrun or srun started several, and this is not the first."""
 
     team: Team
@@ -123,7 +123,7 @@ class Help:
 
 
 @contextmanager
-def open_run(plan: Plan, keeping: Keeping, resources: Resources) -> Iterator[Run | Help]:
+def open_run(plan: Plan, keeping: Keeping, resources: Resources) -> Iterator[Run | Follower]:
     """A run of a plan, once all is found that would speak against it; meanwhile its folder and its engine are held.
 
     Raises:
@@ -132,7 +132,7 @@ def open_run(plan: Plan, keeping: Keeping, resources: Resources) -> Iterator[Run
     """
     rank = find_rank(os.environ) if resources.engine.name == "local" else None  # a Ray cluster's nodes may be srun's
     if rank and rank.number:
-        yield Help(Team(rank))
+        yield Follower(Team(rank))
         return
     with ExitStack() as held:
         team = held.enter_context(Team(rank)) if rank else None

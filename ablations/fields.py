@@ -3,8 +3,9 @@
 From Python its value is given as it is; the command line makes an option of it (:mod:`ablations.cli.options`).
 """
 
-from collections.abc import Callable, Collection, ItemsView, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, ClassVar
 
 from convnext_path.frozen import Frozen, choose
@@ -36,7 +37,7 @@ def option(
 
 @dataclass(frozen=True)
 class Options(Frozen):
-    """Base of the classes whose fields are options. Lists are taken as tuples, mappings as their items.
+    """Base of the classes whose fields are options. A list is taken as a tuple, a mapping as its items, a path as text.
 
     Raises:
         ValueError: a value that an option does not take.
@@ -68,6 +69,12 @@ class Options(Frozen):
 
 
 def freeze(value: Any) -> Any:
-    """A value that cannot change, in place of one that can."""
-    value = value.items() if isinstance(value, Mapping) else value
-    return tuple(value) if isinstance(value, list | ItemsView) else value
+    """A value of an option, in place of what people write for it."""
+    match value:
+        case Mapping():
+            return tuple(value.items())
+        case list():
+            return tuple(value)
+        case Path():
+            return str(value)
+    return value

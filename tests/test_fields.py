@@ -1,6 +1,7 @@
 import math
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import ClassVar, Literal
 
 import pytest
@@ -11,6 +12,7 @@ from convnext_path.frozen import within
 
 @dataclass(frozen=True)
 class Meal(Options):
+    place: str | None = option(None, "where")
     dish: str = option("soup", "what there is", choices=("dish", ("soup", "stew")))
     guests: int | Literal["all"] = option("all", "who eats", check=partial(within, low=1, high=9))
     spices: tuple[str, ...] = option((), "what is added", form="NAME,...")
@@ -27,7 +29,8 @@ class Prices(Options):
     prices: tuple[tuple[str, int], ...] = option((), "of dishes", form="DISH=PRICE,...")
 
 
-def test_lists_and_mappings_are_frozen() -> None:
+def test_lists_mappings_and_paths_are_frozen() -> None:
+    assert Meal(place=Path("kitchen")).place == "kitchen"  # type: ignore[arg-type]
     assert Prices(prices={"soup": 3}).prices == (("soup", 3),)  # type: ignore[arg-type]
     meal = Meal(spices=["salt", "thyme"])  # type: ignore[arg-type]
     assert meal.spices == ("salt", "thyme")

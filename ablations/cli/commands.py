@@ -56,7 +56,7 @@ def train(args: Namespace, kind: type[Request]) -> int:
 def foresee(args: Namespace) -> int:
     """Show what a run would take."""
     with told():
-        read_options(Keeping, args)
+        read_options(Keeping, args)  # of no use here, but looked at as for a run
         machine, resources = read_options(Machine, args), read_options(Resources, args)
         plan = make_plan(replace(read_options(LadderRequest, args), here=machine.is_here))
         from ablations.planning import budget
