@@ -11,9 +11,19 @@ study.chart("accuracy")
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ablations.api import Study, compare, costs, foresee, open_study, plan, prepare, run
-    from ablations.engines.resources import EngineOptions
-    from ablations.study.trainer import TrainerOptions
+    from ablations.api import (
+        EngineOptions,
+        Study,
+        TrainerOptions,
+        compare,
+        costs,
+        explain,
+        foresee,
+        open_study,
+        plan,
+        prepare,
+        run,
+    )
 
 __all__ = [
     "EngineOptions",

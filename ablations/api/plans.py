@@ -1,0 +1,55 @@
+"""What may be trained, from Python: a plan's options as keyword arguments, checked."""
+
+from collections.abc import Callable
+from dataclasses import fields
+from inspect import Parameter, Signature, signature
+from typing import TYPE_CHECKING, ParamSpec
+
+from ablations.study.request import LadderRequest, ModelsRequest, Request, make_plan
+from ablations.study.trial import Plan
+
+if TYPE_CHECKING:
+    pass
+
+
+P = ParamSpec("P")
+
+
+def make_planner(name: str, request: Callable[P, Request], purpose: str) -> Callable[P, Plan]:
+    """A function that takes a request's fields by name, each with its type, default and line of help."""
+
+    def make(*args: P.args, **options: P.kwargs) -> Plan:
+        asked = request(*args, **options)
+        plan = make_plan(asked)
+        if asked.here:
+            from ablations.training.checks import check_plan
+
+            check_plan(plan)
+        return plan
+
+    parameters = sort_parameters(request)
+    make.__name__, make.__qualname__, make.__doc__ = name, name, describe(request, purpose)
+    make.__signature__ = Signature(parameters, return_annotation=Plan)  # type: ignore[attr-defined]
+    return make
+
+
+def sort_parameters(request: Callable[P, Request]) -> list[Parameter]:
+    """Those of a request, its own before those of its base."""
+    own = vars(request)["__annotations__"]
+    return sorted(signature(request).parameters.values(), key=lambda parameter: parameter.name not in own)
+
+
+def describe(request: Callable[P, Request], purpose: str) -> str:
+    """The docstring of a function of its fields."""
+    about = {f.name: f.metadata["help"] for f in fields(request)}  # type: ignore[arg-type]
+    lines = (f"    {parameter.name}: {about[parameter.name]}." for parameter in sort_parameters(request))
+    wrong = "    ValueError: whatever would fail once trials run, and what is allowed; nothing is trained yet."
+    return "\n".join((purpose, "", "Args:", *lines, "", "Raises:", wrong))
+
+
+plan = make_planner("plan", LadderRequest, "A study of a ladder's rungs over seeds.")
+
+
+compare = make_planner(
+    "compare", ModelsRequest, "A study of networks by name; run with keep=True, it shows their answers."
+)
