@@ -1,6 +1,5 @@
 """What a trial's numbers hang on beside the trial itself: code, versions, device; and what they cost."""
 
-import ast
 import ctypes
 import hashlib
 import os
@@ -17,6 +16,7 @@ from pathlib import Path
 import torch
 
 from convnext_path.kernels import build
+from convnext_path.source import strip
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
@@ -84,7 +84,7 @@ def _read_bytes(file: str, name: str) -> int:
 #: Packages whose version may change a training's numbers.
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "numpy", "scikit-learn", "pillow")
 #: Code that cannot: what it does is seen in a trial's definition, or in nothing.
-HARMLESS = ("__init__", "steps", "ladder", "references", "convert", "files")
+HARMLESS = ("__init__", "steps", "ladder", "references", "convert", "files", "source", "words")
 
 
 def origin(device: torch.device, data: str) -> dict[str, object]:
@@ -125,15 +125,6 @@ def code_digest(root: Path = Path(__file__).parents[2]) -> str:
     code = [strip(file.read_text()) for file in (*files, root / "ablations" / "training" / "run.py")]
     code += [source.read_text() for source in sorted((package / "kernels").glob("*.[ch]*"))]
     return hashlib.sha256("\0".join(code).encode()).hexdigest()[:16]
-
-
-def strip(source: str) -> str:
-    """Python source without comments, docstrings and layout."""
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:]
-    return ast.unparse(tree)
 
 
 @cache

@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +23,13 @@ from ablations.study.trial import Epoch, Result, Trial
 from ablations.training.checkpoint import KeepEpochs, SafeCheckpoints, epochs_done
 from ablations.training.provenance import environment, origin, peak_memory, reset_peak_memory
 from ablations.training.ranks import ALONE, Rank, RankEnvironment
-from convnext_path import Cost, PathModule, Recipe, cost
+from convnext_path import Cost, PathModule
+from convnext_path.counting import count_network
 from convnext_path.data.datasets import Splits, open_data
 from convnext_path.data.module import PathData
 from convnext_path.files import digest
-from convnext_path.networks.designs import Design, Size
 from convnext_path.networks.layers import BatchNorm2d
-from convnext_path.networks.registry import begin, make_network
+from convnext_path.networks.registry import begin
 from convnext_path.processes import agree, average
 
 #: Lightning's options that differ here, unless a trial says otherwise.
@@ -243,15 +242,7 @@ def trial_cost(trial: Trial) -> Cost:
 
 def network_cost(trial: Trial, num_classes: int, in_channels: int, image_size: int) -> Cost:
     """The same for images that need not be there."""
-    return count(trial.flags, trial.scale, trial.recipe, num_classes, in_channels, image_size)
-
-
-@cache
-def count(flags: Design, scale: Size, recipe: Recipe, num_classes: int, in_channels: int, image_size: int) -> Cost:
-    """The costs of a network for one image."""
-    with torch.device("meta"):
-        net = make_network(flags, scale, recipe, num_classes, in_channels, image_size)
-    return cost(net, image_size, in_channels)
+    return count_network(trial.flags, trial.scale, trial.recipe, num_classes, in_channels, image_size)
 
 
 class SameOrigin(Callback):

@@ -13,8 +13,6 @@ from ablations.planning.throughput import (
     PROFILES,
     Extent,
     count_devices,
-    count_kept,
-    count_saved,
     known_extent,
     measure_extent,
     measure_pace,
@@ -26,6 +24,7 @@ from ablations.study.trial import Plan, Trial
 from ablations.training.run import trial_cost
 from convnext_path import CONVNEXT, Data, Flags, PathNet
 from convnext_path.networks.flags import RESNET50
+from convnext_path.tracing import count_saved
 
 MIXED = (("precision", "bf16-mixed"),)
 RTX = PROFILES["rtx3090"]
@@ -106,7 +105,7 @@ def test_what_is_kept_is_what_a_step_keeps(trial: Trial, monkeypatch: pytest.Mon
     monkeypatch.setenv("CONVNEXT_PATH_KERNELS", "stock")
     net = PathNet(trial.flags, trial.scale, 10, 1, trial.recipe.layer_scale)
     whole, one_more = (count_saved(net, torch.zeros(number, 1, 32, 32)) for number in (50, 51))
-    assert count_kept(trial, DIGITS) == one_more - whole > 32 * 32
+    assert DIGITS.count_kept(trial) == one_more - whole > 32 * 32
 
 
 def test_devices_share_a_batch(trial: Trial) -> None:
