@@ -31,3 +31,10 @@ class Cost(Frozen):
     def all_macs(self) -> int:
         """The whole count by fvcore, norms and pooling included."""
         return sum(n for _, n in self.macs)
+
+
+@dataclass(frozen=True)
+class Kept(Frozen):
+    """What a training step keeps for its backward pass, of each image more."""
+
+    elements: int

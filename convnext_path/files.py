@@ -1,8 +1,11 @@
 """Files that are there whole or not at all, and the cache of what can be made again."""
 
 import hashlib
+import json
 import os
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 DRAFT = "."  # what a write that never ended left behind starts with it
 
@@ -45,3 +48,17 @@ def keep(file: Path, content: bytes) -> None:
     """Write a file of the cache. Raises an OSError."""
     file.parent.mkdir(parents=True, exist_ok=True)
     write_whole(file, content, durable=False)
+
+
+def recall(name: str) -> Any:
+    """What the cache holds in JSON under a name; None where there is nothing that can be read."""
+    try:
+        return json.loads(cache_file(f"{name}.json").read_text())
+    except (OSError, ValueError, RuntimeError):  # no such file, or damaged, or no home
+        return None
+
+
+def remember(name: str, content: Any) -> None:
+    """Keep what JSON takes in the cache, whole or not at all; where that cannot be, it is made again next time."""
+    with suppress(OSError, RuntimeError):
+        keep(cache_file(f"{name}.json"), json.dumps(content).encode())

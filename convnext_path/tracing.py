@@ -1,4 +1,4 @@
-"""Counts a network's costs, by fvcore, from one pass of an image through it. No training, no data."""
+"""Counts what a network costs: by fvcore, from one pass of an image through it, and what a step keeps. No data."""
 
 import copy
 import warnings
@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 
-from convnext_path.costs import ATTENTION, Cost
+from convnext_path.costs import ATTENTION, Cost, Kept
 from convnext_path.frozen import at_least
 
 
@@ -67,3 +68,24 @@ def _trace(net: nn.Module, image: Tensor) -> tuple[dict[str, int], int]:
         analysis.set_op_handle(f"aten::{ATTENTION}", count_attention)
         macs = {operator: int(n) for operator, n in analysis.by_operator().items()}
     return macs, sum(sizes)
+
+
+def count_kept(net: nn.Module, image_size: int = 224, in_channels: int = 3) -> Kept:
+    """What a training step of a network on the meta device keeps for its backward pass, of each image more."""
+    with torch.device("meta"):  # BatchNorm may want two images
+        two, three = (count_saved(net, torch.empty(n, in_channels, image_size, image_size)) for n in (2, 3))
+    return Kept(three - two)
+
+
+def count_saved(net: nn.Module, images: Tensor) -> int:
+    """Elements that a pass forward saves for the one back, weights aside."""
+    saved = dict[int, Tensor]()
+
+    def save(tensor: Tensor) -> Tensor:
+        if not isinstance(tensor, nn.Parameter):
+            saved[tensor.untyped_storage()._cdata] = tensor
+        return tensor
+
+    with saved_tensors_hooks(save, lambda tensor: tensor):
+        net(images)
+    return sum(tensor.numel() for tensor in saved.values())

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from convnext_path.files import cache_file, remove_drafts, write_whole
+from convnext_path.files import cache_file, recall, remember, remove_drafts, write_whole
 
 
 def test_a_failed_write_leaves_the_old_content(tmp_path: Path) -> None:
@@ -38,3 +38,16 @@ def test_the_cache_lies_where_the_system_keeps_caches(tmp_path: Path, monkeypatc
     monkeypatch.setenv("XDG_CACHE_HOME", "")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache_file("x.json") == tmp_path / ".cache" / "convnext-path" / "x.json"
+
+
+def test_what_is_remembered_is_recalled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert recall("x") is None
+    remember("x", {"a": [1, None]})
+    assert recall("x") == {"a": [1, None]}
+    cache_file("x.json").write_text('{"a')
+    assert recall("x") is None
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    remember("x", 1)
+    assert recall("x") is None

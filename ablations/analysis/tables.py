@@ -11,8 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from ablations.analysis.stats import LEVEL, Agreement, Estimate, Step, agree, is_ladder, name_row
-from ablations.training.costs import count
 from convnext_path import LADDERS, RECIPES, Cost, Rung
+from convnext_path.counting import count_network
 
 
 def to_frame(steps: Iterable[Step]) -> pd.DataFrame:
@@ -157,7 +157,7 @@ def count_costs(rungs: Sequence[Rung], image_size: int = 224) -> list[Cost]:
 
 
 def count_cost(rung: Rung, image_size: int) -> Cost:
-    return count(rung.flags, rung.scale, RECIPES["imagenet"][rung.recipe], 1000, 3, image_size)
+    return count_network(rung.flags, rung.scale, RECIPES["imagenet"][rung.recipe], 1000, 3, image_size)
 
 
 def count_ladder(name: str, image_size: int) -> list[dict[str, Any]]:

@@ -7,18 +7,13 @@ from csv import DictReader
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
-
 from ablations.planning.profiles import Profile
 from ablations.study.request import NOWHERE
 from ablations.study.trial import Plan, Trial
-from ablations.training.costs import describe_network, network_cost, remember
+from ablations.training.costs import network_cost
 from convnext_path import Cost, Data, Flags
+from convnext_path.counting import count_kept
 from convnext_path.data.datasets import open_data
-from convnext_path.frozen import Frozen
-from convnext_path.networks.registry import make_network
 
 START = 1.0  # seconds that a trial takes beside its steps, where that was not measured: here, on a CPU
 HELD = 16  # bytes a parameter: weight, gradient and AdamW's two moments, in fp32
@@ -46,6 +41,11 @@ class Extent:
 
     def cost(self, trial: Trial) -> Cost:
         return network_cost(trial, self.num_classes, self.in_channels, self.image_size)
+
+    def count_kept(self, trial: Trial) -> int:
+        """Elements that a training step keeps for its backward pass, of each image more."""
+        ends = self.num_classes, self.in_channels, self.image_size
+        return count_kept(trial.flags, trial.scale, trial.recipe, *ends)
 
 
 #: Data sets whose extent is known before they are there. ImageNet: Russakovsky et al. (2015), ILSVRC 2012.
@@ -156,40 +156,5 @@ def profile_pace(trial: Trial, extent: Extent, profile: Profile) -> Pace:
     resnet = isinstance(trial.flags, Flags) and not trial.flags.depthwise
     train, infer, macs = ENDS["resnet" if resnet else "convnext"]
     scale = cost.paper_macs / macs * ENDS["resnet"][0] / profile.images_per_second
-    kept = 2 * count_kept(trial, extent).elements  # bytes, if all of it is in 16 bits
+    kept = 2 * extent.count_kept(trial)  # bytes, if all of it is in 16 bits
     return share_pace(trial, scale / train, scale / infer, HELD * cost.params, kept)
-
-
-@dataclass(frozen=True)
-class Kept(Frozen):
-    """Elements that a training step keeps for its backward pass, of each image more."""
-
-    elements: int
-
-
-def count_kept(trial: Trial, extent: Extent) -> Kept:
-    recipe = replace(trial.recipe, drop_path=0.0)  # which would look at values
-    shape = extent.num_classes, extent.in_channels, extent.image_size
-
-    def count() -> Kept:
-        with torch.device("meta"):
-            net = make_network(trial.flags, trial.scale, recipe, *shape)
-            image, batch = (extent.in_channels, extent.image_size, extent.image_size), trial.recipe.batch_size
-            whole, one_more = (count_saved(net, torch.empty(number, *image)) for number in (batch, batch + 1))
-        return Kept(one_more - whole)
-
-    return remember(Kept, describe_network(trial.flags, trial.scale, recipe) | {"shape": shape}, count)
-
-
-def count_saved(net: nn.Module, images: Tensor) -> int:
-    """Elements that a pass forward saves for the one back, weights aside."""
-    saved = dict[int, Tensor]()
-
-    def save(tensor: Tensor) -> Tensor:
-        if not isinstance(tensor, nn.Parameter):
-            saved[tensor.untyped_storage()._cdata] = tensor
-        return tensor
-
-    with saved_tensors_hooks(save, lambda tensor: tensor):
-        net(images)
-    return sum(tensor.numel() for tensor in saved.values())

@@ -3,7 +3,6 @@
 What needs torch imports it when it is asked, since much of this is looked at where nothing is trained.
 """
 
-import ast
 import hashlib
 import os
 import platform
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ablations.study.origin import Facts, Origin
+from convnext_path.source import strip
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 #: Packages whose version may change a training's numbers.
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "numpy", "scikit-learn", "pillow")
 #: Code that cannot: what it does is seen in a trial's definition, or in nothing.
-HARMLESS = ("__init__", "ladder", "steps", "references", "convert", "files", "words")
+HARMLESS = ("__init__", "ladder", "steps", "references", "convert", "files", "source", "words")
 #: Code of ours that trains beside the package's.
 TRAINS = ("run", "trainer", "curve")
 
@@ -96,15 +96,6 @@ def code_digest(root: Path = Path(__file__).parents[2]) -> str:
     code = [strip(file.read_text()) for file in (*files, *ours)]
     code += [source.read_text() for source in sorted((package / "kernels").glob("*.[ch]*"))]
     return hashlib.sha256("\0".join(code).encode()).hexdigest()[:16]
-
-
-def strip(source: str) -> str:
-    """Python source without comments, docstrings and layout."""
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:]
-    return ast.unparse(tree)
 
 
 @cache

@@ -1,15 +1,14 @@
 """Folders of images: what counts as a class and as an image, every file read once before it is relied on."""
 
 import hashlib
-import json
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import PIL
@@ -18,7 +17,7 @@ from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-from convnext_path.files import cache_file, keep
+from convnext_path.files import recall, remember
 from convnext_path.frozen import Frozen
 from convnext_path.words import shorten
 
@@ -161,7 +160,7 @@ def scan_images(folder: Path, files: Sequence[str]) -> Scan:
     sides = [seen.side for seen in looks if not seen.fault]
     bad = tuple((file, seen.fault) for file, seen in zip(files, looks, strict=True) if seen.fault)
     scan = Scan(digest.hexdigest(), int(np.median(sides)) if sides else 0, bad)
-    save_scan(key, scan)
+    remember(key, scan.to_dict())
     return scan
 
 
@@ -245,13 +244,6 @@ def stamp(path: Path) -> str:
 def load_scan(key: str) -> Scan | None:
     """What an earlier scan found, if it can be read."""
     try:
-        found: Any = json.loads(cache_file(f"{key}.json").read_text())
-        return Scan.from_dict(found)
-    except (OSError, ValueError, TypeError, RuntimeError):  # no such file, or damaged, or no home
+        return Scan.from_dict(recall(key))
+    except (ValueError, TypeError):  # nothing there, or something else
         return None
-
-
-def save_scan(key: str, scan: Scan) -> None:
-    """Keep what was found, whole or not at all; where that cannot be, the next process scans again."""
-    with suppress(OSError, RuntimeError):
-        keep(cache_file(f"{key}.json"), json.dumps(scan.to_dict()).encode())

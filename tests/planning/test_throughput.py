@@ -13,8 +13,6 @@ from ablations.planning.throughput import (
     KNOWN,
     Extent,
     count_devices,
-    count_kept,
-    count_saved,
     known_extent,
     measure_extent,
     profile_pace,
@@ -24,6 +22,7 @@ from ablations.study.trial import Plan, Trial
 from ablations.training.costs import trial_cost
 from convnext_path import CONVNEXT, Data, Flags, PathNet
 from convnext_path.networks.flags import RESNET50
+from convnext_path.tracing import count_saved
 
 MIXED = (("precision", "bf16-mixed"),)
 RTX = PROFILES["rtx3090"]
@@ -98,7 +97,7 @@ def test_what_is_kept_is_what_a_step_keeps(trial: Trial, monkeypatch: pytest.Mon
     monkeypatch.setenv("CONVNEXT_PATH_KERNELS", "stock")
     net = PathNet(trial.flags, trial.scale, 10, 1, trial.recipe.layer_scale)
     whole, one_more = (count_saved(net, torch.zeros(number, 1, 32, 32)) for number in (50, 51))
-    assert count_kept(trial, DIGITS).elements == one_more - whole > 32 * 32
+    assert DIGITS.count_kept(trial) == one_more - whole > 32 * 32
 
 
 def test_devices_share_a_batch(trial: Trial) -> None:

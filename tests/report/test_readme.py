@@ -4,8 +4,9 @@ from collections.abc import Callable
 import pytest
 
 from ablations.analysis.tables import cost_rows, count_costs
-from ablations.report.readme import COSTS, path_table
+from ablations.report.readme import path_table
 from convnext_path import LADDERS
+from convnext_path.counting import PUBLISHED
 from convnext_path.steps import Row, Step
 
 
@@ -21,7 +22,7 @@ from convnext_path.steps import Row, Step
 def test_a_step_of_ones_own_is_a_line_below_the_papers(
     ladders: tuple[str, ...], there: str, add_step: Callable[[Step], None]
 ) -> None:
-    costs = json.loads(COSTS.read_text())
+    costs = json.loads(PUBLISHED.read_text())["ladders"]
     before = path_table(costs)
     add_step(Step("mine", "my step", "Mine", ("kernel_size", 9), tuple(map(Row, ladders)), adopted=False))
     for name in ladders:
