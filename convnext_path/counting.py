@@ -121,16 +121,16 @@ def find_network(rung: Rung) -> Network:
 
 def trace_cost(network: Network) -> Cost:
     """Count now, whatever is known."""
-    from convnext_path import tracing
+    from convnext_path.tracing import cost
 
-    return tracing.cost(make_unfilled(network), network.image_size, network.in_channels)
+    return cost(make_unfilled(network), network.image_size, network.in_channels)
 
 
 def trace_kept(network: Network) -> Kept:
     """Count now, whatever is known."""
-    from convnext_path import tracing
+    from convnext_path.tracing import count_kept
 
-    return tracing.count_kept(make_unfilled(network), network.image_size, network.in_channels)
+    return count_kept(make_unfilled(network), network.image_size, network.in_channels)
 
 
 def make_unfilled(network: Network) -> "nn.Module":

@@ -1,6 +1,5 @@
 """The repository as a whole: set-up files agree, imports run one way, what is generated is current."""
 
-import ast
 import json
 import re
 import subprocess
@@ -52,42 +51,6 @@ def test_environment_yml_has_the_same_pins() -> None:
 def test_make_help_lists_the_targets() -> None:
     out = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert {"ladder", "test", "lint", "cost", "plot", "setup"} <= {line.split()[0] for line in out.splitlines()}
-
-
-def imports_of(file: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return found
-
-
-@pytest.mark.parametrize("file", sorted((ROOT / "convnext_path").rglob("*.py")), ids=lambda file: file.name)
-def test_the_package_knows_nothing_of_studies_or_charts(file: Path) -> None:
-    roots = {name.split(".")[0] for name in imports_of(file)}
-    assert not roots & {"ablations", "wandb", "matplotlib", "pandas", "rich"}
-
-
-@pytest.mark.parametrize(
-    ("name", "never"),
-    [
-        ("networks.flags", "networks.path module data.module recipe ladder cost networks.convert"),
-        ("networks.layers", "networks.flags networks.path module data.module recipe ladder"),
-        ("ladder", "networks.path module data.module recipe cost"),
-        ("networks.path", "module data.module recipe ladder cost networks.convert"),
-        ("recipe", "networks.path module data.module ladder"),
-        ("data.datasets", "networks.path module ladder recipe data.module"),
-        ("data.folders", "data.datasets data.module data.cifar networks.path recipe"),
-        ("data.cifar", "data.datasets data.module data.folders networks.path recipe"),
-        ("data.augment", "networks.path module ladder data.module"),
-        ("data.module", "networks.path module ladder"),
-    ],
-)
-def test_imports_run_one_way(name: str, never: str) -> None:
-    imported = imports_of(ROOT / "convnext_path" / f"{name.replace('.', '/')}.py")
-    assert not imported & {f"convnext_path.{other}" for other in never.split()}
 
 
 def test_the_readmes_tables_are_current() -> None:
