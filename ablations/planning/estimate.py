@@ -13,6 +13,7 @@ from ablations.training.costs import trial_cost
 from ablations.training.trainer import count_processes
 
 QUICK = 2e10  # multiply-accumulates, forward, of a batch that is measured
+PATIENCE = 1.0  # seconds of training, and of validation, that a rung is measured for
 
 
 def estimate_seconds(trials: Sequence[Trial], slots: int, loader_workers: int = 0) -> float:
@@ -25,7 +26,7 @@ def estimate_seconds(trials: Sequence[Trial], slots: int, loader_workers: int = 
     """
     probes = {trial.rung: shorten(trial) for trial in (trials[0], trials[len(trials) // 2], trials[-1])}
     slots = min(max(slots, 1), len(trials))
-    paces = measure_paces([*probes.values()], min(slots, len(probes)), loader_workers)
+    paces = measure_paces([*probes.values()], min(slots, len(probes)), loader_workers, PATIENCE)
     macs = {rung: trial_cost(probe).all_macs for rung, probe in probes.items()}
     train = fmean(pace.train / macs[rung] for rung, pace in paces.items())  # seconds a multiply-accumulate
     validate = fmean(pace.validate / macs[rung] for rung, pace in paces.items())

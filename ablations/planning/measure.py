@@ -1,5 +1,6 @@
 """How fast a trial trains here: a few of its steps, in a process of its own, beside as many others as in a study."""
 
+import math
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -23,14 +24,18 @@ from ablations.training.trainer import torch_threads
 WARM, TIMED = 2, 6  # training steps: the first ones take longer
 
 
-def measure_paces(trials: Sequence[Trial], workers: int, loader_workers: int = 0) -> dict[str, Pace]:
+def measure_paces(
+    trials: Sequence[Trial], workers: int, loader_workers: int = 0, patience: float = math.inf
+) -> dict[str, Pace]:
     """The pace of each trial's rung here, ``workers`` at a time as in a study: they share caches and memory.
+
+    ``patience``: seconds after which no further batch is begun, of training or of validation.
 
     Raises:
         RuntimeError, MemoryError: a process ends without one.
     """
     with ProcessPoolExecutor(workers, CONTEXT, keep_freed_memory, max_tasks_per_child=1) as pool:
-        paces = [*pool.map(partial(measure_pace, loader_workers=loader_workers), trials)]
+        paces = [*pool.map(partial(measure_pace, loader_workers=loader_workers, patience=patience), trials)]
     return {trial.rung: pace for trial, pace in zip(trials, paces, strict=True)}
 
 
@@ -48,22 +53,25 @@ def measure_start(trial: Trial, pace: Pace) -> float:
     return max(seconds - epochs * batch * (steps * pace.train + pace.validate), 0.0)
 
 
-def measure_pace(trial: Trial, loader_workers: int = 0) -> Pace:
+def measure_pace(trial: Trial, loader_workers: int = 0, patience: float = math.inf) -> Pace:
     """A trial's pace in this process; what it takes beside its steps is not measured."""
-    training, batch = BareTraining(trial, loader_workers), trial.recipe.batch_size
-    reset_peak_memory(training.device)
+    batch = trial.recipe.batch_size
     with torch_threads(trial.threads):
-        train = time_batches(training.train_epoch(0), training.device)
-        validate = time_batches(training.validate(), training.device)
+        training = BareTraining(trial, loader_workers)
+        reset_peak_memory(training.device)
+        train = time_batches(training.train_epoch(0), training.device, patience)
+        validate = time_batches(training.validate(), training.device, patience)
     return Pace(START, train / batch, validate / batch, peak_memory(training.device))
 
 
-def time_batches(batches: Iterable[None], device: torch.device) -> float:
+def time_batches(batches: Iterable[None], device: torch.device, patience: float = math.inf) -> float:
     """Seconds of one of the first; of the fastest, where there are too few to leave the very first ones out."""
     times = [time.perf_counter()]
     for _ in islice(batches, WARM + TIMED):
         if device.type != "cpu":
             torch.accelerator.synchronize(device)
         times.append(time.perf_counter())
+        if times[-1] - times[0] > patience:
+            break
     taken = [after - before for before, after in pairwise(times)]
     return fmean(taken[WARM:] or [min(taken)])

@@ -22,7 +22,7 @@ def test_three_rungs_at_most_are_measured_and_the_others_go_with_their_multiply_
 ) -> None:
     asked: list[str] = []
 
-    def measure(trials: Sequence[Trial], workers: int, loader_workers: int = 0) -> dict[str, Pace]:
+    def measure(trials: Sequence[Trial], workers: int, loader_workers: int, patience: float) -> dict[str, Pace]:
         asked.extend(trial.rung for trial in trials)
         return {trial.rung: Pace(START, 1e-9 * trial_cost(trial).all_macs, 0.0, 0.0) for trial in trials}
 
