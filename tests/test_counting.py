@@ -21,7 +21,9 @@ from convnext_path.counting import (
     make_key,
     networks_digest,
     read_published,
+    read_row,
     trace_cost,
+    trace_kept,
 )
 from convnext_path.files import cache_file
 from convnext_path.networks.peer_names import PeerFlags, PeerScale
@@ -50,11 +52,22 @@ def no_more_counting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def costs() -> dict:
-    return count_all()
+    """The committed oracle."""
+    return json.loads(PUBLISHED.read_text())
 
 
+@pytest.mark.torture
 def test_the_committed_oracle_is_current(costs: dict) -> None:
-    assert json.loads(PUBLISHED.read_text()) == json.loads(json.dumps(costs))
+    assert costs == json.loads(json.dumps(count_all()))
+
+
+@pytest.mark.parametrize("ladder", LADDERS)
+def test_the_committed_oracle_is_of_todays_code_and_counts_both_ends(ladder: str, costs: dict) -> None:
+    assert costs["code"] == networks_digest(), "make readme counts anew"
+    rungs, rows = LADDERS[ladder], costs["ladders"][ladder]
+    assert [row["rung"] for row in rows] == [rung.name for rung in rungs]
+    for place in (0, len(rungs) // 2, -1) if "nano" in ladder else (-1,):
+        assert read_row(rows[place]) == (trace_cost(network := find_network(rungs[place])), trace_kept(network))
 
 
 def test_thirty_of_thirty_two_distinct_rows_agree_to_the_printed_digit(costs: dict) -> None:
