@@ -8,7 +8,7 @@ study.chart("accuracy")
 ```
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ablations.api import (
@@ -40,14 +40,15 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """A name of :mod:`ablations.api`, which is imported when the first one is asked for."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from ablations import api
+if not TYPE_CHECKING:  # where it would allow any name
 
-    return getattr(api, name)
+    def __getattr__(name: str) -> object:
+        """A name of :mod:`ablations.api`, which is imported when the first one is asked for (PEP 562)."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from ablations import api
 
+        return getattr(api, name)
 
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

@@ -1,10 +1,13 @@
 from collections.abc import Callable
+from dataclasses import MISSING, dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
-from ablations.cli.options import read_options, read_seeds
-from ablations.cli.parser import make_compare_parser, make_run_parser
+from ablations.cli.options import add_options, read_options, read_seeds
+from ablations.cli.parser import Parser, make_compare_parser, make_run_parser
+from ablations.fields import Options, option
 from ablations.study.request import LadderRequest, ModelsRequest, list_seeds, make_plan
 from ablations.study.trial import Plan
 from ablations.training.checks import check_plan
@@ -181,3 +184,43 @@ def test_references_stand_behind_the_rungs_and_families_are_chosen_by_the_images
     assert (plan.ladder, [rung.name for rung in plan.rungs]) == ("swin-nano", ["windows", "vit-nano", "resnet50"])
     assert [trial.rung for trial in plan.trials()[:3]] == ["windows", "vit-nano", "resnet50"]
     assert plan_of("--ladder", "swin", "--data", "imagenet", "--root", "x").ladder == "swin-t"
+
+
+@dataclass(frozen=True)
+class Sauce(Options):
+    prefix: ClassVar[str] = "sauce."
+    is_hot: bool = option(False, "or mild")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order(Options):
+    rungs: tuple[str, ...] = option(MISSING, "of the ladder", form="NAME,...")
+    at_once: tuple[int, ...] = option((1, 8), "guests", form="N,...")
+    quick_please: bool = option(False, "in a hurry")
+    sauce: Sauce = option(Sauce(), "beside")
+    waiter: str = option("Anna", "not for guests to say", typed=False)
+
+
+def order(*words: str) -> Order:
+    parser = Parser()
+    add_options(parser, Order)
+    return read_options(Order, parser.parse_args(list(words)))
+
+
+def test_fields_are_options_and_words_their_values() -> None:
+    assert order("--rungs", "a, b") == Order(rungs=("a", "b"))
+    words = ("--rungs", "a", "--at-once", "2", "--quick-please", "--sauce.is_hot", "true")
+    assert order(*words) == Order(rungs=("a",), at_once=(2,), quick_please=True, sauce=Sauce(is_hot=True))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--waiter Otto", "unknown option --waiter"),
+        ("--rungs a --sauce.is_hot very", "--sauce.is_hot takes bool, got 'very'"),
+    ],
+)
+def test_what_is_no_option_or_no_value(words: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        order(*words.split())
+    assert message in capsys.readouterr().err

@@ -1,0 +1,21 @@
+import pytest
+
+from ablations.cli.errors import fail, told
+
+
+def test_an_error_is_one_line_and_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        fail("what\n was   wrong")
+    assert capsys.readouterr().err == "error: what was wrong\n"
+
+
+@pytest.mark.parametrize("error", [ValueError("no such data"), OSError("no such file")])
+def test_what_cannot_be_had_is_told(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"), told():
+        raise error
+    assert capsys.readouterr().err == f"error: {error}\n"
+
+
+def test_mistakes_of_ours_are_not() -> None:
+    with pytest.raises(KeyError), told():
+        raise KeyError("ours")
