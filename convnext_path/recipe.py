@@ -92,6 +92,12 @@ class Recipe(Frozen):
         )
 
 
+def check_batch(recipe: Recipe, found: int) -> None:
+    """Raise a ValueError where there are fewer training images than a batch takes."""
+    if recipe.batch_size > found:
+        raise ValueError(f"batch_size is {recipe.batch_size}, but there are {found} training images; lower it")
+
+
 ORIGINAL = Recipe(
     epochs=90,
     batch_size=256,

@@ -8,14 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich import box
 from rich.table import Table
 
 from ablations.analysis.tables import show_count, show_number
-from ablations.engines.choose import share_cores
 from ablations.engines.resources import Resources
-from ablations.planning.measure import measure_paces, measure_start
 from ablations.planning.profiles import PROFILES, Machine
 from ablations.planning.throughput import (
     Extent,
@@ -28,10 +25,13 @@ from ablations.planning.throughput import (
     read_paces,
 )
 from ablations.study.checkpoints import KEPT
+from ablations.study.limits import check_parts, check_sides
 from ablations.study.trial import Plan, Trial
-from ablations.training.checks import check_parts, check_peers, check_plan, check_sides, check_trainer
-from ablations.training.trainer import find_device
-from convnext_path.data.module import check_batch
+from ablations.training.costs import check_peers
+from convnext_path.recipe import check_batch
+
+#: Those that Lightning takes on a GPU, whatever is here.
+PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true")
 
 
 def foresee(plan: Plan, machine: Machine, resources: Resources) -> "Budget":
@@ -47,6 +47,12 @@ def foresee(plan: Plan, machine: Machine, resources: Resources) -> "Budget":
 def foresee_here(plan: Plan, resources: Resources) -> "Budget":
     if count_devices(plan.trials()[0]) > 1:
         raise ValueError("a pace on several devices is not measured, but computed: --profile or --bench")
+    import torch
+
+    from ablations.engines.choose import share_cores
+    from ablations.training.checks import check_plan
+    from ablations.training.trainer import find_device
+
     check_plan(plan)
     slots, readers = share_cores(plan, resources.workers, resources.loader_workers, torch.get_num_threads())
     shared = 1 if find_device(plan.trials()[0]).type == "cpu" else slots  # of a CPU, a core or so is a device
@@ -76,14 +82,19 @@ def foresee_elsewhere(plan: Plan, machine: Machine) -> "Budget":
 def check_elsewhere(plan: Plan, extent: Extent) -> None:
     """What :func:`check_plan` finds, as far as it does not hang on this machine. Raises a ValueError."""
     hardware = ("accelerator", "devices", "num_nodes", "strategy")
-    options = tuple(option for option in plan.trainer if option[0] not in hardware)
+    options = tuple((name, value) for name, value in plan.trainer if name not in hardware and value not in PRECISIONS)
     for trial in first_trials(plan):
-        check_trainer(replace(trial, trainer=options))
         check_batch(trial.recipe, extent.train)
+        if options:  # Lightning knows them, and takes seconds to load
+            from ablations.training.checks import check_trainer
+
+            check_trainer(replace(trial, trainer=options))
 
 
 def try_paces(plan: Plan, slots: int, readers: int) -> dict[str, Pace]:
     """Each rung's pace here. Raises a ValueError where a process ends without one."""
+    from ablations.planning.measure import measure_paces, measure_start
+
     trials = first_trials(plan)
     try:
         paces = measure_paces(trials, slots, readers)
@@ -197,6 +208,10 @@ def show_time(seconds: float) -> str:
 
 def device_memory(plan: Plan) -> int:
     """Bytes of the device that trials here run on."""
+    import torch
+
+    from ablations.training.trainer import find_device
+
     device = find_device(plan.trials()[0])
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory

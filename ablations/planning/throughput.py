@@ -13,7 +13,6 @@ from ablations.study.trial import Plan, Trial
 from ablations.training.costs import network_cost
 from convnext_path import Cost, Data, Flags
 from convnext_path.counting import count_kept
-from convnext_path.data.datasets import open_data
 
 START = 1.0  # seconds that a trial takes beside its steps, where that was not measured: here, on a CPU
 HELD = 16  # bytes a parameter: weight, gradient and AdamW's two moments, in fp32
@@ -61,6 +60,8 @@ ENDS = {"resnet": (1218.01, 3676.35, 4.0892e9), "convnext": (819.24, 2379.50, 4.
 
 def measure_extent(data: Data) -> Extent:
     """Of images that are there. Raises a ValueError where they are not."""
+    from convnext_path.data.datasets import open_data
+
     splits = open_data(data)
     counts = len(splits.train_indices), len(splits.val_indices)
     return Extent(*counts, splits.num_classes, splits.in_channels, splits.image_size)

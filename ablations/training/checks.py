@@ -8,9 +8,10 @@ from pytorch_lightning import Trainer
 
 from ablations.study.checkpoints import is_damaged
 from ablations.study.folder import StudyFolder
+from ablations.study.limits import check_parts, check_sides
 from ablations.study.origin import Origin
 from ablations.study.trial import Plan, Trial
-from ablations.training.costs import network_cost
+from ablations.training.costs import check_peers
 from ablations.training.provenance import origin
 from ablations.training.run import make_module
 from ablations.training.trainer import count_processes, make_trainer
@@ -18,25 +19,6 @@ from convnext_path.data.datasets import open_data
 from convnext_path.data.module import PathData
 from convnext_path.kernels.build import chosen
 from convnext_path.networks.peer_names import PeerFlags
-
-
-def check_sides(plan: Plan, image_size: int) -> None:
-    """Refuse images that are too small for a rung."""
-    for rung in plan.rungs:
-        least = rung.flags.min_image_size
-        if image_size < least:
-            raise ValueError(f"image side {image_size} is too small for rung {rung.name}, which needs {least}")
-
-
-def check_peers(plan: Plan, num_classes: int, in_channels: int, image_size: int) -> None:
-    """Make other packages' networks once: they alone know which images and classes suit them."""
-    for trial in plan.trials()[: len(plan.rungs)]:
-        if isinstance(trial.flags, PeerFlags):
-            try:
-                network_cost(trial, num_classes, in_channels, image_size)
-            except Exception as error:  # noqa: BLE001 - of as many kinds as there are networks
-                told = " ".join(str(error).split())
-                raise ValueError(f"{trial.rung} cannot take images of {image_size} px: {told[:300]}") from None
 
 
 def check_weights(trials: Iterable[Trial]) -> None:
@@ -51,19 +33,6 @@ def check_files(folder: StudyFolder) -> dict[Path, str]:
     _, damaged = folder.read()
     checkpoints = {file: "is damaged" for file in folder.checkpoints() if is_damaged(file)}
     return damaged | checkpoints | folder.find_changed()
-
-
-def check_parts(trials: Iterable[Trial], processes: int, validated: int) -> None:
-    """Refuse batches that processes could not share. Each has a part as large, of two images at least (BatchNorm)."""
-    if validated < processes:
-        raise ValueError(f"{validated} images to validate cannot be shared by {processes} processes")
-    for trial in trials:
-        batch = trial.recipe.batch_size
-        if processes > 1 and (batch % processes or batch < 2 * processes):
-            raise ValueError(
-                f"a batch of {batch} cannot be shared by {processes} processes (--trainer.devices x .num_nodes); "
-                f"--batch-size takes {2 * processes} or another multiple of {processes}"
-            )
 
 
 def check_trainer(trial: Trial) -> Trainer:

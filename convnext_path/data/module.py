@@ -22,7 +22,7 @@ from convnext_path.data.augment import augment, center
 from convnext_path.data.datasets import Splits, open_data
 from convnext_path.data.selection import Data
 from convnext_path.processes import rank_and_size
-from convnext_path.recipe import Recipe
+from convnext_path.recipe import Recipe, check_batch
 
 #: So many of a batch go through augmentation at once: what is made of them stays in a processor's cache.
 PIXELS_AT_ONCE = 2**16
@@ -125,12 +125,6 @@ class EpochBatches(Sampler[list[Key]]):
         part = np.array_split(np.arange(len(batch)), self.size)[self.rank]
         places = batch[[part[0] - 1, *part] if self.lead_in else part]
         return [(self.epoch, int(place)) for place in places]
-
-
-def check_batch(recipe: Recipe, found: int) -> None:
-    """Raise a ValueError where there are fewer training images than a batch takes."""
-    if recipe.batch_size > found:
-        raise ValueError(f"batch_size is {recipe.batch_size}, but there are {found} training images; lower it")
 
 
 class PathData(pl.LightningDataModule):
