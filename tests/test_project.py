@@ -54,7 +54,7 @@ def test_make_help_lists_the_targets() -> None:
 
 
 def test_the_readmes_tables_are_current() -> None:
-    """The oracle itself is checked in test_cost.py."""
+    """The oracle itself is checked in test_counting.py."""
     for file, tables in make_tables(json.loads(PUBLISHED.read_text())["ladders"]).items():
         text = file.read_text()
         assert all(text.count(BEGIN.format(name)) == 1 for name in tables)
