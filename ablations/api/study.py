@@ -67,7 +67,7 @@ class Study:
 
     def status(self) -> "list[State]":
         """How far each trial is, and whether its record is what a run here and now would give."""
-        from ablations.training.here import find_origin
+        from ablations.training.current_origin import find_origin
         from ablations.training.status import Wanted, survey
 
         states, _ = survey(self._files, self.plan, Wanted(find_origin(self.plan)))
@@ -81,7 +81,7 @@ class Study:
 
     def verify_trial(self, name: str) -> bool:
         """Train one trial again, whole, and say whether its outcome is the record's; ``name``: its id, or RUNG:SEED."""
-        from ablations.engines.repeat import find_record, verify_trial
+        from ablations.engines.verify import find_record, verify_trial
         from ablations.training.checks import check_alone, check_plan
 
         record = find_record(self._files.results(), name)
@@ -94,7 +94,7 @@ class Study:
         If so, today's code is entered beside the old into the records, which then hold for it.
         """
         from ablations.engines.choose import share_machine
-        from ablations.engines.repeat import repeat_all
+        from ablations.engines.verify import repeat_all
         from ablations.training.checks import check_alone, check_plan
 
         check_alone(self.plan, "--again")

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ablations.engines import repeat
+from ablations.engines import verify
 from ablations.engines.local import Failure
-from ablations.engines.repeat import AFTER, BEFORE, HALF, Comparison, compare_fingerprints, draw_one, repeat_all
+from ablations.engines.verify import AFTER, BEFORE, HALF, Comparison, compare_fingerprints, draw_one, repeat_all
 from ablations.study.folder import StudyFolder
 from ablations.study.origin import Fingerprint, Sketch
 from ablations.study.trial import Plan, Result, Trial
@@ -211,8 +211,8 @@ def with_images(record: Result, digest: str) -> Result:
 
 
 def test_a_failure_is_a_difference(monkeypatch: pytest.MonkeyPatch, trial: Trial) -> None:
-    monkeypatch.setattr(repeat, "run_process", lambda *_: Failure("it broke", ""))
-    assert str(repeat.compare_steps(fake_result(trial))) == "recipe, seed 0: different (it broke)"
+    monkeypatch.setattr(verify, "run_process", lambda *_: Failure("it broke", ""))
+    assert str(verify.compare_steps(fake_result(trial))) == "recipe, seed 0: different (it broke)"
 
 
 def test_which_is_trained_whole_follows_from_the_studys_name(tmp_path: Path, plan: Plan) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from ablations.study.trial import Plan
-from ablations.training import here
+from ablations.training import current_origin
 from ablations.training.checks import check_plan
-from ablations.training.here import find_origin
+from ablations.training.current_origin import find_origin
 from convnext_path import Data
 from convnext_path.files import cache_file
 
@@ -18,13 +18,13 @@ from convnext_path.files import cache_file
 @pytest.fixture
 def looks(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
     """The plans that were looked at with torch."""
-    looked, look = list[Plan](), here.look
+    looked, look = list[Plan](), current_origin.look
 
     def note(plan: Plan) -> object:
         looked.append(plan)
         return look(plan)
 
-    monkeypatch.setattr(here, "look", note)
+    monkeypatch.setattr(current_origin, "look", note)
     return looked
 
 
@@ -47,7 +47,7 @@ def test_settings_are_looked_at_anew(
 
 def test_code_is_looked_at_anew(monkeypatch: pytest.MonkeyPatch, plan: Plan, looks: list[Plan]) -> None:
     find_origin(plan)
-    monkeypatch.setattr(here, "list_versions", lambda: (("code", "other"),))
+    monkeypatch.setattr(current_origin, "list_versions", lambda: (("code", "other"),))
     find_origin(plan)
     assert len(looks) == 2
 
