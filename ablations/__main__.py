@@ -1,4 +1,4 @@
-"""python -m ablations WORD: train a ladder, count and measure its costs, draw, report and send what came of it."""
+"""python -m ablations WORD: plan, train and look after studies, draw and report them, count costs, measure speed."""
 
 import argparse
 import os
@@ -31,7 +31,8 @@ def find_holder(argv: Sequence[str]) -> str:
     except argparse.ArgumentError:
         return ""  # there is more to say of it
     team = "TORCHELASTIC_RUN_ID" in os.environ or os.environ.get("SLURM_STEP_NUM_TASKS", "1") != "1"  # it meets first
-    second = list(argv[:1]) == ["run"] and args.study and not (args.join or args.dry_run or team)
+    trains = argv[0] in ("run", "compare") if argv else False
+    second = trains and args.study and not (args.join or args.dry_run or team)
     return describe_driver(Path(args.study)) if second and is_held(Path(args.study) / DRIVER) else ""
 
 

@@ -1,4 +1,4 @@
-"""The repository as a whole: set-up files agree, imports run one way, what is generated is current."""
+"""The repository as a whole: set-up files agree, what is generated is current."""
 
 import json
 import re

@@ -3,14 +3,10 @@
 from collections.abc import Callable
 from dataclasses import fields
 from inspect import Parameter, Signature, signature
-from typing import TYPE_CHECKING, ParamSpec
+from typing import ParamSpec
 
 from ablations.study.request import LadderRequest, ModelsRequest, Request, make_plan
 from ablations.study.trial import Plan
-
-if TYPE_CHECKING:
-    pass
-
 
 P = ParamSpec("P")
 

@@ -1,1 +1,1 @@
-"""Where trials run, and how many at a time."""
+"""Where trials run, and how many at a time; trials that are trained again, to verify records."""

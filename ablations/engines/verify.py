@@ -23,8 +23,8 @@ from convnext_path.frozen import choose
 #: How far numbers may lie apart, relative to their size, where only rounding differs: ten times what was measured over
 #: the trials of results/digits with other kernels, AVX2 in place of AVX-512, and two threads in place of one (5.6e-7).
 BEFORE = 5e-6
-#: Losses after a first step: SGD without a warm-up carried those 5.6e-7 to 0.11. The last validation loss went
-#: anywhere, and is judged by its bits alone.
+#: Losses after a first step: SGD without a warm-up carried those 5.6e-7 to 0.11. The validation loss after the last one
+#: went anywhere: like the weights it must be the same to the bit where machines round alike, and is free elsewhere.
 AFTER = 0.25
 #: A schedule is computed in double precision.
 RATES = 1e-12
@@ -94,6 +94,8 @@ def work_steps(job: Job, send: Callable[[Message], None]) -> None:
 
 def compare_steps(record: Result) -> Comparison:
     """Take the first steps of a record's trial again."""
+    if (cost := trial_cost(record.trial)) != record.cost:
+        return Comparison(record, DIFFERENT, f"costs {record.cost} there, {cost} here")
     if record.fingerprint is None:
         return Comparison(record, UNKNOWN, "it is from before records had one; --trial trains it again")
     again = run_process(Job(record.trial, record.cost, Path(), Path()), lambda epoch: None, work_steps)

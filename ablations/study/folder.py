@@ -33,7 +33,7 @@ class Contents:
 
 
 class StudyFolder:
-    """A study's folder. Nothing is written before :meth:`begin`."""
+    """A study's folder. Nothing but locks is written before :meth:`begin`."""
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)

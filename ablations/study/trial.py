@@ -19,7 +19,7 @@ Options = tuple[tuple[str, object], ...]  # of the Lightning trainer, by name
 
 @dataclass(frozen=True)
 class Trial(Frozen):
-    """One training: all that decides its outcome, and the rung that it stands for."""
+    """One training: what decides its outcome beside its origin, and the rung that it stands for."""
 
     ladder: str
     rung: str
@@ -34,7 +34,7 @@ class Trial(Frozen):
 
     @property
     def id(self) -> str:
-        """A hash of what changes the outcome."""
+        """A hash of :attr:`definition`."""
         return hash_json(self.definition)[:16]
 
     @property

@@ -1,1 +1,1 @@
-"""One trial: how it is trained, what its numbers hang on, how far it is."""
+"""How a trial is trained, what its numbers depend on, and how far a study's trials are."""

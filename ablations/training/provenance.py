@@ -89,7 +89,7 @@ def environment() -> dict[str, object]:
 
 @cache
 def code_digest(root: Path = Path(__file__).parents[2]) -> str:
-    """A hash of the code that trains; comments, docstrings and layout have no part in it."""
+    """A hash of the code that trains and counts; comments, docstrings and layout have no part in it."""
     package = root / "convnext_path"
     files = sorted(file for file in package.rglob("*.py") if file.stem not in HARMLESS)
     ours = (root / "ablations" / "training" / f"{name}.py" for name in TRAINS)

@@ -1,4 +1,4 @@
-"""One trial in, one result out: trains a rung with Lightning in this process, from its last whole checkpoint on."""
+"""One trial in, one result out: trains a rung with Lightning in this process, from a checkpoint on if there is one."""
 
 import math
 from collections.abc import Callable

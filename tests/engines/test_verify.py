@@ -19,7 +19,7 @@ from ablations.training.run import run_trial, take_first_steps
 from convnext_path import Recipe
 from convnext_path.data import module as data
 from convnext_path.networks import path as model
-from tests.conftest import SKETCHES, fake_result
+from tests.conftest import COST, SKETCHES, fake_result
 
 STEPS = Fingerprint((2.5, 2.25), "def", (2.5, 2.375), (0.001, 0.0), "AdamW", SKETCHES)
 
@@ -195,6 +195,7 @@ def test_elsewhere_rounding_is_no_difference_and_is_noted(study: StudyFolder) ->
     [
         (lambda record: replace(record, fingerprint=None), "without a fingerprint (it is from before"),
         (lambda record: with_images(record, "others"), "different (images others there, "),
+        (lambda record: replace(record, cost=COST), "different (costs Cost(params=100, "),
     ],
 )
 def test_what_cannot_be_compared_is_said(study: StudyFolder, change: Callable[[Result], Result], note: str) -> None:
@@ -212,6 +213,7 @@ def with_images(record: Result, digest: str) -> Result:
 
 def test_a_failure_is_a_difference(monkeypatch: pytest.MonkeyPatch, trial: Trial) -> None:
     monkeypatch.setattr(verify, "run_process", lambda *_: Failure("it broke", ""))
+    monkeypatch.setattr(verify, "trial_cost", lambda trial: COST)
     assert str(verify.compare_steps(fake_result(trial))) == "recipe, seed 0: different (it broke)"
 
 
