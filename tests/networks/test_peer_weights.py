@@ -12,6 +12,7 @@ from torch import nn
 from ablations.study.folder import StudyFolder
 from ablations.study.predictions import Answers
 from ablations.study.trial import Trial
+from ablations.training.checkpoint import pack_weights
 from convnext_path import RECIPES
 from convnext_path.networks.peer_names import PeerFlags, choose_weights, find_peer
 from convnext_path.networks.registry import begin, make_network
@@ -168,7 +169,7 @@ def test_timms_published_weights_are_begun_with(classes: int, monkeypatch: pytes
 def test_what_was_trained_here_can_be_begun_with(name: str, tmp_path: Path, trial: Trial) -> None:
     scale, study = find_peer(name), StudyFolder(tmp_path)
     net = make_network(PeerFlags(), scale, RECIPE, 5, image_size=64)
-    study.keep(trial, net.state_dict(), Answers("d", "w", ("a",), (0,), (0,), (1.0,)))
+    study.keep(trial, pack_weights(net), Answers("d", "w", ("a",), (0,), (0,), (1.0,)))
     (file,) = study.weights.iterdir()
     flags = choose_weights(scale, str(file))
     again = make_network(flags, scale, RECIPE, 5, image_size=64)
