@@ -67,7 +67,7 @@ class Run:
         return {"rounded": f"{'; '.join(lines)} (--strict trains them again)"} if lines else {}
 
     def describe_time(self) -> dict[str, str]:
-        if not self.pending:
+        if not self.pending or self.keeping.join:  # who helps is to begin, and not to measure first
             return {}
         slots = self.terms.engine.slots
         try:

@@ -3,22 +3,14 @@
 What cannot be had is a ValueError, in the words of the command line. torch, and what draws, is loaded when needed.
 """
 
-from ablations.api.plans import compare, plan
-from ablations.api.runs import costs, explain, foresee, prepare, run
-from ablations.api.study import Study, open_study
-from ablations.engines.resources import EngineOptions
-from ablations.study.trainer import TrainerOptions
-
-__all__ = [
-    "EngineOptions",
-    "Study",
-    "TrainerOptions",
-    "compare",
-    "costs",
-    "explain",
-    "foresee",
-    "open_study",
-    "plan",
-    "prepare",
-    "run",
-]
+from ablations.api.plans import compare as compare
+from ablations.api.plans import plan as plan
+from ablations.api.runs import costs as costs
+from ablations.api.runs import explain as explain
+from ablations.api.runs import foresee as foresee
+from ablations.api.runs import prepare as prepare
+from ablations.api.runs import run as run
+from ablations.api.study import Study as Study
+from ablations.api.study import open_study as open_study
+from ablations.engines.resources import EngineOptions as EngineOptions
+from ablations.study.trainer import TrainerOptions as TrainerOptions
