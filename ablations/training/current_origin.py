@@ -1,28 +1,26 @@
 """The origin that a training here and now would have, without torch where it was found before."""
 
-import json
 import os
 import shutil
-from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from ablations.console import say
 from ablations.study.origin import Origin
 from ablations.study.trial import Plan, hash_json
 from ablations.training.provenance import instructions, list_versions, math_settings, processor_name
-from convnext_path.files import cache_file, keep
+from convnext_path.files import recall, remember
 
 
 def find_origin(plan: Plan) -> Origin:
     """What trials of a plan would have; where their images are not there, that of all else, and it is said."""
     if plan.data.name != "digits":  # which come with a package; other images may have changed
         return look(plan)
-    key, file = make_key(plan), f"origin-{hash_json(plan.identity)[:16]}.json"
-    known = recall(file, key)
+    key, name = make_key(plan), f"origin-{hash_json(plan.identity)[:16]}"
+    known = read_known(recall(name), key)
     if known is None:
         known = look(plan)
-        with suppress(OSError, RuntimeError):  # no home, or no room: the next one looks again
-            keep(cache_file(file), json.dumps({"key": key, "origin": known.to_dict()}).encode())
+        remember(name, {"key": key, "origin": known.to_dict()})
     return known
 
 
@@ -38,12 +36,11 @@ def look(plan: Plan) -> Origin:
         return origin(find_device(plan.trials()[0]), "unknown", plan.threads)
 
 
-def recall(file: str, key: str) -> Origin | None:
+def read_known(found: Any, key: str) -> Origin | None:
     """What was found before, if all that it hangs on is as it was."""
     try:
-        found = json.loads(cache_file(file).read_bytes())
         return Origin.from_dict(found["origin"]) if found["key"] == key else None
-    except (OSError, RuntimeError, ValueError, TypeError, KeyError):  # none, or damaged, or no home
+    except (ValueError, TypeError, KeyError):  # nothing, or something else
         return None
 
 
