@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -61,6 +61,20 @@ def _cache(kernels: list[Path], tmp_path_factory: pytest.TempPathFactory, monkey
     cache_file("x").parent.mkdir()
     for file in kernels:
         shutil.copy(file, cache_file(file.name))
+
+
+@pytest.fixture
+def alarm() -> Iterator[None]:
+    """End what never ends."""
+
+    def ring(number: int, frame: object) -> None:
+        raise AssertionError("it never ends")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(scope="session")

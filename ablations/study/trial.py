@@ -1,7 +1,8 @@
 """What is trained, what it gives, and the plan of a whole study, as frozen values."""
 
 import json
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -9,10 +10,13 @@ from ablations.study.origin import Confirmation, Facts, Fingerprint, Origin, lis
 from convnext_path.costs import Cost
 from convnext_path.data.selection import Data
 from convnext_path.files import digest
-from convnext_path.frozen import Frozen
+from convnext_path.frozen import Frozen, choose, show, within
 from convnext_path.ladder import LADDERS, Rung
 from convnext_path.networks.designs import Design, Size
 from convnext_path.recipe import Recipe
+
+MOST = 2**63 - 1  # of what is counted
+LARGEST = 1e12  # of what is measured: seconds, images a second, learning rates
 
 Options = tuple[tuple[str, object], ...]  # of the Lightning trainer, by name
 
@@ -62,7 +66,10 @@ def find_old_id(content: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Epoch(Frozen):
-    """A point of the learning curve. Accuracies in percent; None where an epoch was not validated."""
+    """A point of the learning curve. Accuracies in percent; None where an epoch was not validated.
+
+    Raises a ValueError for a number that no training gives; a loss of validation may be infinite.
+    """
 
     epoch: int
     lr: float
@@ -72,10 +79,19 @@ class Epoch(Frozen):
     top5: float | None = None
     images: int = 0  # seen so far
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_numbers(self, ("epoch", "images"), ("lr",), ("top1", "top5"))
+        if not math.isfinite(self.train_loss):
+            raise ValueError(f"Epoch.train_loss must be finite, got {self.train_loss!r}")
+
 
 @dataclass(frozen=True)
 class Result(Frozen):
-    """What a trial gave. Accuracies in percent, of the last epoch: no epoch is chosen by its accuracy."""
+    """What a trial gave. Accuracies in percent, of the last epoch: no epoch is chosen by its accuracy.
+
+    Raises a ValueError for a number that no training gives.
+    """
 
     trial: Trial
     cost: Cost
@@ -90,6 +106,12 @@ class Result(Frozen):
     weights: str = ""  # a hash of the final ones
     fingerprint: Fingerprint | None = None  # None in records from before there were any
     confirmed: tuple[Confirmation, ...] = ()  # later code, in order
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_numbers(self, ("peak_memory",), ("seconds", "images_per_second"), ("top1", "top5"))
+        if not self.curve:
+            raise ValueError("Result.curve has no epoch")
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -123,7 +145,10 @@ class Result(Frozen):
 
 @dataclass(frozen=True)
 class Plan(Frozen):
-    """The terms of a study. ``recipes`` holds what the rungs' recipe names stand for."""
+    """The terms of a study. ``recipes`` holds what the rungs' recipe names stand for.
+
+    Raises a ValueError where there is nothing to train, or a recipe lacks.
+    """
 
     ladder: str
     rungs: tuple[Rung, ...]
@@ -133,6 +158,17 @@ class Plan(Frozen):
     trainer: Options = ()
     threads: int = 1  # of each trial
     compile: bool = False  # each trial's network
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, found in (("rungs", [rung.name for rung in self.rungs]), ("seeds", self.seeds)):
+            if not found or len(set(found)) < len(found):
+                raise ValueError(f"Plan.{name} must be one or more, each once, got {show(found)}")
+        for seed in (min(self.seeds), max(self.seeds)):
+            within("each of Plan.seeds", seed, 0, 2**32 - 1)
+        within("Plan.threads", self.threads, 1, 1024)
+        for rung in self.rungs:
+            choose("recipe", rung.recipe, dict(self.recipes))
 
     def trials(self) -> list[Trial]:
         """Seed by seed, so that the first whole ladder is there early."""
@@ -160,6 +196,14 @@ class Plan(Frozen):
         """Why ``other`` cannot be added: the terms that differ, as "recipe.enhanced.lr is 0.1 there and 0.2 here"."""
         values = _compare(_terms(self), _terms(other))
         return [f"{name} is {there!r} there and {here!r} here" for name, there, here in values if there != here]
+
+
+def check_numbers(value: Frozen, counts: Sequence[str], amounts: Sequence[str], percents: Sequence[str]) -> None:
+    """Raise a ValueError for a field that is no count, no finite amount from 0 on, or no percentage; None is free."""
+    bounds = ((counts, MOST), (amounts, LARGEST), (percents, 100))
+    for name, most in ((name, most) for names, most in bounds for name in names):
+        if (number := getattr(value, name)) is not None:
+            within(f"{type(value).__name__}.{name}", number, 0, most)
 
 
 def forget_file(flags: Mapping[str, Any]) -> dict[str, Any]:
