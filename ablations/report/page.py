@@ -111,7 +111,7 @@ def write_report(
         deviations=DEVIATIONS if has_blocks and of_ladder else (),
     )
     file = study.folder / "report.html"
-    write_whole(file, page.encode())
+    write_whole(file, page.encode(errors="backslashreplace"))  # names of files may be no text
     return file
 
 
@@ -192,7 +192,7 @@ def count_verdicts(steps: Sequence[Step]) -> Iterator[str]:
 def read_chart(file: Path, of_ladder: bool) -> Chart:
     """A chart's SVG for the page: in the page's colours, and with ids of its own."""
     name = file.stem
-    svg = file.read_text()
+    svg = file.read_text("utf-8")
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r'( id="|href="#|url\(#)', rf"\1{name}-", svg)
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)

@@ -40,7 +40,7 @@ def draw(folder: StudyFolder, contents: Contents, wandb: Mode = "disabled", page
     steps, notes = summarize(plan, contents.results), list(note_flaws(contents))
     console.print(show_results(steps))
     table = folder.folder / "results.csv"
-    write_whole(table, to_frame(steps).to_csv(index=False, float_format="%.10g").encode())
+    write_whole(table, to_frame(steps).to_csv(index=False, float_format="%.10g").encode(errors="backslashreplace"))
     kept = read_kept(folder, steps, notes)
     charts = plot_study(folder.folder, title, steps, kept)
     pages = []
