@@ -1,12 +1,36 @@
 """Words of messages: long lists in short, and what may have been meant."""
 
 import difflib
+import re
 from collections.abc import Sequence
 
 
 def shorten(words: Sequence[str], most: int) -> str:
     """The first ``most`` words, and how many more there are."""
     return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")
+
+
+#: Who an address is opened by, up to the last @ before a space; a key may hold slashes.
+CREDENTIALS = re.compile(r"""(://)(?:[^\s/@'"]*:[^\s'"]*|[^\s/@'"]*)@""")
+#: What a signed address, or one with a key, has behind its question mark.
+SIGNATURES = re.compile(
+    r"""([?&;#][\w.%-]*(?:sig|signature|token|secret|passw(?:or)?d|pwd|key|key-?id|credentials?|auth)=)[^&;\s'"]+""",
+    re.I,
+)
+
+
+def mask(text: str) -> str:
+    """A text without the secrets of the addresses in it: each is three stars."""
+    return SIGNATURES.sub(r"\1***", CREDENTIALS.sub(r"\1***@", text))
+
+
+def refuse_secrets(name: str, address: str | None) -> None:
+    """Raise a ValueError where an address that is going to be kept holds credentials; the message does not."""
+    if address is not None and "://" in address and mask(address) != address:
+        raise ValueError(
+            f"{name} {mask(address)} holds credentials; leave them to the environment (such as AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY) or to the storage's own configuration"
+        )
 
 
 def suggest(name: str, names: Sequence[str]) -> str:

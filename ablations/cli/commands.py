@@ -27,6 +27,7 @@ from ablations.study.folder import StudyFolder, read_study
 from ablations.study.keeping import Keeping, choose_sending
 from ablations.study.request import LadderRequest, ModelsRequest, Request, choose_ladders, make_plan
 from convnext_path.frozen import choose
+from convnext_path.words import mask
 
 
 def run(args: Namespace) -> int:
@@ -187,10 +188,10 @@ def bench(args: Namespace) -> int:
 
 
 def write_command(argv: Sequence[str]) -> str:
-    """The command as a shell takes it, with the choice of kernels that the environment makes."""
+    """The command as a shell takes it, with the choice of kernels that the environment makes, without secrets."""
     name = "CONVNEXT_PATH_KERNELS"
     kernels = f"{name}={shlex.quote(os.environ[name])} " if os.environ.get(name) else ""
-    return kernels + shlex.join(("python", "-m", "ablations", *argv))
+    return mask(kernels + shlex.join(("python", "-m", "ablations", *argv)))
 
 
 WORDS: dict[str, Callable[[Namespace], int]] = {

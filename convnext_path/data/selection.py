@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from convnext_path.frozen import Frozen, at_least, within
+from convnext_path.words import refuse_secrets
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Data(Frozen):
         at_least("image_size", 1 if self.image_size is None else self.image_size, 1)
         at_least("limit_train", 1 if self.limit_train is None else self.limit_train, 1)
         within("holdout", self.holdout, 0, 0.9)
+        refuse_secrets("root", self.root)
         if self.name in ("imagefolder", "imagenet") and self.root is None:
             raise ValueError(f"{self.name} needs a root: a folder with train/ and val/ (or test/), or class folders")
         if self.name == "digits" and self.root is not None:
