@@ -14,6 +14,9 @@ from convnext_path.ladder import LADDERS, Rung
 from convnext_path.networks.designs import Design, Size
 from convnext_path.recipe import Recipe
 
+#: Of a trial's data, what its outcome does not depend on.
+UNSEEN = ("root", "check_images")
+
 Options = tuple[tuple[str, object], ...]  # of the Lightning trainer, by name
 
 
@@ -46,10 +49,11 @@ class Trial(Frozen):
     def definition(self) -> dict[str, Any]:
         """What differs from the defaults, but for what only rounds otherwise, and for names.
 
-        Names are those of ladder and rung, and of where images and weights lie: digests tell which they are.
+        Names are those of ladder and rung, and of where images and weights lie: digests tell which they are, and how
+        images were checked.
         """
         content = {name: value for name, value in self.identity.items() if name not in ("ladder", "rung", "threads")}
-        data = {name: value for name, value in content.pop("data", {}).items() if name != "root"}
+        data = {name: value for name, value in content.pop("data", {}).items() if name not in UNSEEN}
         return content | {"flags": forget_file(content.get("flags", {})), "data": data}
 
 
@@ -177,7 +181,7 @@ def _terms(plan: Plan) -> dict[str, Any]:
     """What two runs of one study must share. Recipes and rungs count where both have them; seeds are free."""
     return {
         "ladder": plan.ladder,
-        "data": plan.data.to_dict() | {"root": None},  # images may move; a record's origin tells whether they changed
+        "data": plan.data.to_dict() | dict.fromkeys(UNSEEN),  # images may move; a record's origin tells of a change
         "trainer": dict(plan.trainer),
         "compile": plan.compile,
         "recipe": {name: recipe.to_dict() for name, recipe in plan.recipes},
