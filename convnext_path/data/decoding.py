@@ -15,7 +15,7 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 #: PostScript and Windows metafiles (other programs draw them), video, or scientific arrays (BUFR, FITS, GRIB, HDF5,
 #: SPIDER), whose scale Pillow does not read. Those without a signature of their own come last.
 FORMATS = (
-    *("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "PPM", "AVIF", "JPEG2000", "MPO", "QOI", "DDS", "PSD"),
+    *("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "PPM", "AVIF", "JPEG2000", "QOI", "DDS", "PSD"),
     *("SGI", "ICO", "CUR", "ICNS", "BLP", "FTEX", "FLI", "DCX", "SUN", "MSP", "PCD", "PIXAR", "XPM", "XBM", "IM"),
     *("PCX", "TGA"),
 )
@@ -55,9 +55,9 @@ def find_formats() -> tuple[str, ...]:
 
 @cache
 def find_endings() -> tuple[str, ...]:
-    """How names of their files end, in lower case."""
+    """How names of their files end, in lower case. What cameras call MPO is read as JPEG."""
     known = Image.registered_extensions().items()
-    return tuple(sorted(ending for ending, name in known if name in find_formats()))
+    return tuple(sorted(ending for ending, name in known if name in (*find_formats(), "MPO")))
 
 
 def open_image(file: BinaryIO) -> Image.Image:
