@@ -17,7 +17,7 @@ from ablations.planning.estimate import estimate_seconds
 from ablations.report.publish import draw
 from ablations.study.folder import StudyFolder
 from ablations.study.keeping import Keeping, Mode
-from ablations.study.limits import check_places
+from ablations.study.places import check_places
 from ablations.study.trial import Plan, Trial
 from ablations.training.checks import check_plan, check_weights
 from ablations.training.status import State, Wanted, count_states, find_pending, list_roundings, survey

@@ -9,7 +9,7 @@ from ablations.api.study import Study
 from ablations.engines.resources import EngineOptions, Resources
 from ablations.planning.profiles import Machine
 from ablations.study.keeping import Keeping, Mode
-from ablations.study.limits import check_places
+from ablations.study.places import check_places
 from ablations.study.request import choose_ladders
 from ablations.study.trial import Plan
 from convnext_path.data.selection import Data

@@ -1,11 +1,8 @@
 """What images, batches and processes a plan cannot have."""
 
-import os
 from collections.abc import Iterable
-from pathlib import Path
 
 from ablations.study.trial import Plan, Trial
-from convnext_path.data.selection import Data
 
 
 def check_sides(plan: Plan, image_size: int) -> None:
@@ -27,20 +24,3 @@ def check_parts(trials: Iterable[Trial], processes: int, validated: int) -> None
                 f"a batch of {batch} cannot be shared by {processes} processes (--trainer.devices x .num_nodes); "
                 f"--batch-size takes {2 * processes} or another multiple of {processes}"
             )
-
-
-def check_places(data: Data, folder: str | Path, option: str = "--study") -> None:
-    """Refuse a folder of ours among the images, and images inside it: what is written must not become input.
-
-    Args:
-        data: says where images lie, or where downloads go.
-        folder: what is to be written.
-        option: that names it.
-    """
-    if data.root is None or "://" in data.root or "://" in str(folder):
-        return
-    root, ours = (Path(os.path.realpath(os.path.expanduser(place))) for place in (data.root, folder))
-    if root.is_relative_to(ours):
-        raise ValueError(f"the images in {data.root} lie in {folder}, where results would go; {option} takes another")
-    if data.is_tree and ours.is_relative_to(root):
-        raise ValueError(f"{folder} lies among the images in {data.root}; {option} takes a folder elsewhere")

@@ -1,7 +1,6 @@
 """What is asked for, in plain values, and the plan that it comes to: everything wrong with it is found here."""
 
 import math
-import os
 from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, replace
@@ -9,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from ablations.fields import Options, option
+from ablations.study.places import make_absolute
 from ablations.study.trainer import TrainerOptions
 from ablations.study.trial import Plan
 from convnext_path import LADDERS, RECIPES, Recipe, Rung
@@ -165,12 +165,9 @@ def find_data(request: Request, tuned: bool) -> Data:
 
 
 def place_root(request: Request) -> str | None:
-    """Where its images are, from whatever folder that is asked later; a link keeps its name, and a URL is one already.
-
-    Downloads are kept in ``data``, if nothing else is said.
-    """
-    root = "data" if request.root is None and request.data.startswith("cifar") else request.root
-    return root if root is None or "://" in root else os.path.abspath(os.path.expanduser(root))
+    """Where its images are, from whatever folder that is asked later; downloads are kept in ``data``, if not said."""
+    root = "data" if not request.root and request.data.startswith("cifar") else request.root
+    return root and make_absolute(root)
 
 
 def list_seeds(seeds: int | tuple[int, ...]) -> tuple[int, ...]:

@@ -47,7 +47,7 @@ class Data(Frozen):
         at_least("image_size", 1 if self.image_size is None else self.image_size, 1)
         at_least("limit_train", 1 if self.limit_train is None else self.limit_train, 1)
         within("holdout", self.holdout, 0, 0.9)
-        if self.is_tree and self.root is None:
+        if self.is_tree and not self.root:
             raise ValueError(f"{self.name} needs a root: a folder with train/ and val/ (or test/), or class folders")
         if self.name == "digits" and self.root is not None:
             raise ValueError("digits come with scikit-learn and take no root")
