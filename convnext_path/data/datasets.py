@@ -183,4 +183,4 @@ def note_shared(splits: Splits) -> tuple[str, ...]:
         return ()
     trained = {train[index] for index in splits.train_indices}
     shared = sum(val[index] in trained for index in splits.val_indices)
-    return (f"{shared} of {len(splits.val_indices)} validation images are training images too",) if shared else ()
+    return (f"validation images that are training images too: {shared} of {len(splits.val_indices)}",) if shared else ()

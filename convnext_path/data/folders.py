@@ -171,7 +171,7 @@ def note_scans(scans: Sequence[Scan]) -> list[str]:
     if bad := sum(len(scan.bad) for scan in scans):
         notes.append(f"bad images left out: {bad}")
     if sequences := sum(scan.sequences for scan in scans):
-        notes.append(f"{sequences} files hold several pictures each: the first one is used")
+        notes.append(f"files with several pictures, of which the first is used: {sequences}")
     if 0 < (bits := max(scan.bits for scan in scans)) < 16:
         notes.append(f"16-bit images use {bits} bits: 0 to {2**bits - 1} becomes 0 to 255")
     return notes

@@ -174,4 +174,4 @@ def note_left_out(listings: Sequence[Listing]) -> list[str]:
     """A line that counts the files which are not read as images, by ending, if there are any."""
     counts = sum((Counter(listing.left_out) for listing in listings), Counter[str]())
     kinds = [f"{ending or 'without an ending'} {count}" for ending, count in counts.most_common()]
-    return [f"{counts.total()} files left out, which are not read as images: {shorten(kinds, 8)}"] if kinds else []
+    return [f"files left out, of kinds that are not read: {shorten(kinds, 8)}"] if kinds else []
