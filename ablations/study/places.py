@@ -25,4 +25,4 @@ def check_places(data: Data, folder: str | Path, option: str = "--study") -> Non
     if root.is_relative_to(ours):
         raise ValueError(f"the images in {data.root} lie in {folder}, where results would go; {option} takes another")
     if data.is_tree and ours.is_relative_to(root):
-        raise ValueError(f"{folder} lies among the images in {data.root}; {option} takes a folder elsewhere")
+        raise ValueError(f"{folder} would lie among the images in {data.root}; {option} takes a folder elsewhere")

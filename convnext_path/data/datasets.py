@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from convnext_path.data.cifar import read_cifar
-from convnext_path.data.folders import open_folders
+from convnext_path.data.folders import FileImages, open_folders
 from convnext_path.data.selection import Data
 from convnext_path.data.splitting import split_off
-from convnext_path.data.stream import is_stream, read_stream
+from convnext_path.data.stream import StreamImages, is_stream, read_stream
 from convnext_path.words import shorten
 
 #: Means and standard deviations of the channels.
@@ -114,6 +114,7 @@ def open_folder(data: Data) -> Splits:
     root = str(data.root)
     if data.check_images == "none" and data.image_size is None and data.name == "imagefolder":
         raise ValueError("check_images none reads no image's sides: it takes an image_size")
+    found: Sequence[FileImages] | Sequence[StreamImages]
     if is_stream(root):
         classes, found, notes = read_stream(root)
     else:

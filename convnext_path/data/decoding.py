@@ -109,7 +109,8 @@ def load(image: Image.Image) -> Image.Image:
 def turn(image: Image.Image) -> Image.Image:
     """As its orientation tag says, if that can be read; Pillow has turned TIFF already, and removed the tag."""
     try:
-        method = TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+        tag: Any = image.getexif().get(ExifTags.Base.Orientation)
+        method = TURNS.get(tag)
     except Exception:  # noqa: BLE001 - readers of metadata fail on damaged ones in every way
         return image
     return image if method is None else image.transpose(method)
@@ -146,7 +147,8 @@ def read_grey(image: Image.Image) -> Pixels:
 def scale(pixels: Pixels, bits: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """To the nearest of 0 to 255, where ``2**bits - 1`` becomes 255."""
     top = 2**bits - 1
-    return ((pixels * 255 + top // 2) // top).clip(0, 255).astype(np.uint8)
+    scaled: np.ndarray[Any, np.dtype[np.uint8]] = ((pixels * 255 + top // 2) // top).clip(0, 255).astype(np.uint8)
+    return scaled
 
 
 def lab_to_rgb(image: Image.Image) -> Image.Image:
@@ -172,7 +174,8 @@ def find_bits(image: Image.Image, rawmode: str = "") -> int:
 
 def find_rawmode(image: Image.Image) -> str:
     """How an image that is not loaded yet stores a pixel, by Pillow's name for it; empty where it has none."""
-    args = image.tile[0][3] if getattr(image, "tile", None) else ""
+    tiles = getattr(image, "tile", None)
+    args = tiles[0][3] if tiles else ""
     return str(args[0] if isinstance(args, tuple) and args else args)
 
 

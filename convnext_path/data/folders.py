@@ -3,8 +3,9 @@
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -75,7 +76,7 @@ class FileImages:
             self.kept[index] = image
         return image
 
-    def read(self, index: int, how: Callable[[BinaryIO], T]) -> T:
+    def read(self, index: int, how: Callable[[BufferedReader], T]) -> T:
         """What ``how`` makes of a file, if that is still the one which was checked.
 
         Raises:
@@ -95,7 +96,7 @@ class FileImages:
             raise ImagesChangedError(f"{name_path(path)} was there when it was checked: {describe(error)}") from None
         return result
 
-    def _compare(self, index: int, file: BinaryIO) -> None:
+    def _compare(self, index: int, file: BufferedReader) -> None:
         """Raise an ImagesChangedError where a file's stamp is another and, if that is known, its content too."""
         here, there = stamp_open(file), self.stamps[index]
         if here == tuple(there):

@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
+from io import BufferedReader
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import PIL
@@ -163,7 +164,7 @@ def digest_stamps(check: Check, files: Sequence[str], stamps: Sequence[Stamp]) -
     return f"{check}:{digest.hexdigest()}"
 
 
-def look(path: Path, check: Literal["full", "headers"] = "full") -> Look:
+def look(path: Path, check: Check = "full") -> Look:
     """Read a file, or its header."""
     before = GONE
     try:
@@ -176,7 +177,7 @@ def look(path: Path, check: Literal["full", "headers"] = "full") -> Look:
         return Look(fault=describe(error), stamp=stamp(path) if before == GONE else before)
 
 
-def look_at_all_of_it(file: BinaryIO) -> Look:
+def look_at_all_of_it(file: BufferedReader) -> Look:
     content = hashlib.file_digest(file, "sha256").hexdigest()
     if not file.tell():
         return Look(fault="empty")
@@ -187,7 +188,7 @@ def look_at_all_of_it(file: BinaryIO) -> Look:
     return Look(min(image.size), content, bits=bits, sequence=decoding.is_sequence(image))
 
 
-def look_at_header(file: BinaryIO) -> Look:
+def look_at_header(file: BufferedReader) -> Look:
     """What an image says that it is; pixels are read where they are of 16 bits, for their range."""
     if not file.read(1):
         return Look(fault="empty")
@@ -199,7 +200,7 @@ def look_at_header(file: BinaryIO) -> Look:
     return Look(min(image.size), bits=bits, sequence=decoding.is_sequence(image))
 
 
-LOOKS: dict[str, Callable[[BinaryIO], Look]] = {"full": look_at_all_of_it, "headers": look_at_header}
+LOOKS: dict[str, Callable[[BufferedReader], Look]] = {"full": look_at_all_of_it, "headers": look_at_header}
 
 
 def describe(error: Exception) -> str:
@@ -210,7 +211,7 @@ def describe(error: Exception) -> str:
     return " ".join(reason.split())
 
 
-def open_file(path: Path) -> BinaryIO:
+def open_file(path: Path) -> BufferedReader:
     """A file to read. Raises an OSError for anything else: a pipe would be waited for without end."""
     file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -227,7 +228,7 @@ def stamp(path: Path) -> Stamp:
         return GONE
 
 
-def stamp_open(file: BinaryIO) -> Stamp:
+def stamp_open(file: BufferedReader) -> Stamp:
     return make_stamp(os.fstat(file.fileno()))
 
 
