@@ -1,8 +1,9 @@
 """How far a look at many images is, while it lasts."""
 
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import cache
+from time import monotonic
 
 from rich.progress import MofNCompleteColumn, Progress
 
@@ -15,28 +16,34 @@ PAUSE = 60  # seconds between two lines where there is no terminal
 @contextmanager
 def watched() -> Iterator[None]:
     """Show meanwhile how many images are checked: a bar on a terminal that goes when all are, else a line a minute."""
-    if not console.is_terminal:
-        with reported(tell_now_and_then()):
-            yield
-        return
-    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=console, transient=True) as progress:
-        task = progress.add_task("checking images", visible=False)
+    with ExitStack() as shown, reported(show_bar(shown) if console.is_terminal else tell_now_and_then()):
+        yield
 
-        def show(done: int, total: int) -> None:
-            progress.update(task, completed=done, total=total, visible=True)
 
-        with reported(show):
-            yield
+def show_bar(shown: ExitStack) -> Report:
+    """A bar from the first image on, until ``shown`` ends."""
+
+    @cache
+    def start() -> Progress:
+        columns = *Progress.get_default_columns(), MofNCompleteColumn()
+        progress = shown.enter_context(Progress(*columns, console=console, transient=True))
+        progress.add_task("checking images")
+        return progress
+
+    def show(done: int, total: int) -> None:
+        start().update(start().task_ids[0], completed=done, total=total)
+
+    return show
 
 
 def tell_now_and_then() -> Report:
     """A line each :data:`PAUSE` seconds."""
-    last = time.monotonic()
+    last = monotonic()
 
     def tell(done: int, total: int) -> None:
         nonlocal last
-        if time.monotonic() - last >= PAUSE:
-            last = time.monotonic()
+        if monotonic() - last >= PAUSE:
+            last = monotonic()
             say(f"checking images: {done} of {total}")
 
     return tell

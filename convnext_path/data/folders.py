@@ -98,15 +98,15 @@ class FileImages:
 
     def _compare(self, index: int, file: BufferedReader) -> None:
         """Raise an ImagesChangedError where a file's stamp is another and, if that is known, its content too."""
-        here, there = stamp_open(file), self.stamps[index]
-        if here == tuple(there):
+        here, there = stamp_open(file), tuple(self.stamps[index].tolist())
+        if here == there:
             return
         if self.contents:
             file.seek(0)
             same = hashlib.file_digest(file, "sha256").hexdigest()[:DIGITS] == self.contents[index]
             same = same and stamp_open(file) == here
         else:  # renamed, perhaps, or with other rights
-            same = (here[:2], here[3]) == (tuple(there[:2]), there[3])
+            same = (here[:2], here[3]) == (there[:2], there[3])
         if not same:
             path = name_path(self.folder / self.files[index])
             raise ImagesChangedError(f"{path} has changed since the images were checked")

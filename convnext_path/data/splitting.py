@@ -31,9 +31,8 @@ def split_off(
     places = np.asarray(indices)
     found, counts = np.unique(labels[places], return_counts=True)
     if few := [classes[label] for label in found[counts < 1 + whole]]:
-        raise ValueError(
-            f"{what}: each class needs two images, one for either part; with one image: {shorten(few, 20)}"
-        )
+        names = shorten(few, 20)
+        raise ValueError(f"{what}: each class needs two images, one in either part; classes of one image: {names}")
     parts = stratify(places, labels[places], size)
     if parts is None or not all(len(np.unique(labels[part])) == len(found) for part in parts[not whole :]):
         parts = split_classes(places, labels[places], share_out(counts, size, whole, what))

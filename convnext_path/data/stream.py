@@ -56,7 +56,7 @@ def write_stream(folders: Folders, out: str, workers: int = 1) -> None:
     """
     contents = {}
     for name, images in zip(("train", "val"), folders.images, strict=False):
-        write_items(partial(images.read, how=read_whole), range(len(images.files)), f"{out}/{name}", workers)
+        write_items(partial(images.read, how=read_whole), [*range(len(images.files))], f"{out}/{name}", workers)
         contents[name] = {"labels": images.labels.tolist(), "scan": images.scan.to_dict()}
     manifest = json.dumps({"classes": folders.classes, "splits": contents, "notes": folders.notes})
     write_items(str.encode, [manifest], f"{out}/{MANIFEST}", 1)

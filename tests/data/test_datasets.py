@@ -117,7 +117,7 @@ def one_image(root: Path, make: Maker) -> None:
         (no_val, "has train/ but neither val/ nor test/"),
         (foreign_class, "classes that .*train lacks: fox"),
         (empty_class, "no images in .*dog"),
-        (one_image, "splitting .*with one image: cat, dog$"),
+        (one_image, "splitting .*classes of one image: cat, dog$"),
         (one_class, "has one class, cat; a classifier needs two"),
         (other_names_of_splits, "has training, validation where classes are looked for"),
     ],
