@@ -149,10 +149,10 @@ def note_names(classes: Sequence[str]) -> list[str]:
     """A line that names classes whose names look alike, if there are any."""
     counts = Counter(map(fold, classes))
     alike = sorted((name for name in classes if counts[fold(name)] > 1), key=fold)
-    return [f"classes whose names look alike: {shorten([*map(ascii_if_alike, alike)], 20)}"] if alike else []
+    return [f"classes whose names look alike: {shorten([*map(spell_out, alike)], 20)}"] if alike else []
 
 
-def ascii_if_alike(name: str) -> str:
+def spell_out(name: str) -> str:
     """A name, with the codes of its letters where they are not ASCII: two that look the same are told apart."""
     return name if name.isascii() else f"{name} ({ascii(name)[1:-1]})"
 

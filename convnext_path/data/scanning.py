@@ -177,7 +177,7 @@ def look(path: Path, check: Check = "full") -> Look:
         return Look(fault=describe(error), stamp=stamp(path) if before == GONE else before)
 
 
-def look_at_all_of_it(file: BufferedReader) -> Look:
+def look_inside(file: BufferedReader) -> Look:
     content = hashlib.file_digest(file, "sha256").hexdigest()
     if not file.tell():
         return Look(fault="empty")
@@ -200,7 +200,7 @@ def look_at_header(file: BufferedReader) -> Look:
     return Look(min(image.size), bits=bits, sequence=decoding.is_sequence(image))
 
 
-LOOKS: dict[str, Callable[[BufferedReader], Look]] = {"full": look_at_all_of_it, "headers": look_at_header}
+LOOKS: dict[str, Callable[[BufferedReader], Look]] = {"full": look_inside, "headers": look_at_header}
 
 
 def describe(error: Exception) -> str:
