@@ -17,6 +17,7 @@ from ablations.planning.estimate import estimate_seconds
 from ablations.report.publish import draw
 from ablations.study.folder import StudyFolder
 from ablations.study.keeping import Keeping, Mode
+from ablations.study.places import check_places
 from ablations.study.trial import Plan, Trial
 from ablations.training.checks import check_plan, check_weights
 from ablations.training.status import State, Wanted, count_states, find_pending, list_roundings, survey
@@ -137,6 +138,7 @@ def open_run(plan: Plan, keeping: Keeping, resources: Resources) -> Iterator[Run
     with ExitStack() as held:
         team = held.enter_context(Team(rank)) if rank else None
         folder = StudyFolder(keeping.find_folder(plan))
+        check_places(plan.data, folder.folder)
         merged = folder.merge(plan)
         here = check_plan(plan)
         check_processes(resources.engine, *count_processes(plan.trials()[0]), team)

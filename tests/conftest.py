@@ -106,10 +106,10 @@ def add_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[Step], None]:
 
 @pytest.fixture(scope="session")
 def make_images() -> Callable[..., Path]:
-    """Write ``count`` random images of ``size`` into each of a folder's class folders."""
+    """Write ``count`` random images of ``size`` into each of a folder's class folders; others for another name."""
 
     def make(root: Path, classes: str = "cat dog", count: int = 5, size: tuple[int, int] = (40, 36)) -> Path:
-        noise = np.random.default_rng(0)
+        noise = np.random.default_rng([*root.name.encode()])
         for name in classes.split():
             folder = root / name
             folder.mkdir(parents=True)

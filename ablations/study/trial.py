@@ -17,6 +17,8 @@ from convnext_path.recipe import Recipe
 
 MOST = 2**63 - 1  # of what is counted
 LARGEST = 1e12  # of what is measured: seconds, images a second, learning rates
+#: Of a trial's data, what its outcome does not depend on.
+UNSEEN = ("root", "check_images")
 
 Options = tuple[tuple[str, object], ...]  # of the Lightning trainer, by name
 
@@ -50,10 +52,11 @@ class Trial(Frozen):
     def definition(self) -> dict[str, Any]:
         """What differs from the defaults, but for what only rounds otherwise, and for names.
 
-        Names are those of ladder and rung, and of where images and weights lie: digests tell which they are.
+        Names are those of ladder and rung, and of where images and weights lie: digests tell which they are, and how
+        images were checked.
         """
         content = {name: value for name, value in self.identity.items() if name not in ("ladder", "rung", "threads")}
-        data = {name: value for name, value in content.pop("data", {}).items() if name != "root"}
+        data = {name: value for name, value in content.pop("data", {}).items() if name not in UNSEEN}
         return content | {"flags": forget_file(content.get("flags", {})), "data": data}
 
 
@@ -221,7 +224,7 @@ def _terms(plan: Plan) -> dict[str, Any]:
     """What two runs of one study must share. Recipes and rungs count where both have them; seeds are free."""
     return {
         "ladder": plan.ladder,
-        "data": plan.data.to_dict() | {"root": None},  # images may move; a record's origin tells whether they changed
+        "data": plan.data.to_dict() | dict.fromkeys(UNSEEN),  # images may move; a record's origin tells of a change
         "trainer": dict(plan.trainer),
         "compile": plan.compile,
         "recipe": {name: recipe.to_dict() for name, recipe in plan.recipes},

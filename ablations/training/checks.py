@@ -15,6 +15,7 @@ from ablations.training.costs import check_peers
 from ablations.training.provenance import origin
 from ablations.training.run import make_module
 from ablations.training.trainer import count_processes, make_trainer
+from ablations.training.watching import watched
 from convnext_path.data.datasets import open_data
 from convnext_path.data.module import PathData
 from convnext_path.kernels.build import chosen
@@ -59,7 +60,8 @@ def check_plan(plan: Plan) -> Origin:
     chosen()
     trials = {trial.recipe: trial for trial in plan.trials()}
     for trial in trials.values():
-        splits = PathData(trial.data, trial.recipe).splits
+        with watched():
+            splits = PathData(trial.data, trial.recipe).splits
     check_sides(plan, splits.image_size)
     check_peers(plan, splits.num_classes, splits.in_channels, splits.image_size)
     trainer = check_trainer(next(iter(trials.values())))
