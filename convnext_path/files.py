@@ -53,7 +53,7 @@ def keep(file: Path, content: bytes) -> None:
 def recall(name: str) -> Any:
     """What the cache holds in JSON under a name; None where there is nothing that can be read."""
     try:
-        return json.loads(cache_file(f"{name}.json").read_text())
+        return json.loads(cache_file(f"{name}.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RuntimeError):  # no such file, or damaged, or no home
         return None
 

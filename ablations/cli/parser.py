@@ -57,7 +57,7 @@ class Parser(jsonargparse.ArgumentParser):
     def parse_path(self, cfg_path: Any, *args: Any, **kwargs: Any) -> Any:
         """Parse a config file: a mapping without aliases, a few lines of which can stand for gigabytes."""
         try:
-            kinds = [type(event) for event in yaml.parse(Path(cfg_path).read_text())]
+            kinds = [type(event) for event in yaml.parse(Path(cfg_path).read_text(encoding="utf-8"))]
         except (UnicodeDecodeError, yaml.YAMLError) as error:
             self.error(f"--config {cfg_path} is no YAML: {error}")
         if kinds[2:3] != [yaml.MappingStartEvent]:  # after the starts of stream and document

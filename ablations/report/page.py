@@ -21,6 +21,7 @@ from ablations.study.folder import StudyFolder
 from ablations.study.trial import Plan, Result
 from ablations.training.status import collect
 from convnext_path.files import write_whole
+from convnext_path.words import show_name
 
 CAPTIONS = {
     "accuracy": ("Accuracy by step", "A dot a seed; hatched: tried; hollow, dotted: references. Grey: the paper's."),
@@ -99,7 +100,7 @@ def write_report(
         answer=list(answer(steps, kept)),
         charts=[read_chart(file, of_ladder) for file in charts if file.suffix == ".svg"],
         verdicts=VERDICTS,
-        columns=[name_row(steps), *columns, *(["verdict"] if of_ladder else [])],
+        columns=[name_row(steps), *(["verdict"] if of_ladder else []), *columns],
         rows=rows,
         widest=max(line.channels or 1 for row in rows for change in row.changes for line, _ in change.after),
         explanation=" ".join(explain(steps)),
@@ -116,9 +117,17 @@ def write_report(
 
 
 def load_template() -> Any:
-    """The page's; names in a study are no markup."""
+    """The page's; names in a study are no markup, and may hold what is no text."""
     where = PackageLoader("ablations.report")
-    return Environment(loader=where, autoescape=True, undefined=StrictUndefined).get_template("report.html")
+    options = {"autoescape": True, "undefined": StrictUndefined, "finalize": show_text}
+    return Environment(loader=where, **options).get_template("report.html")
+
+
+def show_text(content: Any) -> Any:
+    """What the page says, line by line as a name is shown; charts as they are."""
+    if not isinstance(content, str) or isinstance(content, Markup):
+        return content
+    return "\n".join(map(show_name, content.split("\n")))
 
 
 def answer(steps: Sequence[Step], kept: Kept) -> Iterator[str]:
@@ -192,14 +201,20 @@ def count_verdicts(steps: Sequence[Step]) -> Iterator[str]:
 def read_chart(file: Path, of_ladder: bool) -> Chart:
     """A chart's SVG for the page: in the page's colours, and with ids of its own."""
     name = file.stem
-    svg = file.read_text()
+    svg = file.read_text(encoding="utf-8")
     svg = svg[svg.index("<svg") :]
-    svg = re.sub(r'( id="|href="#|url\(#)', rf"\1{name}-", svg)
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    for part, (light, _) in COLOURS.items():
-        svg = svg.replace(light, f"var(--{part})")
+    svg = re.sub(r"<[^>]+>", lambda tag: adapt_tag(tag[0], name), svg)  # and what stands between tags as it is
     label, caption = CAPTIONS[name]
     return Chart(name, label, caption if of_ladder else NETWORKS.get(name, caption), Markup(svg))
+
+
+def adapt_tag(tag: str, name: str) -> str:
+    """A tag of a chart's SVG, with ids that begin with the chart's name, and the page's colours."""
+    tag = re.sub(r'( id="|href="#|url\(#)', rf"\1{name}-", tag)
+    for part, (light, _) in COLOURS.items():
+        tag = tag.replace(light, f"var(--{part})")
+    return tag
 
 
 def make_rows(steps: Sequence[Step], plan: Plan, columns: Sequence[str]) -> list[Row]:

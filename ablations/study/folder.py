@@ -90,7 +90,7 @@ class StudyFolder:
 
     def commands(self) -> list[str]:
         """Each command that trained here, once, in order."""
-        return self.commands_file.read_text().splitlines() if self.commands_file.exists() else []
+        return self.commands_file.read_text(encoding="utf-8").splitlines() if self.commands_file.exists() else []
 
     @contextmanager
     def lead(self) -> Iterator[None]:
@@ -211,7 +211,7 @@ class StudyFolder:
     def failure(self, trial: Trial) -> str:
         """Why the trial has no record, in a line; empty where it has not failed."""
         file = self.failed / f"{trial.id}.txt"
-        return file.read_text().splitlines()[0].partition(": ")[2] if file.exists() else ""
+        return file.read_text(encoding="utf-8").splitlines()[0].partition(": ")[2] if file.exists() else ""
 
     def contents(self) -> Contents:
         """All that is drawn from; rungs that are one network share a record. Raises a ValueError where no plan is."""

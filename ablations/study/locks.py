@@ -14,7 +14,7 @@ DRIVER = Path("running", "driver")
 
 def describe_driver(study: Path) -> str:
     """Who trains a study, as the one who comes second is told."""
-    return f"{study} is being trained by {(study / DRIVER).read_text()}; wait, or --join in"
+    return f"{study} is being trained by {(study / DRIVER).read_text(encoding='utf-8')}; wait, or --join in"
 
 
 @contextmanager
@@ -56,7 +56,7 @@ def _lock(file: Path) -> IO[str] | None:
     while True:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            stream = file.open("a")
+            stream = file.open("a", encoding="utf-8")
         except FileNotFoundError:
             continue  # another process removed the folder between our two steps
         try:

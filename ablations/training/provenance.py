@@ -93,8 +93,8 @@ def code_digest(root: Path = Path(__file__).parents[2]) -> str:
     package = root / "convnext_path"
     files = sorted(file for file in package.rglob("*.py") if file.stem not in HARMLESS)
     ours = (root / "ablations" / "training" / f"{name}.py" for name in TRAINS)
-    code = [strip(file.read_text()) for file in (*files, *ours)]
-    code += [source.read_text() for source in sorted((package / "kernels").glob("*.[ch]*"))]
+    code = [strip(file.read_text(encoding="utf-8")) for file in (*files, *ours)]
+    code += [source.read_text(encoding="utf-8") for source in sorted((package / "kernels").glob("*.[ch]*"))]
     return hashlib.sha256("\0".join(code).encode()).hexdigest()[:16]
 
 
@@ -133,6 +133,6 @@ def instructions() -> str:
 def read_processor() -> dict[str, str]:
     """What Linux says of the first processor, by name; nothing elsewhere."""
     file = Path("/proc/cpuinfo")
-    text = file.read_text().split("\n\n")[0] if file.exists() else ""
+    text = file.read_text(encoding="utf-8").split("\n\n")[0] if file.exists() else ""
     pairs = (line.partition(":") for line in text.splitlines())
     return {name.strip(): value.strip() for name, _, value in pairs}

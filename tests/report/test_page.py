@@ -24,7 +24,7 @@ from convnext_path.ladder import MODEL
 from convnext_path.references import REFERENCES
 from tests.conftest import fake_result
 
-COLUMNS = ("step", *MEASURES, "verdict")
+COLUMNS = ("step", "verdict", *MEASURES)
 MARKUP = """<script>alert("x")</script> & <b>'bold'</b>"""
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 needs_browser = pytest.mark.skipif(
