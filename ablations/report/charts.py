@@ -14,7 +14,7 @@ from ablations.analysis.stats import Step, is_ladder, name_row
 from ablations.analysis.tables import show_count
 from ablations.report.changes import draw_changes
 from ablations.report.confusion import Kept, draw_confusions, has_confusions
-from ablations.report.lettering import measure_height, fit
+from ablations.report.lettering import fit, measure_height
 from ablations.report.roads import MACS, SECONDS, draw_road, draw_times, has_road, has_times, list_references
 from ablations.report.rows import ROW, fit_names, measure_rows, name_rows, place_rows
 from ablations.report.style import (

@@ -10,7 +10,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix
 
-from ablations.report.lettering import measure_height, fit, measure
+from ablations.report.lettering import fit, measure, measure_height
 from ablations.report.style import CELL_INK, CELLS, LINE, start_chart, write_below
 from ablations.study.predictions import Answers
 

@@ -1,6 +1,5 @@
 """Names in charts: in fonts that have their characters, and in as many lines as they need."""
 
-import logging
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator
@@ -68,6 +67,7 @@ def measure(text: str, size: float, weight: str) -> float:
 def measure_character(character: str, weight: str) -> float:
     """How wide a character is, in parts of the type's size; a square where no font has it."""
     families = [PLAIN] if is_plain(character) else find_families(character)
+    weight = weight if is_plain(character) else "normal"  # not every family has a bold font, or all characters in it
     if unicodedata.category(character)[0] == "M" or not families:
         return 0.0 if families else 1.0
     font = get_font(findfont(FontProperties(family=families, weight=weight)))
@@ -104,7 +104,6 @@ def search_fonts(characters: Iterable[str]) -> dict[str, str]:
         here = {character for character in left if ord(character) in there}
         found |= dict.fromkeys(here, family)
         left -= here
-    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # few of these families have a bold font
     return found
 
 

@@ -16,29 +16,13 @@ from ablations.analysis.tables import MEASURES, Measure, explain, show_estimate,
 from ablations.report.blocks import Change, compare, list_terms
 from ablations.report.confusion import Kept
 from ablations.report.gallery import Gallery
+from ablations.report.inline import read_chart
 from ablations.report.style import COLOURS
 from ablations.study.folder import StudyFolder
 from ablations.study.trial import Plan, Result
 from ablations.training.status import collect
 from convnext_path.files import write_whole
 from convnext_path.words import show_name
-
-CAPTIONS = {
-    "accuracy": ("Accuracy by step", "A dot a seed; hatched: tried; hollow, dotted: references. Grey: the paper's."),
-    "changes": ("Changes of accuracy by step, with intervals", "What each step changes, seed by seed."),
-    "road": ("Accuracy against multiply-accumulates", "The road in accuracy and multiply-accumulates."),
-    "road-seconds": ("Accuracy against seconds of training", "The same against measured time."),
-    "times": ("Time against multiply-accumulates", "What counting multiply-accumulates hides."),
-    "confusion": ("Which classes are taken for which", "Lines: classes; columns: answers; in % of a class's images."),
-    "curves": ("Learning curves of every step", "Validation accuracy by epoch, a line a seed."),
-}  # fmt: skip
-
-#: Captions of charts of networks side by side.
-NETWORKS = {
-    "accuracy": "A dot a seed.",
-    "road": "What accuracy takes, in multiply-accumulates.",
-    "curves": "Validation accuracy by epoch, a line a seed.",
-}
 
 #: What the page answers: of networks side by side, of a ladder's steps.
 QUESTIONS = (
@@ -67,14 +51,6 @@ class Row:
     what: str
     finding: str
     changes: Sequence[Change]
-
-
-@dataclass(frozen=True)
-class Chart:
-    name: str
-    label: str
-    caption: str
-    svg: Markup
 
 
 def write_report(
@@ -196,25 +172,6 @@ def count_verdicts(steps: Sequence[Step]) -> Iterator[str]:
         names = [f"{s.title} ({show_estimate(s.change, '{:+.2f}')})" for s in changed if s.verdict == verdict]
         if names:
             yield f"{verdict.capitalize()}, {len(names)} of {len(changed)} steps: {', '.join(names)}."
-
-
-def read_chart(file: Path, of_ladder: bool) -> Chart:
-    """A chart's SVG for the page: in the page's colours, and with ids of its own."""
-    name = file.stem
-    svg = file.read_text(encoding="utf-8")
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"<[^>]+>", lambda tag: adapt_tag(tag[0], name), svg)  # and what stands between tags as it is
-    label, caption = CAPTIONS[name]
-    return Chart(name, label, caption if of_ladder else NETWORKS.get(name, caption), Markup(svg))
-
-
-def adapt_tag(tag: str, name: str) -> str:
-    """A tag of a chart's SVG, with ids that begin with the chart's name, and the page's colours."""
-    tag = re.sub(r'( id="|href="#|url\(#)', rf"\1{name}-", tag)
-    for part, (light, _) in COLOURS.items():
-        tag = tag.replace(light, f"var(--{part})")
-    return tag
 
 
 def make_rows(steps: Sequence[Step], plan: Plan, columns: Sequence[str]) -> list[Row]:

@@ -1,5 +1,6 @@
 """A study's steps as points between two measures: accuracy against a price, time against multiply-accumulates."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -23,7 +24,7 @@ from ablations.report.scatter import (
 from ablations.report.style import INK, PALE, ROAD, is_drawable, write_below
 from ablations.study.trial import Result
 
-FAR = 3.0  # the most that others may widen the axis of the designs
+FAR = 2.5  # the most that others may widen the axis of the designs, times
 
 
 @dataclass(frozen=True)
@@ -99,8 +100,9 @@ def road_limits(steps: Sequence[Step]) -> tuple[float, float]:
     shown = [step for step in steps if step.results and is_drawable(step.top1.mean)]
     means = [step.top1.mean for step in shown]
     designs = [s.top1.mean for s in shown if s.rung.recipe != "original" and not s.rung.is_reference] or means
-    whole, near = spread(means), spread([max(mean, min(designs)) for mean in means])
-    return whole if whole[1] - whole[0] <= FAR * (near[1] - near[0]) else near
+    top = max(means, default=1.0)
+    reach = FAR * (top - min(designs, default=0.0)) or math.inf
+    return spread([mean for mean in means if top - mean <= reach])
 
 
 def time_steps(steps: Sequence[Step]) -> list[Timed]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from ablations.report.lettering import measure_height, fit
+from ablations.report.lettering import fit, measure_height
 
 TICKS = 240.0  # how wide the names at the left are, in points of type
 ROW = 0.3  # inches of a row whose name has one line

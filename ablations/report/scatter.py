@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter
 
-from ablations.report.lettering import measure_height, fit
+from ablations.report.lettering import fit, measure_height
 from ablations.report.style import INK, LINE, PALE, PAPER, ROAD, Chart, is_drawable, start_chart
 
 FEWEST = 4  # points, from which on a chart of two measures says more than a table
@@ -44,7 +44,7 @@ def start_scatter(title: str, points: Sequence[Point]) -> Chart:
 
 def measure_legend(points: Sequence[Point]) -> float:
     """How high the legend is, in inches."""
-    return 0.7 + sum(0.21 + LINE * (measure_height(point.text) - 1) for point in points)
+    return 0.9 + sum(0.21 + LINE * (measure_height(point.text) - 1) for point in points)
 
 
 def draw_numbers(axes: Axes, points: Sequence[Point]) -> None:

@@ -17,7 +17,7 @@ from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from ablations.report.lettering import PLAIN, measure_height, find_families, fit
+from ablations.report.lettering import PLAIN, find_families, fit, measure_height
 from convnext_path.files import write_whole
 
 #: Every colour of charts and page: on light, which charts are drawn on, and on dark. After Tol; they differ in grey
@@ -68,7 +68,8 @@ class Chart(Figure):
             assert isinstance(text, Text)
             text.set_parse_math(False)
             if families := find_families(text.get_text()):
-                text.set_fontfamily([PLAIN, *families])
+                text.set_fontfamily([PLAIN, *families, "sans-serif"])
+                text.set_fontweight("normal")  # few of these families have a bold font with all their characters
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph .* missing from")  # told once, not for each text
             super().draw(renderer)
@@ -118,7 +119,9 @@ def start_chart(title: str, height: float, width: float = WIDTH) -> Chart:
 
 def write_below(figure: Figure, text: str) -> None:
     """What lies along the horizontal axis, in lines as wide as the figure."""
-    figure.supxlabel(fit(text, 72 * figure.get_figwidth()), size=10)
+    lines = fit(text, 72 * figure.get_figwidth())
+    figure.set_figheight(figure.get_figheight() + LINE * (measure_height(lines) - 1))
+    figure.supxlabel(lines, size=10)
 
 
 def is_drawable(number: float) -> bool:
