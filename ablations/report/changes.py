@@ -32,11 +32,8 @@ def draw_changes(steps: Sequence[Step], title: str) -> Figure:
     name_rows(axes, places, labels)
     axes.set_ylim(height / ROW - 0.4, -0.6)
     axes.set_xlim(-reach, reach)
-    write_below(
-        figure,
-        "change of top-1, points; line: 95 % interval; arrow: it goes on; hollow: not adopted; "
-        "◇: the paper's, on ImageNet",
-    )
+    told = "line: 95 % interval, arrow: it goes on; hollow: not adopted; ◇: the paper's, ImageNet"
+    write_below(figure, f"points of top-1; {told}")
     return figure
 
 

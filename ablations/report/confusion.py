@@ -32,7 +32,7 @@ def count_confusions(answers: Sequence[Answers]) -> Shares:
 
 def has_confusions(answers: Kept | None) -> bool:
     """Whether there are answers, and of no more classes than a matrix has room for."""
-    return bool(answers) and len(list_classes(answers)) <= MOST
+    return len(list_classes(answers)) <= MOST if answers else False
 
 
 def list_classes(answers: Kept) -> Sequence[str]:

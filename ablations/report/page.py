@@ -95,8 +95,8 @@ def write_report(
 def load_template() -> Any:
     """The page's; names in a study are no markup, and may hold what is no text."""
     where = PackageLoader("ablations.report")
-    options = {"autoescape": True, "undefined": StrictUndefined, "finalize": show_text}
-    return Environment(loader=where, **options).get_template("report.html")
+    pages = Environment(loader=where, autoescape=True, undefined=StrictUndefined, finalize=show_text)
+    return pages.get_template("report.html")
 
 
 def show_text(content: Any) -> Any:

@@ -96,7 +96,7 @@ def test_a_page_holds_every_name(name: str, plan: Plan, tmp_path: Path) -> None:
         assert "".join(show_name(f"{name}.{i}").split()) in shown
     assert reader.tags["script"] == 1
     assert reader.tags["svg"] == text.count("<svg") == 3
-    table = pd.read_csv(study.folder / "results.csv", encoding="utf-8", keep_default_na=False)
+    table = pd.read_csv(study.folder / "results.csv", encoding="utf-8", keep_default_na=False, dtype=str)
     assert list(table["title"]) == [show_name(rung.title) for rung in rungs]
 
 
