@@ -101,7 +101,7 @@ def read_published() -> dict[Network, tuple[Cost, Kept]]:
     """What is published of the ladders' networks by today's code; nothing where it is not there, or older."""
     rungs = {(name, rung.name): rung for name, ladder in LADDERS.items() for rung in ladder}
     try:
-        published = json.loads(PUBLISHED.read_text())
+        published = json.loads(PUBLISHED.read_text(encoding="utf-8"))
         rows = [(name, row) for name, rows in published["ladders"].items() for row in rows]
         current = published["code"] == networks_digest()
         return {find_network(rungs[name, row["rung"]]): read_row(row) for name, row in rows if current}

@@ -1,7 +1,8 @@
-"""Words of messages: long lists in short, and what may have been meant."""
+"""Words of messages: long lists in short, what may have been meant, and names that any file or screen can hold."""
 
 import difflib
 import re
+import unicodedata
 from collections.abc import Sequence
 
 
@@ -36,3 +37,25 @@ def refuse_secrets(name: str, address: str | None) -> None:
 def suggest(name: str, names: Sequence[str]) -> str:
     """The names nearest to one that there is not."""
     return ", ".join(difflib.get_close_matches(name, names, n=3, cutoff=0.4)) or "none"
+
+
+#: Joins letters of Persian and of Indian scripts, and emoji.
+JOINERS = "\u200c\u200d"
+
+
+def show_name(name: str) -> str:
+    """A name as text on one line: what is no character of text is escaped, as Python writes it.
+
+    Names come from folders and from people's own code: they may hold bytes that are not UTF-8 (lone surrogates), line
+    breaks, control characters, or marks that turn the direction of all that follows.
+    """
+    return "".join(map(show_character, name))
+
+
+def show_character(character: str) -> str:
+    kind = unicodedata.category(character)
+    if (kind[0] != "C" and kind not in ("Zl", "Zp")) or character in JOINERS:
+        return character
+    if kind == "Cs" and "\udc80" <= character <= "\udcff":  # a byte of a file's name
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")

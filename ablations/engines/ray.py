@@ -195,7 +195,7 @@ def look(plan: Plan, mark: Path, here: str) -> tuple[str, Origin | str]:
 
 def read(file: Path) -> str:
     """Its text; none where there is no file."""
-    return file.read_text() if file.exists() else ""
+    return file.read_text(encoding="utf-8") if file.exists() else ""
 
 
 def connect(address: str | None) -> Any:

@@ -79,7 +79,7 @@ def _lock(file: Path) -> IO[str] | None:
     for _ in range(ATTEMPTS):
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            stream = open(file, "a", opener=open_own)  # noqa: SIM115 - held beyond
+            stream = open(file, "a", encoding="utf-8", opener=open_own)  # noqa: SIM115 - held beyond
         except FileNotFoundError as error:
             gone = error  # another process removed the folder between our two steps, or there can be none
             continue

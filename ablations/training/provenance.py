@@ -133,6 +133,6 @@ def instructions() -> str:
 def read_processor() -> dict[str, str]:
     """What Linux says of the first processor, by name; nothing elsewhere."""
     file = Path("/proc/cpuinfo")
-    text = file.read_text().split("\n\n")[0] if file.exists() else ""
+    text = file.read_text(encoding="utf-8").split("\n\n")[0] if file.exists() else ""
     pairs = (line.partition(":") for line in text.splitlines())
     return {name.strip(): value.strip() for name, _, value in pairs}
