@@ -93,7 +93,7 @@ def make_key(network: Network) -> str:
 def networks_digest(package: Path = Path(__file__).parent) -> str:
     """A hash of the code of networks, layers and counter; comments, docstrings and layout have no part in it."""
     files = [*sorted(package.glob("networks/*.py")), *sorted(package.glob("kernels/*.py")), package / "tracing.py"]
-    return digest("\0".join(strip(file.read_text("utf-8")) for file in files).encode())[:16]
+    return digest("\0".join(strip(file.read_text(encoding="utf-8")) for file in files).encode())[:16]
 
 
 @cache

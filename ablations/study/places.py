@@ -1,9 +1,25 @@
 """Where images lie and where results go: each has a place of its own, which is the same from whatever folder."""
 
 import os
+import unicodedata
 from pathlib import Path
 
 from convnext_path.data.selection import Data
+
+
+def find_folder(name: str | Path, option: str) -> Path:
+    """A folder by the name that was typed: ``~`` is a home folder, and what a shell or a screen cannot show is refused.
+
+    Raises:
+        ValueError: it is no name of a folder; the message names the option.
+    """
+    text = str(name)
+    if not text.strip() or any(unicodedata.category(character) == "Cc" for character in text):
+        raise ValueError(f"{option} takes a folder's name, got {text!r}")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{option} {text}: {error}") from None
 
 
 def make_absolute(place: str) -> str:

@@ -93,8 +93,8 @@ def code_digest(root: Path = Path(__file__).parents[2]) -> str:
     package = root / "convnext_path"
     files = sorted(file for file in package.rglob("*.py") if file.stem not in HARMLESS)
     ours = (root / "ablations" / "training" / f"{name}.py" for name in TRAINS)
-    code = [strip(file.read_text("utf-8")) for file in (*files, *ours)]
-    code += [source.read_text("utf-8") for source in sorted((package / "kernels").glob("*.[ch]*"))]
+    code = [strip(file.read_text(encoding="utf-8")) for file in (*files, *ours)]
+    code += [source.read_text(encoding="utf-8") for source in sorted((package / "kernels").glob("*.[ch]*"))]
     return hashlib.sha256("\0".join(code).encode()).hexdigest()[:16]
 
 
