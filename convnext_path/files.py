@@ -57,8 +57,9 @@ def read_regular(file: Path, limit: int = LARGEST) -> bytes:
         OSError: it cannot be read, is something else, or has more than ``limit`` bytes; ``strerror`` says which.
     """
     with open_regular(file) as stream:
-        content = stream.read(limit + 1)
-    if len(content) > limit:
+        large = os.fstat(stream.fileno()).st_size > limit
+        content = b"" if large else stream.read(limit + 1)
+    if large or len(content) > limit:
         raise OSError(errno.EFBIG, f"it has more than {limit} bytes", str(file))
     return content
 
