@@ -75,7 +75,7 @@ def test_whatever_a_plan_holds_it_is_read_or_refused(plan: Plan, data: st.DataOb
         *((("top1",), value, "Result.top1 must be") for value in (INF, NAN, 1e308, -1, 100.1, "x", None)),
         *((("top5",), value, "Result.top5 must be") for value in (-INF, -0.1, [1], {"a": 1}, True)),
         *((("seconds",), value, "Result.seconds must be") for value in (INF, NAN, -1.0, 1e300, "1")),
-        *((("images_per_second",), value, "Result.images_per") for value in (INF, NAN, -1.0, 1e300)),
+        *((("images_per_second",), value, "Result.images_per") for value in (0, 1e-300, INF, NAN, -1.0, 1e300)),
         *((("peak_memory",), value, "Result.peak_memory must be") for value in (-1, 2**63, 1.5, 10**400)),
         *((("curve", 1, "train_loss"), value, "Epoch.train_loss must be") for value in (INF, NAN, "x")),
         *((("curve", 0, "lr"), value, "Epoch.lr must be") for value in (INF, NAN, -1.0)),
