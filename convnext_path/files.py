@@ -9,8 +9,9 @@ import re
 import stat
 from collections.abc import Iterable
 from contextlib import suppress
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 LARGEST = 2**28  # bytes that are read at once; a text that is larger is not one of ours
 
@@ -34,7 +35,7 @@ def check_regular(mode: int, file: Path) -> None:
         raise OSError(errno.EINVAL, f"it is {KINDS.get(stat.S_IFMT(mode), 'a device')}", str(file))
 
 
-def open_regular(file: Path) -> IO[bytes]:
+def open_regular(file: Path) -> BufferedReader:
     """A regular file, or one behind a link, open to read: a pipe or a device is never opened, or waited for.
 
     Raises:
@@ -57,8 +58,9 @@ def read_regular(file: Path, limit: int = LARGEST) -> bytes:
         OSError: it cannot be read, is something else, or has more than ``limit`` bytes; ``strerror`` says which.
     """
     with open_regular(file) as stream:
-        content = stream.read(limit + 1)
-    if len(content) > limit:
+        large = os.fstat(stream.fileno()).st_size > limit
+        content = b"" if large else stream.read(limit + 1)
+    if large or len(content) > limit:
         raise OSError(errno.EFBIG, f"it has more than {limit} bytes", str(file))
     return content
 

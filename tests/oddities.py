@@ -2,7 +2,10 @@
 
 import os
 import socket
+from contextlib import chdir
 from pathlib import Path
+
+from convnext_path.files import LARGEST
 
 #: And what an OSError says of it.
 ODDITIES = {
@@ -25,8 +28,8 @@ def place(file: Path, kind: str) -> None:
         case "pipe":
             os.mkfifo(file)
         case "socket":
-            with socket.socket(socket.AF_UNIX) as made:
-                made.bind(os.path.relpath(file))  # such names are short
+            with socket.socket(socket.AF_UNIX) as made, chdir(file.parent):  # such names are short
+                made.bind(file.name)
         case "link to nothing":
             file.symlink_to("nowhere")
         case "link to itself":
@@ -35,4 +38,4 @@ def place(file: Path, kind: str) -> None:
             file.symlink_to("/dev/zero" if kind == "endless device" else "/dev/null")
         case "too large":
             file.touch()
-            os.truncate(file, 2**40)
+            os.truncate(file, LARGEST + 1)

@@ -112,7 +112,8 @@ class Result(Frozen):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_numbers(self, ("peak_memory",), ("seconds", "images_per_second"), ("top1", "top5"))
+        check_numbers(self, ("peak_memory",), ("seconds",), ("top1", "top5"))
+        within("Result.images_per_second", self.images_per_second, 1e-9, LARGEST)
         if not self.curve:
             raise ValueError("Result.curve has no epoch")
 
