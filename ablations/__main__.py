@@ -43,8 +43,9 @@ def find_holder(argv: Sequence[str]) -> str:
     trains = argv[0] in ("run", "compare") if argv else False
     second = trains and args.study and not (args.join or args.dry_run or team)
     try:
-        return describe_driver(Path(args.study)) if second and is_held(Path(args.study) / DRIVER) else ""
-    except (OSError, ValueError):
+        study = Path(args.study or "").expanduser()
+        return describe_driver(study) if second and is_held(study / DRIVER) else ""
+    except (OSError, ValueError, RuntimeError):
         return ""  # likewise
 
 

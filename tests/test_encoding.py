@@ -15,9 +15,8 @@ def find_unsaid(source: str) -> list[int]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call) and not any(word.arg == "encoding" for word in node.keywords):
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-            if name in ("read_text", "write_text") or (
-                name in ("open", "fdopen", "NamedTemporaryFile") and is_text(node)
-            ):
+            own = name in ("read_text", "write_text") and isinstance(node.func, ast.Attribute)  # of a path
+            if own or (name in ("open", "fdopen", "NamedTemporaryFile") and is_text(node)):
                 lines.append(node.lineno)
     return lines
 

@@ -9,11 +9,12 @@ from ablations.api.study import Study
 from ablations.engines.resources import EngineOptions, Resources
 from ablations.planning.profiles import Machine
 from ablations.study.keeping import Keeping, Mode
-from ablations.study.places import check_places
+from ablations.study.places import check_places, find_folder
 from ablations.study.request import choose_ladders
 from ablations.study.trial import Plan
 from convnext_path.data.selection import Data
 from convnext_path.frozen import within
+from convnext_path.words import refuse_secrets
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -149,7 +150,8 @@ def prepare(root: str | Path, out: str | Path, workers: int = 4, skip_bad_images
     from convnext_path.data.folders import open_folders
     from convnext_path.data.stream import check_empty, write_stream
 
-    there = str(out) if "://" in str(out) else str(Path(out).expanduser())
+    there = str(out) if "://" in str(out) else str(find_folder(out))
+    refuse_secrets("--out", there)
     check_places(Data("imagefolder", root=str(root)), there, "--out")
     check_empty(there)
     with watched():

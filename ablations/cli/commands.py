@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 
 from jsonargparse import Namespace
 
@@ -25,6 +24,7 @@ from ablations.engines.resources import Resources
 from ablations.planning.profiles import Machine
 from ablations.study.folder import StudyFolder, read_study
 from ablations.study.keeping import Keeping, choose_sending
+from ablations.study.places import find_folder
 from ablations.study.request import LadderRequest, ModelsRequest, Request, choose_ladders, make_plan
 from convnext_path.frozen import choose
 from convnext_path.words import mask
@@ -171,7 +171,7 @@ def bench(args: Namespace) -> int:
 
         setting = networks.make_setting(request)
         name = asked[0] if asked else f"{setting.ladder}-{setting.device.replace(':', '')}"
-        folder = Path(args.out or f"results/bench-{name}")
+        folder = find_folder(f"results/bench-{name}" if args.out is None else args.out)
         folder.mkdir(parents=True, exist_ok=True)
     reports = {"overhead": report.report_overhead, "scaling": report.report_scaling}
     try:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ablations.study.entries import list_others
 from ablations.study.locks import DRIVER
+from ablations.study.places import find_folder
 from ablations.study.trial import Trial
 
 
@@ -23,9 +24,7 @@ class Layout:
     """The places of a study's folder, none of which need be there."""
 
     def __init__(self, folder: str | Path) -> None:
-        if "\0" in str(folder):
-            raise ValueError(f"no folder can be called {str(folder)!r}")
-        self.folder = Path(folder)
+        self.folder = find_folder(folder, "a study")
         self.trials = self.folder / "trials"
         self.weights = self.folder / "weights"
         self.answers = self.folder / "answers"

@@ -7,7 +7,7 @@ from pathlib import Path
 from convnext_path.data.selection import Data
 
 
-def find_folder(name: str | Path, option: str) -> Path:
+def find_folder(name: str | Path, option: str = "--out") -> Path:
     """A folder by the name that was typed: ``~`` is a home folder, and what a shell or a screen cannot show is refused.
 
     Raises:

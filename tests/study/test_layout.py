@@ -151,5 +151,5 @@ def test_links_to_files_are_read_and_replaced(tmp_path: Path, plan: Plan, trial:
 
 @pytest.mark.parametrize("name", ["a\0b", "\0"])
 def test_what_no_folder_can_be_called(name: str) -> None:
-    with pytest.raises(ValueError, match="no folder can be called"):
+    with pytest.raises(ValueError, match="a study takes a folder.s name, got"):
         StudyFolder(name)

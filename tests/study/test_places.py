@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from ablations.study.keeping import Keeping
-from ablations.study.places import check_places
+from ablations.study.places import check_places, find_folder
 from ablations.study.request import LadderRequest, make_plan
 from convnext_path import Data
 
@@ -63,3 +63,19 @@ def test_a_study_elsewhere_is_welcome(study: str) -> None:
 
 def test_a_study_may_lie_beside_a_download() -> None:
     check_places(Data("cifar10", root="."), "results/x")
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\nb", "a\0", "\x1b[31mred", "tab\there", "~nobody-of-that-name/x"])
+def test_names_that_nothing_can_show_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="--study"):
+        find_folder(name, "--study")
+
+
+@pytest.mark.parametrize("name", ["#2", "null", "1e-3", "~x~", "caf\udce9", "a b", "名前", "-"])
+def test_other_names_are_the_folders(name: str) -> None:
+    assert str(find_folder(f"x/{name}", "--study")) == f"x/{name}"
+
+
+def test_a_home_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert find_folder("~/x", "--study") == Path("/home/me/x")
