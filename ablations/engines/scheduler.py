@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from ablations.engines.distributed import Team
-from ablations.engines.local import Failure, Job, Message, TrialProcess, Work, train
+from ablations.engines.local import Failure, Job, Lost, Message, TrialProcess, Work, train
 from ablations.study.checkpoints import epochs_done, find_checkpoint
 from ablations.study.folder import StudyFolder
 from ablations.study.keeping import Mode
@@ -28,17 +28,10 @@ POLL = 0.2  # seconds between looks at trials that another driver holds
 ATTEMPTS = 4  # of a trial whose places are lost under it
 
 
-@dataclass(frozen=True)
-class Lost:
-    """Said of an attempt whose place is gone: its machine, or the process that watched it."""
-
-    why: str
-
-
 class Attempt(Protocol):
     """A trial at work. What runs it ends with the ``with`` block."""
 
-    def receive(self) -> Message | Lost: ...
+    def receive(self) -> Message: ...
     def __enter__(self) -> Self: ...
     def __exit__(self, *_: object) -> None: ...
 
@@ -205,7 +198,7 @@ class Crew:
         for running in [running for running in self.running if running.attempt in ready]:
             self.hear(running, running.attempt.receive())
 
-    def hear(self, running: Running, message: Message | Lost) -> None:
+    def hear(self, running: Running, message: Message) -> None:
         """Show an epoch; save a result or a failure; try again what was lost."""
         if isinstance(message, Epoch):
             self.bars.advance(running.bar, running.trial, message)
