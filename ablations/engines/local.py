@@ -4,6 +4,7 @@ How processes start and end stands in processes.py.
 """
 
 import os
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -150,8 +151,10 @@ class TrialProcess:
         return message
 
     def _find_lost(self) -> Lost | None:
-        """Whether one of several processes was ended from outside; the others fail for want of it, and may say so first."""
-        wait([member.process.sentinel for member in self._members], TOGETHER)
+        """Whether one of several processes was ended from outside: the others miss it, and may say so first."""
+        end = time.monotonic() + TOGETHER
+        for member in self._members:
+            member.process.join(max(end - time.monotonic(), 0))
         codes = [member.process.exitcode for member in self._members]
         return next((Lost(describe_exit(code)) for code in codes if code is not None and is_from_outside(code)), None)
 
