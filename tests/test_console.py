@@ -4,6 +4,7 @@ import errno
 import os
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,9 @@ from hypothesis import strategies as st
 
 from ablations import console
 from ablations.console import Log, make_printable, open_log, say
+from ablations.engines.scheduler import Local
 from tests.conftest import run_small
+from tests.engines.test_local import throw
 
 STAMP = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  "
 
@@ -147,20 +150,18 @@ def test_a_study_keeps_what_its_runs_said(
     folder = tmp_path / "study"
     monkeypatch.setattr("ablations.driver.estimate_seconds", lambda *_: 1.0)
     monkeypatch.setattr("ablations.driver.draw", lambda *_: say("wrote it"))
-    assert run_small(folder, "--dry-run") == 0
-    assert not folder.exists()
-    capsys.readouterr()
-    assert run_small(folder) == 0
+    monkeypatch.setattr("ablations.engines.choose.Local", partial(Local, work=throw))
+    assert run_small(folder) == 1
     said = [re.sub(f"^{STAMP}", "", line) for line in capsys.readouterr().out.splitlines()]
     first = read(folder / "study.log")
     assert first[0].startswith(f"process {os.getpid()} on ")
     assert first[0].endswith(f"--study {folder}")
     assert first[1:] == said
-    assert any(line.startswith("2/2  layer_norm, seed 0: top-1") for line in said)
-    assert said[-1] == "wrote it"
+    assert any(line.startswith("2/2  layer_norm, seed 0: failed: MemoryError") for line in said)
+    assert any(line.startswith("no result: ") for line in said)
     assert run_small(folder, "--dry-run") == 0
     assert read(folder / "study.log") == first
-    assert run_small(folder) == 0
+    assert run_small(folder) == 1
     again = read(folder / "study.log")
     assert again[: len(first)] == first
-    assert again[len(first) + 2].endswith("2 trials: 2 done")
+    assert again[len(first) + 2].endswith("2 trials: 2 failed")

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
@@ -110,6 +111,27 @@ def test_what_a_trial_does_to_itself_is_its_failure(study: StudyFolder, plan: Pl
 def test_who_asks_for_one_process_hears_how_it_ended(trial: Trial, tmp_path: Path) -> None:
     outcome = run_process(Job(trial, COST, tmp_path, tmp_path), lambda epoch: None, partial(be_killed, number=15))
     assert outcome == Failure("its process was ended by SIGTERM", "")
+
+
+def miss_the_second(job: Job, send: Send) -> None:
+    """Of two processes that train one trial, the first fails for want of the second, and says so first."""
+    assert job.rank
+    mark = job.study / f"begun-{job.rank.number}"
+    if not mark.exists():
+        mark.touch()
+        if job.rank.number == 0:
+            raise RuntimeError("connection closed by peer")
+        time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGTERM)
+    if job.rank.number == 0:
+        send(fake_result(job.trial))
+
+
+def test_of_several_processes_the_lost_one_counts(study: StudyFolder, plan: Plan) -> None:
+    trial = replace(plan.trials()[0], trainer=(("accelerator", "cpu"), ("devices", 2)))
+    said, missing = run(study.folder, [trial], miss_the_second)
+    assert missing == []
+    assert "lost (its process was ended by SIGTERM); tried again" in said
 
 
 def kill_the_server(job: Job, send: Send) -> None:
