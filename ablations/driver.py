@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
-from ablations.console import console, say
+from ablations.console import Log, console, open_log, say
 from ablations.engines.choose import check_processes, choose_terms
 from ablations.engines.distributed import Team, find_rank
 from ablations.engines.local import warm_up
@@ -39,6 +39,7 @@ class Run:
     states: Sequence[State]
     damaged: Mapping[Path, str]
     pending: Sequence[Trial]
+    log: Log
 
     def show(self) -> None:
         """Say what will be trained on what, and about how long it takes."""
@@ -97,8 +98,9 @@ class Run:
         join, terms = self.keeping.join, replace(self.terms, wandb=wandb)
         if not join:
             self.folder.begin(self.merged, command)
-            if renamed := self.folder.migrate():
-                say(f"{renamed} records have today's ids now")
+        self.log.keep(self.folder.log_file, f"process {os.getpid()} on {os.uname().nodename}: {command}")
+        if not join and (renamed := self.folder.migrate()):
+            say(f"{renamed} records have today's ids now")
         missing = run_trials(self.folder, self.pending, console, terms, wait=not join)
         if not join:
             draw(self.folder, self.folder.contents(), wandb)
@@ -136,6 +138,7 @@ def open_run(plan: Plan, keeping: Keeping, resources: Resources) -> Iterator[Run
         yield Follower(Team(rank))
         return
     with ExitStack() as held:
+        log = held.enter_context(open_log())
         team = held.enter_context(Team(rank)) if rank else None
         folder = StudyFolder(keeping.find_folder(plan))
         check_places(plan.data, folder.folder)
@@ -153,7 +156,7 @@ def open_run(plan: Plan, keeping: Keeping, resources: Resources) -> Iterator[Run
         check_weights(pending)
         if pending and not keeping.dry_run:
             warm_up(keeping.wandb)
-        yield Run(plan, merged, folder, keeping, terms, states, damaged, pending)
+        yield Run(plan, merged, folder, keeping, terms, states, damaged, pending, log)
 
 
 def describe_recipe(name: str, recipe: Recipe, images: int) -> str:

@@ -267,7 +267,7 @@ def test_killed_and_started_again_trains_only_what_was_missing(tmp_path: Path) -
 
 
 @pytest.mark.torture
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_signals_stop_a_training_and_save_nothing(tmp_path: Path, number: signal.Signals, code: int) -> None:
     study = tmp_path / "study"
     with start_driver("--rungs", "recipe", "--epochs", "500", "--wandb", "disabled", "--study", str(study)) as process:
@@ -279,6 +279,6 @@ def test_signals_stop_a_training_and_save_nothing(tmp_path: Path, number: signal
         finally:
             process.kill()
     assert process.returncode == code
-    assert ("the same command goes on from here" in said) == (code == 130)
+    assert said.count("the same command goes on from here") == 1
     assert "Traceback" not in said
     assert list((study / "trials").iterdir()) == []

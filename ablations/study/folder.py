@@ -23,6 +23,7 @@ from ablations.study.predictions import Answers
 from ablations.study.records import dump, name_as, seal, try_unseal
 from ablations.study.trial import Plan, Result, Trial, hash_json
 from convnext_path.files import digest, digest_file, parse_json, read_regular, read_text, remove_drafts, write_whole
+from convnext_path.words import mask
 
 
 @dataclass(frozen=True)
@@ -208,7 +209,7 @@ class StudyFolder(Layout):
         """Keep why a trial has no record."""
         self.failed.mkdir(exist_ok=True)
         file = self.failure_file(trial)
-        self._write(file, f"{trial.description}: {summary}\n\n{cause}".encode(errors="backslashreplace"))
+        self._write(file, mask(f"{trial.description}: {summary}\n\n{cause}").encode(errors="backslashreplace"))
         return file
 
     def failure(self, trial: Trial) -> str:

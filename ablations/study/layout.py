@@ -1,6 +1,7 @@
 """Where a study's folder keeps what.
 
 - ``study.json``: the terms and the rungs; ``commands.txt``: the commands that trained them;
+- ``study.log``: what those have said, and when;
 - ``trials/ID.json``: a record for each finished trial, with its digest: the truth from which all else is drawn;
 - ``weights/ID.pt``, ``answers/ID.json``: the trained network and its answers, where a run was to keep them;
 - ``failed/ID.txt``: why a trial has no record;
@@ -33,6 +34,7 @@ class Layout:
         self.aside = self.folder / "aside"
         self.plan_file = self.folder / "study.json"
         self.commands_file = self.folder / "commands.txt"
+        self.log_file = self.folder / "study.log"
 
     @property
     def name(self) -> str:
