@@ -3,9 +3,12 @@
 import hashlib
 import json
 import os
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from convnext_path.trust import UntrustedError, check_folder, find_stranger, make_private
 
 DRAFT = "."  # what a write that never ended left behind starts with it
 
@@ -41,19 +44,37 @@ def remove_drafts(folder: Path, name: str = "") -> None:
 
 def cache_file(name: str) -> Path:
     """The place of something that can be made again; it need not be there. A RuntimeError where there is no home."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "convnext-path" / name
+    chosen = os.environ.get("XDG_CACHE_HOME", "")
+    root = Path(chosen if os.path.isabs(chosen) else "~/.cache")  # a relative one is to be ignored, says XDG
+    return root.expanduser() / "convnext-path" / name
 
 
 def keep(file: Path, content: bytes) -> None:
-    """Write a file of the cache. Raises an OSError."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(file, content, durable=False)
+    """Write a file of the cache, which nobody else can write.
+
+    Raises:
+        UntrustedError: others may write into its folder, or into one above.
+        OSError: it cannot be written.
+    """
+    try:
+        make_private(file.parent)
+        check_folder(file.parent)
+        with tempfile.TemporaryDirectory(prefix=DRAFT, dir=file.parent) as folder:
+            draft = Path(folder) / file.name
+            draft.write_bytes(content)
+            draft.chmod(0o600)
+            draft.replace(file)
+    except UntrustedError:
+        raise
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write {file}: {error.strerror}") from None
 
 
 def recall(name: str) -> Any:
-    """What the cache holds in JSON under a name; None where there is nothing that can be read."""
+    """What the cache holds in JSON under a name; None where there is nothing that can be read, or others may write."""
     try:
-        return json.loads(cache_file(f"{name}.json").read_text())
+        file = cache_file(f"{name}.json")
+        return json.loads(file.read_text()) if file.is_file() and not find_stranger(file) else None
     except (OSError, ValueError, RuntimeError):  # no such file, or damaged, or no home
         return None
 
