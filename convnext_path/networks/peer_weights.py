@@ -100,17 +100,18 @@ def begin_timm(
     flags: PeerFlags, model: str, num_classes: int, in_channels: int, image_size: int
 ) -> Mapping[str, Tensor]:
     """Weights as timm fits them to a network's classes, channels and image side, from any names that it knows."""
-    options: dict[str, Any] = {}
+    make = partial(make_timm, num_classes=num_classes, in_channels=in_channels, image_size=image_size, drop_path=0.0)
     if flags.digest is None:
-        model = f"{model}.{flags.weights}".removesuffix(".default")
-    else:
-        two, three = (shape_tensors(partial(timm_model, model, num_classes=n)) for n in (2, 3))
-        ours = shape_tensors(partial(make_timm, model, 2, in_channels, image_size, 0.0))
-        fixed = {name: shape for name, shape in two.items() if three[name] == shape == ours.get(name)}
-        weights = clean_names(read_file_weights(flags), two.keys())
-        classes = check_timm(convert_timm(model, weights), two, three, fixed)
-        options["pretrained_cfg_overlay"] = {"state_dict": weights, "num_classes": classes, "custom_load": False}
-    return make_timm(model, num_classes, in_channels, image_size, 0.0, pretrained=True, **options).state_dict()
+        return make(f"{model}.{flags.weights}".removesuffix(".default"), pretrained=True).state_dict()
+    two, three = (shape_tensors(partial(timm_model, model, num_classes=n)) for n in (2, 3))
+    ours = shape_tensors(partial(make_timm, model, 2, in_channels, image_size, 0.0))
+    head = {name: shape for name, shape in two.items() if three[name] != shape}
+    fixed = {name: shape for name, shape in two.items() if name not in head and shape == ours.get(name)}
+    weights = clean_names(read_file_weights(flags), two.keys())
+    classes = check_timm(convert_timm(model, weights), two, head, fixed)
+    source = {"state_dict": weights, "num_classes": classes, "custom_load": False}
+    begun = make(model, pretrained=True, pretrained_cfg_overlay=source).state_dict()
+    return {name: tensor for name, tensor in begun.items() if classes or name not in head}
 
 
 def timm_model(model: str, **options: Any) -> nn.Module:
@@ -134,7 +135,7 @@ def convert_timm(model: str, weights: "OrderedDict[str, Tensor]") -> Mapping[str
 
     with patch.object(_builder, "load_pretrained", note), torch.device("meta"):
         build(partial(timm_model, model, pretrained=True, pretrained_cfg_overlay={"state_dict": {"any": 0}}))
-    net, convert = asked[-1]
+    net, convert = asked[0] if asked else (nn.Identity(), None)
     try:
         return convert(dict(weights), net) if convert else weights
     except (KeyError, AttributeError, RuntimeError, TypeError, ValueError):  # another network's
@@ -144,21 +145,20 @@ def convert_timm(model: str, weights: "OrderedDict[str, Tensor]") -> Mapping[str
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-def check_timm(weights: Mapping[str, Tensor], two: Shapes, three: Shapes, fixed: Shapes) -> int:
+def check_timm(weights: Mapping[str, Tensor], shapes: Shapes, head: Collection[str], fixed: Shapes) -> int:
     """Refuse weights of another network, which timm may pass over; return how many classes they tell apart.
 
-    A classifier may be missing; what depends on classes, channels or image side may be of another shape.
+    ``shapes`` has all names. A classifier ``head`` may be missing; only what is ``fixed`` must be of its shape.
     """
-    head = [name for name, shape in two.items() if three[name] != shape]
-    needed = {name for name in two.keys() - {*head} if not name.endswith(EXTRAS)}
+    needed = {name for name in shapes.keys() - {*head} if not name.endswith(EXTRAS)}
     misshapen = [
-        f"{n} {[*weights[n].shape]} for {[*shape]}"
-        for n, shape in fixed.items()
-        if n in weights and tuple(weights[n].shape) != shape
+        f"{name} {[*weights[name].shape]} for {[*shape]}"
+        for name, shape in fixed.items()
+        if name in weights and tuple(weights[name].shape) != shape
     ]
-    unexpected = sorted(weights.keys() - two.keys())
+    unexpected = sorted(weights.keys() - shapes.keys())
     refuse_misfits({"missing": sorted(needed - weights.keys()), "unexpected": unexpected, "misshapen": misshapen})
-    return len(weights[head[0]]) if head[0] in weights else 0
+    return next((len(weights[name]) for name in head if name in weights), 0)
 
 
 def shape_tensors(make: Callable[[], nn.Module]) -> dict[str, tuple[int, ...]]:
