@@ -7,11 +7,14 @@ import math
 import os
 import re
 import stat
+import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
+
+from convnext_path.trust import UntrustedError, check_folder, find_stranger, make_private
 
 LARGEST = 2**28  # bytes that are read at once; a text that is larger is not one of ours
 
@@ -151,19 +154,37 @@ def _is_gone(process: int) -> bool:
 
 def cache_file(name: str) -> Path:
     """The place of something that can be made again; it need not be there. A RuntimeError where there is no home."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "convnext-path" / name
+    chosen = os.environ.get("XDG_CACHE_HOME", "")
+    root = Path(chosen if os.path.isabs(chosen) else "~/.cache")  # a relative one is to be ignored, says XDG
+    return root.expanduser() / "convnext-path" / name
 
 
 def keep(file: Path, content: bytes) -> None:
-    """Write a file of the cache. Raises an OSError."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(file, content, durable=False)
+    """Write a file of the cache, which nobody else can write.
+
+    Raises:
+        UntrustedError: others may write into its folder, or into one above.
+        OSError: it cannot be written.
+    """
+    try:
+        make_private(file.parent)
+        check_folder(file.parent)
+        with tempfile.TemporaryDirectory(prefix=".", dir=file.parent) as folder:
+            draft = Path(folder) / file.name
+            draft.write_bytes(content)
+            draft.chmod(0o600)
+            draft.replace(file)
+    except UntrustedError:
+        raise
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write {file}: {error.strerror}") from None
 
 
 def recall(name: str) -> Any:
-    """What the cache holds in JSON under a name; None where there is nothing that can be read."""
+    """What the cache holds in JSON under a name; None where there is nothing that can be read, or others may write."""
     try:
-        return parse_json(read_regular(cache_file(f"{name}.json")))
+        file = cache_file(f"{name}.json")
+        return parse_json(read_regular(file)) if file.is_file() and not find_stranger(file) else None
     except (OSError, ValueError, RuntimeError):  # no such file, or damaged, or no home
         return None
 

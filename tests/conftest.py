@@ -51,14 +51,14 @@ def pending(study: StudyFolder, plan: Plan) -> list[Trial]:
 def kernels() -> list[Path]:
     """The compiled kernels, if there are any, from the user's own cache: they take seconds to make."""
     library = build.load().functions
-    return [Path(library._name)] if library else []
+    return [file] if library and (file := Path(library._name)).exists() else []
 
 
 @pytest.fixture(autouse=True)
 def _cache(kernels: list[Path], tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cache folder for each test, empty but for the kernels."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-    cache_file("x").parent.mkdir()
+    cache_file("x").parent.mkdir(mode=0o700)
     for file in kernels:
         shutil.copy(file, cache_file(file.name))
 

@@ -2,6 +2,7 @@ import math
 import os
 import resource
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -147,4 +148,42 @@ def test_what_is_remembered_is_recalled(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     remember("x", 1)
+    assert recall("x") is None
+
+
+@pytest.mark.parametrize("spoil", [lambda p: p.chmod(0o777), lambda p: p.chmod(0o770), lambda p: p.chmod(0o1777)])
+@pytest.mark.parametrize("level", [0, 1])
+def test_what_others_may_have_written_is_not_recalled(
+    spoil: Callable[[Path], None], level: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    remember("x", 1)
+    spoiled = cache_file("x.json").parents[level]
+    spoil(spoiled)
+    is_shelf = level == 1 and bool(spoiled.stat().st_mode & 0o1000)
+    assert recall("x") == (1 if is_shelf else None)
+    remember("x", 2)
+    spoiled.chmod(0o700)
+    assert recall("x") == (2 if is_shelf else 1)  # nothing was written either
+    cache_file("x.json").chmod(0o666)
+    assert recall("x") is None
+    remember("x", 3)
+    assert recall("x") == 3
+
+
+def test_a_relative_cache_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative/cache")
+    assert cache_file("x") == tmp_path / ".cache" / "convnext-path" / "x"
+
+
+@pytest.mark.parametrize(
+    "make", [Path.mkdir, os.mkfifo, lambda p: p.symlink_to("/dev/zero"), lambda p: p.symlink_to(p)]
+)
+def test_what_is_no_file_is_not_recalled(
+    make: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    cache_file("x").parent.mkdir(0o700)
+    make(cache_file("x.json"))
     assert recall("x") is None
