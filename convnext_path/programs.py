@@ -42,9 +42,9 @@ def run_program(command: Sequence[str], seconds: float) -> bytes:
 
 def start(command: Sequence[str], printed: BinaryIO, complaints: BinaryIO) -> "subprocess.Popen[bytes]":
     """Start a program, in a process group of its own."""
-    streams = {"stdin": subprocess.DEVNULL, "stdout": printed, "stderr": complaints}
+    nothing = subprocess.DEVNULL
     try:
-        return subprocess.Popen(command, start_new_session=True, **streams)
+        return subprocess.Popen(command, stdin=nothing, stdout=printed, stderr=complaints, start_new_session=True)
     except OSError as error:
         raise RuntimeError(f"{command[0]} cannot be started: {error.strerror}") from None
 

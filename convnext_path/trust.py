@@ -73,9 +73,8 @@ def is_hidden_root(place: Path, owner: int) -> bool:
 
 def has_root() -> bool:
     try:
-        return any(
-            line.split()[0] == "0" for line in Path("/proc/self/uid_map").read_text(encoding="ascii").splitlines()
-        )
+        lines = Path("/proc/self/uid_map").read_text(encoding="ascii").splitlines()
+        return any(line.split()[0] == "0" for line in lines)
     except OSError:  # no Linux
         return True
 
