@@ -13,6 +13,7 @@ from ablations.training.checks import check_plan
 from ablations.training.current_origin import find_origin
 from convnext_path import Data
 from convnext_path.files import cache_file
+from convnext_path.kernels import build
 
 
 @pytest.fixture
@@ -107,3 +108,12 @@ def test_a_study_is_looked_after_without_torch(tmp_path: Path, plan: Plan) -> No
         done = subprocess.run(command, env=dict(os.environ), capture_output=True, text=True, check=True)
         assert done.stdout.splitlines()[-1] == loaded
         assert "4 trials: 4 new" in done.stdout
+
+
+def test_kernels_that_could_not_be_built_are_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch, plan: Plan, looks: list[Plan]
+) -> None:
+    monkeypatch.setattr(build, "describe", lambda device: "stock (kernels not built)")
+    find_origin(plan)
+    find_origin(plan)
+    assert len(looks) == 2
