@@ -66,13 +66,11 @@ def count_steps(recipe: Recipe, trainer: Mapping[str, object], images: Seen) -> 
 
 
 def limit(name: str, asked: Any, batches: int, where: str) -> int:
-    """How many of the batches an option leaves: a number of them, or a share. Raises a ValueError where that is none."""
+    """How many of the batches an option leaves: a number of them, or a share. Raises a ValueError for none."""
     if asked is None:
         return batches
-    if isinstance(asked, float) and asked <= 1:
-        left = int(batches * asked)
-    else:
-        left = min(int(asked), batches)
+    is_share = isinstance(asked, float) and asked <= 1
+    left = int(batches * asked) if is_share else min(int(asked), batches)
     if batches and not left:
         raise ValueError(
             f"--trainer.{name} {asked:g} leaves no batch: {where} are {count(batches, 'batch')}; "
@@ -94,4 +92,3 @@ def check_interval(trainer: Mapping[str, object], steps: EpochSteps) -> None:
 def lift_limits(trainer: Mapping[str, object]) -> dict[str, object]:
     """Options but for those that make an epoch shorter than its images."""
     return {name: value for name, value in trainer.items() if name not in SHORTENING}
-
