@@ -58,6 +58,7 @@ class Recipe(Frozen):
             above(name, getattr(self, name), 0)
         within("crop_area", self.crop_area, 0, 1)
         within("crop_ratio", self.crop_ratio, 0, 1)
+        at_least("layer_scale", 0 if self.layer_scale is None else self.layer_scale, 0)
         if self.ema is not None:
             within("ema", self.ema, 0, 1)
         self._check_rates()

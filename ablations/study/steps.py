@@ -43,7 +43,8 @@ class EpochSteps:
 
 def count(number: int, noun: str) -> str:
     """A number with its noun: 1 step, 2 steps, 2 batches."""
-    return f"{number} {noun if number == 1 else f'{noun}es' if noun.endswith('ch') else f'{noun}s'}"
+    plural = f"{noun}{'es' if noun.endswith('tch') else 's'}"
+    return f"{number} {noun if number == 1 else plural}"
 
 
 def count_steps(recipe: Recipe, trainer: Mapping[str, object], images: Seen) -> EpochSteps:

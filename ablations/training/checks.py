@@ -16,7 +16,7 @@ from ablations.training.costs import check_peers
 from ablations.training.provenance import origin
 from ablations.training.run import make_module
 from ablations.training.seen import describe_splits
-from ablations.training.trainer import COUNTED, count_batches, count_processes, make_trainer
+from ablations.training.trainer import COUNTED, count_batches, count_processes, make_trainer, quiet_lightning
 from convnext_path.data.datasets import open_data
 from convnext_path.data.module import PathData
 from convnext_path.kernels.build import chosen
@@ -37,12 +37,14 @@ def check_files(folder: StudyFolder) -> dict[Path, str]:
     return damaged | checkpoints | folder.find_changed()
 
 
+@quiet_lightning()
 def check_trainer(trial: Trial) -> Trainer:
     """The trial's trainer on this machine. Raises a ValueError where Lightning has none for its options."""
     try:
         trainer = make_trainer(trial)
     except Exception as error:  # noqa: BLE001 - of as many kinds as there are options
-        raise ValueError(f"--trainer: {' '.join(str(error).split())}") from None
+        given = ", ".join(f"--trainer.{name} {value}" for name, value in trial.trainer)
+        raise ValueError(f"{given or '--trainer'}: {' '.join(str(error).split())}") from None
     check_precision(trainer, dict(trial.trainer))
     return trainer
 

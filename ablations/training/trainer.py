@@ -30,6 +30,8 @@ ADVICE = (
     ".*number of training batches.*",
     ".*GPU available but not used.*",
     ".*LeafSpec.*",  # Lightning's own use of torch
+    ".*AMP with fp16 is not supported on CPU.*",  # refused by name before any training
+    ".*is supported for historical reasons.*",  # precisions by their old names
     ".*Grad strides do not match.*",  # a depthwise kernel's, in a dimension of one
 )
 

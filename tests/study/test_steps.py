@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablations.study.steps import check_interval, count_steps
+from ablations.study.steps import check_interval, count, count_steps
 from ablations.study.trainer import TrainerOptions
 from ablations.study.trial import Plan, Seen, Trial
 from ablations.training.trainer import count_batches
@@ -51,6 +51,12 @@ def test_what_leaves_nothing_to_do_is_refused(options: dict[str, object], messag
     with pytest.raises(ValueError, match="--trainer") as refused:
         check_interval(options, count_steps(RECIPE, options, IMAGES))
     assert str(refused.value).startswith(f"--trainer.{message}")
+
+
+def test_things_are_counted_in_english() -> None:
+    nouns = ("step", "epoch", "batch", "rung", "image")
+    assert [count(1, noun) for noun in nouns] == ["1 step", "1 epoch", "1 batch", "1 rung", "1 image"]
+    assert [count(0, noun) for noun in nouns] == ["0 steps", "0 epochs", "0 batches", "0 rungs", "0 images"]
 
 
 @pytest.mark.parametrize("size", [1, 3, 22, 125, 999, 5004])
