@@ -88,10 +88,7 @@ def write_report(
     kept: Kept,
     gallery: Gallery | None,
 ) -> Path:
-    """Write ``report.html`` into the study's folder.
-
-    ``notes`` is what its reader must mind; ``doubts``, which stand beside the answer, why it may be none.
-    """
+    """Write ``report.html`` into the study's folder; ``notes`` and ``doubts`` are what its reader must mind."""
     plan, results = study.plan(), [result for step in steps for result in step.results]
     columns = [name for name in MEASURES if any(MEASURES[name].show(step) for step in steps)]
     rows = make_rows(steps, plan, columns)

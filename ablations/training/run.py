@@ -70,9 +70,8 @@ def run_trial(
     weights = hash_weights(module.net)
     if keep and listener:
         keep(module.net, listener.tell(data.splits, weights))
-    seen = describe_splits(data.splits)
-    made = Made(device, alike.origin, counted or trial_cost(trial), weights, steps.fingerprint, seen)
-    return make_result(trial, curve, made)
+    facts = counted or trial_cost(trial), weights, steps.fingerprint, describe_splits(data.splits)
+    return make_result(trial, curve, Made(device, alike.origin, *facts))
 
 
 def set_up(trial: Trial, loader_workers: int, first_epoch: int = 0) -> tuple[PathData, PathModule]:
