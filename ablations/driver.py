@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
+from ablations.analysis.doubts import find_doubts
 from ablations.console import Log, console, open_log, say
 from ablations.engines.choose import check_processes, choose_terms
 from ablations.engines.distributed import Team, find_rank
@@ -18,8 +19,10 @@ from ablations.report.publish import draw
 from ablations.study.folder import StudyFolder
 from ablations.study.keeping import Keeping, Mode
 from ablations.study.places import check_places
-from ablations.study.trial import Plan, Trial
+from ablations.study.steps import count, count_steps
+from ablations.study.trial import Plan, Seen, Trial
 from ablations.training.checks import check_plan, check_weights
+from ablations.training.seen import describe_splits
 from ablations.training.status import State, Wanted, count_states, find_pending, list_roundings, survey
 from ablations.training.trainer import count_processes
 from ablations.training.wandb_log import choose_mode
@@ -44,20 +47,30 @@ class Run:
     def show(self) -> None:
         """Say what will be trained on what, and about how long it takes."""
         plan, splits = self.plan, open_data(self.plan.data)
-        count = len(splits.train_indices)
-        images = f"{count} images to train, {len(splits.val_indices)} to validate"
+        seen = describe_splits(splits)
+        images = f"{count(seen.train, 'image')} to train, {seen.val} to validate"
         names = f" ({', '.join(r.name for r in plan.rungs)})" if len(plan.rungs) < 5 else ""
+        rungs = f"{count(len(plan.rungs), 'rung')}{names}"
         lines = {
             "study": f"{self.folder.folder}: {count_states(self.states)}",
-            "ladder": f"{plan.ladder}: {len(plan.rungs)} rungs{names} x seeds {', '.join(map(str, plan.seeds))}",
+            "ladder": f"{plan.ladder}: {rungs} x seeds {', '.join(map(str, plan.seeds))}",
             "data": f"{plan.data.title}: {splits.num_classes} classes, {images}, {splits.image_size} px",
-            "recipe": ", ".join(describe_recipe(name, recipe, count) for name, recipe in plan.recipes),
+            "recipe": ", ".join(describe_recipe(name, recipe, plan, seen) for name, recipe in plan.recipes),
             **self.describe_stale(),
             **self.describe_rounding(),
             **self.describe_time(),
         }
         for name, line in (*lines.items(), *(("note", note) for note in splits.notes)):
             say(f"{name:8}{line}")
+        for doubt in find_doubts(self.merged, seen, self.foresee_seeds()):
+            say(f"warning: {doubt}")
+
+    def foresee_seeds(self) -> dict[str, set[int]]:
+        """The seeds that each rung will have when this run is over, if no trial fails."""
+        records, _ = self.folder.read()
+        here = {trial.id for trial in self.plan.trials()} | records.keys()
+        there = [trial for trial in self.merged.trials() if trial.id in here]
+        return {rung.name: {trial.seed for trial in there if trial.rung == rung.name} for rung in self.merged.rungs}
 
     def describe_stale(self) -> dict[str, str]:
         stale = [state.note for state in self.states if state.kind == "stale"]
@@ -159,5 +172,6 @@ def open_run(plan: Plan, keeping: Keeping, resources: Resources) -> Iterator[Run
         yield Run(plan, merged, folder, keeping, terms, states, damaged, pending, log)
 
 
-def describe_recipe(name: str, recipe: Recipe, images: int) -> str:
-    return f"{name}: {recipe.epochs} epochs of {images // recipe.batch_size} steps of {recipe.batch_size} images"
+def describe_recipe(name: str, recipe: Recipe, plan: Plan, images: Seen) -> str:
+    """What it trains: 30 epochs of 1 step of 128 images."""
+    return f"{name}: {count(recipe.epochs, 'epoch')} of {count_steps(recipe, dict(plan.trainer), images)}"

@@ -27,9 +27,10 @@ def show(value: object) -> str:
 
 
 def at_least(what: str, value: float, least: float) -> None:
-    """Raise a ValueError unless ``value >= least``; not-a-number is refused."""
-    if not value >= least:
-        raise ValueError(f"{what} must be at least {least}, got {value!r}")
+    """Raise a ValueError unless ``value >= least``; infinity and not-a-number are refused."""
+    if not least <= value < math.inf:
+        finite = "" if value < least else " and finite"
+        raise ValueError(f"{what} must be at least {least}{finite}, got {value!r}")
 
 
 def above(what: str, value: float, limit: float) -> None:

@@ -58,8 +58,22 @@ class Recipe(Frozen):
             above(name, getattr(self, name), 0)
         within("crop_area", self.crop_area, 0, 1)
         within("crop_ratio", self.crop_ratio, 0, 1)
+        at_least("layer_scale", 0 if self.layer_scale is None else self.layer_scale, 0)
         if self.ema is not None:
             within("ema", self.ema, 0, 1)
+        self._check_rates()
+
+    def _check_rates(self) -> None:
+        """Refuse numbers that are each in range, and together give no learning rate."""
+        try:
+            finite = all(math.isfinite(self.lr_at(share * self.epochs)) for share in (0, 0.5, 1))
+        except OverflowError:
+            finite = False
+        if not finite:
+            raise ValueError(
+                f"lr {self.lr} at batch_size {self.batch_size} of base_batch_size {self.base_batch_size}, with "
+                f"step_epochs {self.step_epochs}, gives no finite learning rate over {self.epochs} epochs"
+            )
 
     @property
     def mixes(self) -> bool:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from ablations.analysis.doubts import Doubt
     from ablations.analysis.stats import Step
     from ablations.training.status import State
 
@@ -53,6 +54,14 @@ class Study:
         from ablations.analysis.tables import to_frame
 
         return to_frame(self.steps())
+
+    def doubts(self) -> "list[Doubt]":
+        """Why it cannot answer what it asks: too few steps, images or seeds, and what would help."""
+        from ablations.analysis.doubts import find_doubts, list_seeds
+        from ablations.training.seen import find_seen
+
+        plan, results = self.plan, self.records()
+        return find_doubts(plan, find_seen(plan, results), list_seeds(results))
 
     def chart(self, name: str = "accuracy") -> "Figure":
         """One of the study's charts; an unknown name is a ValueError that has the others."""

@@ -18,6 +18,8 @@ from ablations.study.trial import Result
 from ablations.training.costs import trial_cost
 from ablations.training.ranks import ALONE
 from ablations.training.run import take_first_steps
+from ablations.training.seen import describe_splits
+from convnext_path.data.datasets import open_data
 from convnext_path.frozen import choose
 
 #: How far numbers may lie apart, relative to their size, where only rounding differs: ten times what was measured over
@@ -170,14 +172,20 @@ def compare_whole(record: Result) -> Comparison:
 
 
 def confirm(study: StudyFolder, comparisons: Sequence[Comparison]) -> int:
-    """Enter today's code, dated, beside the old into the records that it gives again; return how many that were."""
+    """Enter today's code, dated, beside the old into the records that it gives again; return how many that were.
+
+    What a record lacks of the images that its trial has seen is entered too: they are the same.
+    """
     date, entered = datetime.now(UTC).isoformat(timespec="seconds"), 0
     for one in comparisons:
-        code = str(dict(one.origin.experiment)["code"])
-        if code not in one.record.codes:
+        code, record = str(dict(one.origin.experiment)["code"]), one.record
+        known = record if record.seen else replace(record, seen=describe_splits(open_data(record.trial.data)))
+        if code not in record.codes:
             later = Confirmation(code, date, one.verdict == EXACT)
-            study.amend(replace(one.record, confirmed=(*one.record.confirmed, later)))
+            known = replace(known, confirmed=(*record.confirmed, later))
             entered += 1
+        if known != record:
+            study.amend(known)
     return entered
 
 

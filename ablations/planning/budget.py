@@ -11,6 +11,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+from ablations.analysis.doubts import Doubt, find_doubts
 from ablations.analysis.tables import show_count, show_number
 from ablations.engines.resources import Resources
 from ablations.planning.profiles import PROFILES, Machine
@@ -25,7 +26,8 @@ from ablations.planning.throughput import (
     read_paces,
 )
 from ablations.study.checkpoints import KEPT
-from ablations.study.limits import check_parts, check_sides
+from ablations.study.limits import check_parts, check_sides, check_steps, check_terms
+from ablations.study.steps import count_steps
 from ablations.study.trial import Plan, Trial
 from ablations.training.costs import check_peers
 from convnext_path.recipe import check_batch
@@ -81,6 +83,8 @@ def foresee_elsewhere(plan: Plan, machine: Machine) -> "Budget":
 
 def check_elsewhere(plan: Plan, extent: Extent) -> None:
     """What :func:`check_plan` finds, as far as it does not hang on this machine. Raises a ValueError."""
+    check_terms(plan)
+    check_steps(plan, extent.seen)
     hardware = ("accelerator", "devices", "num_nodes", "strategy")
     options = tuple((name, value) for name, value in plan.trainer if name not in hardware and value not in PRECISIONS)
     for trial in first_trials(plan):
@@ -106,10 +110,11 @@ def try_paces(plan: Plan, slots: int, readers: int) -> dict[str, Pace]:
 
 def trial_seconds(trial: Trial, pace: Pace, extent: Extent) -> float:
     """A whole training, with its validations."""
-    recipe = trial.recipe
-    images = recipe.epochs * (extent.train // recipe.batch_size) * recipe.batch_size
-    every: Any = dict(trial.trainer).get("check_val_every_n_epoch", 1)
-    validated = math.ceil(recipe.epochs / int(every)) * extent.val
+    recipe, options = trial.recipe, dict(trial.trainer)
+    steps = count_steps(recipe, options, extent.seen)
+    images = recipe.epochs * steps.batches * recipe.batch_size
+    every: Any = options.get("check_val_every_n_epoch", 1)
+    validated = math.ceil(recipe.epochs / int(every)) * steps.validated
     return pace.start + images * pace.train + validated * pace.validate
 
 
@@ -159,8 +164,13 @@ class Budget:
         sizes = (checkpoint_bytes(trial, self.extent.cost(trial).params) for trial in self.plan.trials())
         return sum(sorted(sizes, reverse=True)[:slots])
 
+    @property
+    def doubts(self) -> list[Doubt]:
+        """Why the study could not answer what it asks, however long it trains."""
+        return find_doubts(self.plan, self.extent.seen)
+
     def describe(self, numbers: Sequence[int], price: float | None) -> Iterator[str]:
-        """Sentences: the sum, and for each number of devices the time, what is lost to waiting, and the cost."""
+        """Sentences: the sum, for each number of devices the time, what is lost to waiting, the cost; then doubts."""
         each, total = count_devices(self.plan.trials()[0]), sum(self.seconds)
         of = f", each of {each} devices" if each > 1 else ""
         yield f"{len(self.seconds)} trials{of}, {show_time(total * each / self.shared)} of one device in sum"
@@ -173,6 +183,7 @@ class Budget:
             cost = "" if price is None else f", {price * number * wall / 3600:,.2f} at {price:g} an hour"
             disk = f"{show_count(self.disk(slots))}B of checkpoints"
             yield f"on {number}: {show_time(wall)} (no order takes less than {show_time(best)}), {disk}{cost}"
+        yield from (f"warning: {doubt}" for doubt in self.doubts)
 
 
 def show_budget(budget: Budget) -> Table:

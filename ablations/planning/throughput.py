@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ablations.planning.profiles import Profile
 from ablations.study.request import NOWHERE
-from ablations.study.trial import Plan, Trial
+from ablations.study.trial import Plan, Seen, Trial
 from ablations.training.costs import network_cost
 from convnext_path import Cost, Data, Flags
 from convnext_path.counting import count_kept
@@ -37,6 +37,11 @@ class Extent:
     num_classes: int
     in_channels: int = 3
     image_size: int = 32
+
+    @property
+    def seen(self) -> Seen:
+        """The same, as records hold it."""
+        return Seen(self.train, self.val, self.num_classes, self.image_size, self.in_channels)
 
     def cost(self, trial: Trial) -> Cost:
         return network_cost(trial, self.num_classes, self.in_channels, self.image_size)

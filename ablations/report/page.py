@@ -11,16 +11,18 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from ablations.analysis.doubts import Doubt
 from ablations.analysis.stats import VERDICTS, Step, compare_answers, correct, is_ladder, name_row
 from ablations.analysis.tables import MEASURES, Measure, explain, show_estimate, show_number, weigh
-from ablations.report.blocks import Change, compare, list_terms
+from ablations.report.blocks import Change, compare
 from ablations.report.confusion import Kept
+from ablations.report.facts import list_failures, state_facts
 from ablations.report.gallery import Gallery
 from ablations.report.inline import read_chart
 from ablations.report.style import COLOURS
 from ablations.study.folder import StudyFolder
-from ablations.study.trial import Plan, Result
-from ablations.training.status import collect
+from ablations.study.steps import count
+from ablations.study.trial import Plan
 from convnext_path.files import write_whole
 from convnext_path.words import show_name
 
@@ -59,10 +61,11 @@ def write_report(
     charts: Sequence[Path],
     title: str,
     notes: Sequence[str],
+    doubts: Sequence[Doubt],
     kept: Kept,
     gallery: Gallery | None,
 ) -> Path:
-    """Write ``report.html`` into the study's folder; ``notes`` is what its reader must mind."""
+    """Write ``report.html`` into the study's folder; ``notes`` and ``doubts`` are what its reader must mind."""
     plan, results = study.plan(), [result for step in steps for result in step.results]
     columns = [name for name in MEASURES if any(MEASURES[name].show(step) for step in steps)]
     rows = make_rows(steps, plan, columns)
@@ -74,6 +77,7 @@ def write_report(
         warnings=notes,
         question=QUESTIONS[of_ladder],
         answer=list(answer(steps, kept)),
+        doubts=doubts,
         charts=[read_chart(file, of_ladder) for file in charts if file.suffix == ".svg"],
         verdicts=VERDICTS,
         columns=[name_row(steps), *(["verdict"] if of_ladder else []), *columns],
@@ -171,7 +175,7 @@ def count_verdicts(steps: Sequence[Step]) -> Iterator[str]:
     for verdict in VERDICTS:
         names = [f"{s.title} ({show_estimate(s.change, '{:+.2f}')})" for s in changed if s.verdict == verdict]
         if names:
-            yield f"{verdict.capitalize()}, {len(names)} of {len(changed)} steps: {', '.join(names)}."
+            yield f"{verdict.capitalize()}, {len(names)} of {count(len(changed), 'step')}: {', '.join(names)}."
 
 
 def make_rows(steps: Sequence[Step], plan: Plan, columns: Sequence[str]) -> list[Row]:
@@ -217,30 +221,3 @@ def describe_finding(step: Step) -> str:
     told = f" ({step.verdict})" if step.change.n > 1 else ""
     assert step.base is not None
     return f"Change from {step.base.rung.title}: {change} points{told}{paper}."
-
-
-def state_facts(plan: Plan, results: Sequence[Result]) -> Iterator[tuple[str, str]]:
-    """Terms, then hardware and versions as the records have them."""
-    yield "Ladder", f"{plan.ladder}, {len(plan.rungs)} rungs, seeds {', '.join(map(str, plan.seeds))}"
-    yield "Data", ", ".join(f"{name} {value}" for name, value in plan.data.to_dict().items() if value not in (None, 0))
-    unseen = "the training images held out" if plan.data.holdout else "the images that none is trained on"
-    yield "Reported", f"top-1 accuracy after the last epoch, on {unseen}"
-    options = (f"{name} {value}" for name, value in plan.trainer)
-    for recipe, terms in plan.recipes:
-        yield f"Recipe {recipe}", ", ".join(line.text for line in list_terms(terms))
-    yield "Trainer", ", ".join([f"CPU threads a trial {plan.threads}", *options])
-    hours = sum(result.seconds for result in results) / 3600
-    yield "Training", f"{len(results)} of {len(plan.trials())} trainings have a result, {hours:.2f} hours in sum"
-    values = collect(
-        pair for result in results for pair in {**dict(result.origin.facts), **dict(result.environment)}.items()
-    )
-    for name, found in sorted(values.items()):
-        yield name.replace("_", " "), ", ".join(found)
-
-
-def list_failures(study: StudyFolder, plan: Plan, results: Sequence[Result]) -> Iterator[str]:
-    """The trials without a record, and why, where that is known."""
-    done = {result.trial.id for result in results}
-    for trial in plan.trials():
-        if trial.id not in done:
-            yield f"{trial.description}: {study.failure(trial) or 'not trained yet'}"

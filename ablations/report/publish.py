@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
+from ablations.analysis.doubts import find_doubts, list_seeds
 from ablations.analysis.stats import Step, summarize
 from ablations.analysis.tables import show_results, to_frame
 from ablations.console import console, say
@@ -21,6 +22,7 @@ from ablations.study.folder import Contents, StudyFolder
 from ablations.study.keeping import Mode
 from ablations.study.predictions import Answers
 from ablations.study.trial import Plan
+from ablations.training.seen import find_seen
 from ablations.training.status import describe_mixture, describe_roundings
 from ablations.training.wandb_log import choose_mode, send_result, send_summary
 from convnext_path.data.datasets import open_data
@@ -42,6 +44,7 @@ def draw(folder: StudyFolder, contents: Contents, wandb: Mode = "disabled", page
     console.print(show_results(steps))
     table = folder.folder / "results.csv"
     write_whole(table, to_frame(steps).to_csv(index=False, float_format="%.10g").encode(errors="backslashreplace"))
+    doubts = find_doubts(plan, find_seen(plan, contents.results), list_seeds(contents.results))
     kept = read_kept(folder, steps, notes)
     if kept and not has_confusions(kept):
         notes.append(f"no matrix of classes: there are more than {MOST}")
@@ -49,13 +52,13 @@ def draw(folder: StudyFolder, contents: Contents, wandb: Mode = "disabled", page
     pages = []
     if page and contents.results:
         gallery = open_gallery(plan, kept, notes)
-        pages = [write_report(folder, steps, charts, title, notes, kept, gallery)]
+        pages = [write_report(folder, steps, charts, title, notes, doubts, kept, gallery)]
     files = [table, *charts, *pages]
     taken = bool(send_summary(folder, to_frame(steps), files, wandb))
     for file in files:
         say(f"wrote {file}")
-    for note in filter(None, [*notes, describe_undrawn([title, *list_names(steps, kept)])]):
-        say(f"warning: {note}")
+    for warning in filter(None, [*notes, *doubts, describe_undrawn([title, *list_names(steps, kept)])]):
+        say(f"warning: {warning}")
     return Drawn(files, taken)
 
 

@@ -1,8 +1,49 @@
-"""What images, batches and processes a plan cannot have."""
+"""What names, options, images, batches and processes a plan cannot have."""
 
+from collections import Counter
 from collections.abc import Iterable
+from dataclasses import fields
 
-from ablations.study.trial import Plan, Trial
+from ablations.study.steps import EpochSteps, check_interval, count_steps
+from ablations.study.trainer import TrainerOptions
+from ablations.study.trial import Plan, Seen, Trial
+from convnext_path.frozen import choose
+
+LONGEST = 120  # characters of a name, which stand in charts, tables and logs
+
+
+def check_terms(plan: Plan) -> None:
+    """Refuse a plan that trains nothing, or with options, recipes and names that cannot be used.
+
+    Requests make no such plan; people may, from rungs of their own.
+    """
+    for what, given in (("rungs", plan.rungs), ("seeds", plan.seeds)):
+        if not given:
+            raise ValueError(f"a plan takes one or more {what}, got none")
+    known = [f.name for f in fields(TrainerOptions)]
+    TrainerOptions(**{choose("option of the trainer", name, known): value for name, value in plan.trainer})  # type: ignore[arg-type]
+    for rung in plan.rungs:
+        choose(f"recipe of rung {rung.name}", rung.recipe, dict(plan.recipes))
+        for name in (plan.ladder, rung.name, rung.title):
+            check_name(name)
+    for kind, names in (("rungs", [r.name for r in plan.rungs]), ("seeds", plan.seeds)):
+        if twice := [str(name) for name, times in Counter[object](names).items() if times > 1]:
+            raise ValueError(f"a plan has each of its {kind} once, got {', '.join(twice)} again")
+
+
+def check_name(name: str) -> None:
+    """Refuse what files and charts cannot hold."""
+    if not (name.isprintable() and name.strip() and len(name) <= LONGEST):
+        raise ValueError(f"a name takes 1 to {LONGEST} printable characters, got {name[: LONGEST + 1]!r}")
+
+
+def check_steps(plan: Plan, images: Seen) -> dict[str, EpochSteps]:
+    """What an epoch of each recipe is, by name. Raises a ValueError for options that leave nothing to do."""
+    trainer = dict(plan.trainer)
+    found = {name: count_steps(recipe, trainer, images) for name, recipe in plan.recipes}
+    for steps in found.values():
+        check_interval(trainer, steps)
+    return found
 
 
 def check_sides(plan: Plan, image_size: int) -> None:

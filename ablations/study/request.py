@@ -13,7 +13,7 @@ from ablations.study.trainer import TrainerOptions
 from ablations.study.trial import Plan
 from convnext_path import LADDERS, RECIPES, Recipe, Rung
 from convnext_path.data.selection import CHECKS, Data
-from convnext_path.frozen import choose, within
+from convnext_path.frozen import above, at_least, choose, within
 from convnext_path.ladder import FAMILIES, choose_ladder, flip, select_rungs
 from convnext_path.networks.peer_names import PACKAGES
 from convnext_path.references import REFERENCES, find_model, find_reference
@@ -22,6 +22,9 @@ from convnext_path.references import REFERENCES, find_model, find_reference
 DATA = {"digits": "digits", "cifar10": "cifar", "cifar100": "cifar", "imagefolder": "cifar", "imagenet": "imagenet"}
 
 MAX_IMAGE_SIZE = 4096  # pixels a side; beyond it, what follows would overflow or never end
+
+#: Bounds of --mean and --std: images are numbers from 0 to 1, and beyond these nothing is left of them in 32 bits.
+LEAST_STD, MOST = 1e-3, 1e3
 
 #: The root of images that are counted, and not opened.
 NOWHERE = "not opened"
@@ -42,8 +45,10 @@ class Request(Options):
     image_size: int | None = option(
         None, "side in pixels (default: the data set's own)", check=partial(within, low=1, high=MAX_IMAGE_SIZE)
     )
-    limit_train: int | None = option(None, "keep so many training images, stratified")
-    holdout: float = option(0.0, "validate on this share of the training images")
+    limit_train: int | None = option(None, "keep so many training images, stratified", check=partial(at_least, least=1))
+    holdout: float = option(
+        0.0, "validate on this share of the training images", check=partial(within, low=0, high=0.9)
+    )
     mean: tuple[float, ...] | None = option(None, "of the channels (default: the data set's own)", form="NUMBER,...")
     std: tuple[float, ...] | None = option(None, "likewise", form="NUMBER,...")
     skip_bad_images: bool = option(False, "leave files that cannot be decoded out of a folder")
@@ -57,8 +62,10 @@ class Request(Options):
     epochs: int | None = option(
         None, "of each recipe; of the original in proportion", check=partial(within, low=1, high=1_000_000)
     )
-    batch_size: int | None = option(None, "the learning rate is scaled to it")
-    lr: float | None = option(None, "of each recipe but the original, at its own batch size")
+    batch_size: int | None = option(None, "the learning rate is scaled to it", check=partial(at_least, least=2))
+    lr: float | None = option(
+        None, "of each recipe but the original, at its own batch size", check=partial(above, limit=0)
+    )
     seeds: int | tuple[int, ...] = option(3, "how many, 3 for 0, 1, 2; or themselves", form="SEED,...")
     precision: str | None = option(None, "short for --trainer.precision, such as bf16-mixed")
     threads: int = option(
@@ -73,8 +80,12 @@ class Request(Options):
         list_seeds(self.seeds)
         for name in ("mean", "std"):
             numbers = getattr(self, name) or ()
+            given = ",".join(f"{n:g}" for n in numbers)
             if not all(map(math.isfinite, numbers)):
-                raise ValueError(f"--{name} takes finite numbers, got {','.join(f'{n:g}' for n in numbers)!r}")
+                raise ValueError(f"--{name} takes finite numbers, got {given!r}")
+            least = LEAST_STD if name == "std" else -MOST
+            if not all(least <= number <= MOST for number in numbers):
+                raise ValueError(f"--{name} takes numbers from {least:g} to {MOST:g}, got {given!r}")
 
     def find_rungs(self) -> tuple[str, tuple[Rung, ...]]:
         """What the study is called, and what it trains. Raises a ValueError."""
@@ -143,8 +154,9 @@ def make_plan(request: Request) -> Plan:
     names = sorted({rung.recipe for rung in rungs})
     data = find_data(request, tuned="finetune" in names)
     recipes = tuple((name, adapt_recipe(family, name, request)) for name in names)
-    trainer = request.trainer.chosen() | ({} if request.precision is None else {"precision": request.precision})
-    options = tuple(sorted(trainer.items()))
+    short = {} if request.precision is None else {"precision": request.precision}
+    trainer = replace(request.trainer, **short)  # type: ignore[arg-type]  # which refuses what is none
+    options = tuple(sorted(trainer.chosen().items()))
     return Plan(title, rungs, list_seeds(request.seeds), data, recipes, options, request.threads, request.compile)
 
 

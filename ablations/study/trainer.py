@@ -1,11 +1,12 @@
 """Options of the Lightning trainer that a plan may set; all others are the driver's own, or make no sense here."""
 
+import re
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 from ablations.fields import Options, option
-from convnext_path.frozen import above, at_least
+from convnext_path.frozen import above, at_least, choose
 
 STRATEGIES = ("auto", "ddp")  # others cut a network into pieces, or start processes that we start
 
@@ -16,8 +17,24 @@ Precision = (
     | Literal["64", "32", "16", "bf16"]
 )
 
+PRECISIONS = tuple(dict.fromkeys(str(word) for part in get_args(Precision) for word in get_args(part)))
+ALGORITHMS = ("norm", "value")
+
 POSITIVE = partial(above, limit=0)
 ONE = partial(at_least, least=1)  # Lightning takes less, and then fails or does nothing of use
+
+
+def share_or_number(what: str, value: float) -> None:
+    """Raise a ValueError unless ``value`` is a share, above 0 and at most 1, or a whole number of batches."""
+    POSITIVE(what, value)
+    if value > 1 and value % 1:
+        raise ValueError(f"{what} must be a share up to 1.0 or a whole number of batches, got {value!r}")
+
+
+def check_time(what: str, text: str) -> None:
+    """Raise a ValueError unless ``text`` is a time above 0 and below 1000 days as Lightning takes it."""
+    if not re.fullmatch(r"\d{1,3}(:\d{1,2}){3}", text, re.ASCII) or not re.search("[1-9]", text):
+        raise ValueError(f"{what} takes a time above 0 as DD:HH:MM:SS, got {text!r}")
 
 
 @dataclass(frozen=True, repr=False)
@@ -29,14 +46,16 @@ class TrainerOptions(Options):
     accelerator: str = option("auto", "as Lightning names them: cpu, gpu, ...")
     strategy: str = option("auto", "of processes that train together: auto or ddp", ("--trainer.strategy", STRATEGIES))
     devices: tuple[int, ...] | str | int = option(1, "that a trial takes on each node: a number, [0,1] or auto")
-    num_nodes: int = option(1, "that a trial takes")
+    num_nodes: int = option(1, "that a trial takes", check=ONE)
     precision: Precision | None = option(None, "of the numbers, such as bf16-mixed (default: 32-true)")
     limit_train_batches: int | float | None = option(
-        None, "an epoch has at most so many, or such a share", check=POSITIVE
+        None, "an epoch has at most so many, or such a share", check=share_or_number
     )
-    limit_val_batches: int | float | None = option(None, "likewise of a validation", check=POSITIVE)
+    limit_val_batches: int | float | None = option(None, "likewise of a validation", check=share_or_number)
     val_check_interval: int | float | str | None = option(
-        None, "validate after so many batches, such a share of an epoch, or DD:HH:MM:SS (default: 1.0)", check=POSITIVE
+        None,
+        "validate after so many batches, such a share of an epoch, or DD:HH:MM:SS (default: 1.0)",
+        check=share_or_number,
     )
     check_val_every_n_epoch: int = option(1, "validate after every so many epochs", check=ONE)
     num_sanity_val_steps: int = option(
@@ -53,6 +72,15 @@ class TrainerOptions(Options):
     inference_mode: bool = option(True, "validate by torch.inference_mode, else by torch.no_grad")
     detect_anomaly: bool = option(False, "let autograd look for what is not a number")
     sync_batchnorm: bool = option(False, "BatchNorm's means over all processes of a trial")
+
+    def __post_init__(self) -> None:
+        if self.precision is not None:
+            choose("--trainer.precision", str(self.precision), PRECISIONS)
+        if self.gradient_clip_algorithm is not None:
+            choose("--trainer.gradient_clip_algorithm", self.gradient_clip_algorithm, ALGORITHMS)
+        if isinstance(self.val_check_interval, str):
+            check_time("--trainer.val_check_interval", self.val_check_interval)
+        super().__post_init__()
 
     def chosen(self) -> dict[str, object]:
         """Those that differ from the defaults, by name."""

@@ -90,6 +90,17 @@ class Epoch(Frozen):
 
 
 @dataclass(frozen=True)
+class Seen(Frozen):
+    """The images of a training: how many train and validate, how many classes they have, and what they are like."""
+
+    train: int
+    val: int
+    classes: int
+    image_size: int  # pixels a side
+    channels: int
+
+
+@dataclass(frozen=True)
 class Result(Frozen):
     """What a trial gave. Accuracies in percent, of the last epoch: no epoch is chosen by its accuracy.
 
@@ -109,6 +120,7 @@ class Result(Frozen):
     weights: str = ""  # a hash of the final ones
     fingerprint: Fingerprint | None = None  # None in records from before there were any
     confirmed: tuple[Confirmation, ...] = ()  # later code, in order
+    seen: Seen | None = None  # None in records from before it was kept
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -127,8 +139,9 @@ class Result(Frozen):
     @property
     def outcome(self) -> str:
         """A hash of what a training gives: the same each time the trial runs with the same origin."""
-        measured = ("seconds", "images_per_second", "peak_memory", "origin", "environment", "fingerprint", "confirmed")
-        return hash_json(self.identity | {"trial": self.trial.definition}, without=measured)
+        measured = ("seconds", "images_per_second", "peak_memory", "origin", "environment")
+        told = ("fingerprint", "confirmed", "seen")  # of it, beside what it gave
+        return hash_json(self.identity | {"trial": self.trial.definition}, without=(*measured, *told))
 
     @property
     def codes(self) -> list[object]:

@@ -1,20 +1,22 @@
 """What a plan must not ask for: found before any work, as one sentence."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from lightning_fabric.utilities.exceptions import MisconfigurationException
+from lightning_fabric.connector import _convert_precision_to_unified_args
 from pytorch_lightning import Trainer
 
 from ablations.study.checkpoints import is_damaged
 from ablations.study.folder import StudyFolder
-from ablations.study.limits import check_parts, check_sides
+from ablations.study.limits import check_parts, check_sides, check_steps, check_terms
 from ablations.study.origin import Origin
-from ablations.study.trial import Plan, Trial
+from ablations.study.trial import Plan, Seen, Trial
 from ablations.training.costs import check_peers
 from ablations.training.provenance import origin
 from ablations.training.run import make_module
-from ablations.training.trainer import count_processes, make_trainer
+from ablations.training.seen import describe_splits
+from ablations.training.trainer import COUNTED, count_batches, count_processes, make_trainer, quiet_lightning
 from ablations.training.watching import watched
 from convnext_path.data.datasets import open_data
 from convnext_path.data.module import PathData
@@ -36,12 +38,48 @@ def check_files(folder: StudyFolder) -> dict[Path, str]:
     return damaged | checkpoints | folder.find_changed()
 
 
+@quiet_lightning()
 def check_trainer(trial: Trial) -> Trainer:
     """The trial's trainer on this machine. Raises a ValueError where Lightning has none for its options."""
     try:
-        return make_trainer(trial)
-    except (MisconfigurationException, ImportError, TypeError, OverflowError) as error:
-        raise ValueError(f"--trainer: {error}") from None
+        trainer = make_trainer(trial)
+    except Exception as error:  # noqa: BLE001 - of as many kinds as there are options
+        given = ", ".join(f"--trainer.{name} {value}" for name, value in trial.trainer)
+        raise ValueError(f"{given or '--trainer'}: {' '.join(str(error).split())}") from None
+    check_precision(trainer, dict(trial.trainer))
+    return trainer
+
+
+def check_precision(trainer: Trainer, options: Mapping[str, object]) -> None:
+    """Refuse a precision in which Lightning would silently take another, or in which no step can be taken."""
+    asked = options.get("precision")
+    if asked is not None and (made := trainer.precision) != _convert_precision_to_unified_args(asked):  # type: ignore[arg-type]
+        device = trainer.strategy.root_device.type
+        raise ValueError(
+            f"--trainer.precision {asked} is not for a {device}, on which Lightning trains in {made}; ask for that, "
+            "or for 32-true"
+        )
+    scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
+    if scaled and options.get("gradient_clip_val") is not None:
+        raise ValueError(
+            f"--trainer.gradient_clip_val cannot be had with --trainer.precision {asked}, whose gradients are scaled "
+            "inside the optimizer's step; bf16-mixed and 32-true take it"
+        )
+
+
+def check_epochs(plan: Plan, images: Seen) -> None:
+    """Refuse options that leave an epoch without a step or a validation; Lightning has the last word.
+
+    Raises:
+        ValueError: which option, and what it takes.
+    """
+    check_steps(plan, images)
+    options = tuple((name, value) for name, value in plan.trainer if name in COUNTED)
+    for trial in {trial.recipe: replace(trial, trainer=options) for trial in plan.trials()}.values() if options else ():
+        try:
+            count_batches(replace(trial, trainer=(*options, ("accelerator", "cpu"))), images.train, images.val)
+        except Exception as error:  # noqa: BLE001 - whatever it says, before anything is written
+            raise ValueError(f"--trainer: {' '.join(str(error).split())}") from None
 
 
 def check_alone(plan: Plan, option: str) -> None:
@@ -58,10 +96,12 @@ def check_plan(plan: Plan) -> Origin:
         ValueError: what is wrong, and what is allowed.
     """
     chosen()
+    check_terms(plan)
     trials = {trial.recipe: trial for trial in plan.trials()}
     for trial in trials.values():
         with watched():
             splits = PathData(trial.data, trial.recipe).splits
+    check_epochs(plan, describe_splits(splits))
     check_sides(plan, splits.image_size)
     check_peers(plan, splits.num_classes, splits.in_channels, splits.image_size)
     trainer = check_trainer(next(iter(trials.values())))

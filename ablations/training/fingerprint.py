@@ -88,7 +88,8 @@ class FirstSteps(Callback):
     def validate(self, trainer: pl.Trainer, module: PathModule) -> None:
         """Take the mean loss of the first validation images, by the network as it is; the first time, sketch them."""
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        images, labels = (part.to(module.device) for part in data.first_validation(IMAGES))
+        batch = data.first_validation(IMAGES)
+        images, labels = (part.to(module.device) for part in trainer.precision_plugin.convert_input(batch))
         module.eval()
         eager = torch.compiler.set_stance("force_eager")  # a compiled network is compiled for training's batches
         with torch.no_grad(), eager, trainer.precision_plugin.val_step_context():

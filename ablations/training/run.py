@@ -12,7 +12,7 @@ import torch
 from ablations.study.checkpoints import epochs_done
 from ablations.study.origin import Fingerprint, Origin
 from ablations.study.predictions import Answers
-from ablations.study.trial import Result, Trial
+from ablations.study.trial import Result, Seen, Trial
 from ablations.training.checkpoint import KeepEpochs
 from ablations.training.costs import trial_cost
 from ablations.training.curve import Curve, Report, SameOrigin
@@ -21,6 +21,7 @@ from ablations.training.listener import Listener
 from ablations.training.memory import peak_memory, reset_peak_memory
 from ablations.training.provenance import environment, origin
 from ablations.training.ranks import ALONE, Rank
+from ablations.training.seen import describe_splits
 from ablations.training.trainer import ctrl_c_raises, make_trainer, quiet_lightning, torch_threads
 from convnext_path import Cost, PathModule
 from convnext_path.data.datasets import Splits
@@ -69,8 +70,8 @@ def run_trial(
     weights = hash_weights(module.net)
     if keep and listener:
         keep(module.net, listener.tell(data.splits, weights))
-    made = Made(device, alike.origin, counted or trial_cost(trial), weights, steps.fingerprint)
-    return make_result(trial, curve, made)
+    facts = counted or trial_cost(trial), weights, steps.fingerprint, describe_splits(data.splits)
+    return make_result(trial, curve, Made(device, alike.origin, *facts))
 
 
 def set_up(trial: Trial, loader_workers: int, first_epoch: int = 0) -> tuple[PathData, PathModule]:
@@ -97,13 +98,14 @@ def take_first_steps(trial: Trial, loader_workers: int = 0, rank: Rank = ALONE) 
 
 @dataclass(frozen=True)
 class Made:
-    """What a record holds beside a curve: where and by what it was made, costs, hash of the weights, fingerprint."""
+    """What a record holds beside a curve: where and by what it was made, costs, hash of the weights, and so on."""
 
     device: torch.device
     origin: Origin
     cost: Cost
     weights: str
     fingerprint: Fingerprint
+    seen: Seen
 
 
 def make_result(trial: Trial, curve: Curve, made: Made) -> Result:
@@ -121,6 +123,7 @@ def make_result(trial: Trial, curve: Curve, made: Made) -> Result:
         environment=tuple(sorted(environment().items())),
         weights=made.weights,
         fingerprint=made.fingerprint,
+        seen=made.seen,
     )
 
 

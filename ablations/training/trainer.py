@@ -11,21 +11,27 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, Checkpoint
 from pytorch_lightning.plugins.layer_sync import TorchSyncBatchNorm
+from pytorch_lightning.trainer.states import TrainerFn
+from torch.utils.data import DataLoader
 
 from ablations.study.trial import Trial
 from ablations.training.checkpoint import SafeCheckpoints
 from ablations.training.ranks import ALONE, Rank, RankEnvironment
+from convnext_path.data.module import EpochBatches
 from convnext_path.networks.layers import BatchNorm2d
 
 #: Lightning's options that differ here, unless a trial says otherwise.
 TRAINER: dict[str, Any] = {"devices": 1, "num_sanity_val_steps": 0}
-
+#: Those by which Lightning counts the batches of an epoch and of a validation.
+COUNTED = ("limit_train_batches", "limit_val_batches", "val_check_interval", "accumulate_grad_batches")
 
 ADVICE = (
     ".*does not have many workers.*",
     ".*number of training batches.*",
     ".*GPU available but not used.*",
     ".*LeafSpec.*",  # Lightning's own use of torch
+    ".*AMP with fp16 is not supported on CPU.*",  # refused by name before any training
+    ".*is supported for historical reasons.*",  # precisions by their old names
     ".*Grad strides do not match.*",  # a depthwise kernel's, in a dimension of one
 )
 
@@ -119,3 +125,38 @@ def find_device(trial: Trial) -> torch.device:
     """Where a trial would train here; the first of several."""
     device: torch.device = make_trainer(trial).strategy.root_device
     return device
+
+
+class Blank(pl.LightningModule):
+    """Trains and validates nothing: for Lightning to count by."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        """Never taken."""
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Never taken."""
+
+
+def make_loader(images: int, batch_size: int, train: bool) -> DataLoader[Any]:
+    """One with the batches of so many images, and no images."""
+    return DataLoader(range(images), batch_size=None, sampler=EpochBatches(images, batch_size, 0, train))  # type: ignore[arg-type]
+
+
+@quiet_lightning()
+def count_batches(trial: Trial, train: int, val: int) -> tuple[int, int, int]:
+    """As Lightning sets them up, of so many images: batches of an epoch, its optimizer steps, batches of a validation.
+
+    Raises:
+        Exception: whatever Lightning has against the trial's options, of whatever kind.
+    """
+    trainer, module = make_trainer(trial), Blank()
+    training, validating = (make_loader(n, trial.recipe.batch_size, t) for n, t in ((train, True), (val, False)))
+    trainer.strategy.connect(module)
+    trainer.strategy._lightning_module = module
+    trainer._data_connector.attach_data(module, train_dataloaders=training, val_dataloaders=validating)
+    trainer.state.fn, trainer.training = TrainerFn.FITTING, True
+    trainer.fit_loop.setup_data()
+    validation = trainer.fit_loop.epoch_loop.val_loop
+    validation.setup_data()
+    steps = int(trainer.estimated_stepping_batches) // trial.recipe.epochs
+    return int(trainer.num_training_batches), steps, int(sum(validation.max_batches))

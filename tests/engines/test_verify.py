@@ -14,7 +14,7 @@ from ablations.engines.local import Failure
 from ablations.engines.verify import AFTER, BEFORE, HALF, Comparison, compare_fingerprints, draw_one, repeat_all
 from ablations.study.folder import StudyFolder
 from ablations.study.origin import Fingerprint, Sketch
-from ablations.study.trial import Plan, Result, Trial
+from ablations.study.trial import Plan, Result, Seen, Trial
 from ablations.training.run import run_trial, take_first_steps
 from convnext_path import Recipe
 from convnext_path.data import module as data
@@ -144,6 +144,18 @@ def test_where_all_are_the_same_todays_code_is_entered_beside_the_old(study: Stu
     assert repeat_all(study, 2, lines.append)
     assert lines[-1] == "today's code is theirs already"
     assert all(len(record.confirmed) == 1 for record in study.results())
+
+
+def test_the_images_that_old_records_do_not_tell_of_are_entered(study: StudyFolder) -> None:
+    """Also into those that today's code has confirmed already; what they gave is the same."""
+    outcomes = [record.outcome for record in study.results()]
+    for record in study.results():
+        study.amend(replace(record, seen=None))
+    lines = list[str]()
+    assert repeat_all(study, 2, lines.append)
+    assert lines[-1] == "today's code is theirs already"
+    assert [record.seen for record in study.results()] == 2 * [Seen(100, 360, 10, 32, 1)]
+    assert [record.outcome for record in study.results()] == outcomes
 
 
 def test_where_one_differs_nothing_is_entered(study: StudyFolder) -> None:

@@ -34,6 +34,12 @@ def test_a_trials_seconds(trial: Trial) -> None:
     assert trial_seconds(sparse, PACE, DIGITS) == pytest.approx(2 + 7 * 90 * 0.01 + 3 * 360 * 0.001)
 
 
+def test_seconds_are_those_of_the_batches_that_limits_leave(trial: Trial) -> None:
+    limits = (("limit_train_batches", 1), ("limit_val_batches", 2))
+    trial = replace(trial, recipe=replace(trial.recipe.with_epochs(7), batch_size=30), trainer=limits)
+    assert trial_seconds(trial, PACE, DIGITS) == pytest.approx(2 + 7 * 30 * 0.01 + 7 * 60 * 0.001)
+
+
 @pytest.mark.parametrize(("every", "validations"), [(1, 15), (3, 5), (4, 4), (99, 1)])
 def test_the_validations_that_there_will_be(every: int, validations: int, trial: Trial) -> None:
     trial = replace(trial, recipe=trial.recipe.with_epochs(15), trainer=(("check_val_every_n_epoch", every),))
@@ -104,7 +110,9 @@ def test_the_sum_the_wall_and_the_price(plan: Plan) -> None:
     budget = Budget(plan, DIGITS, {rung.name: PACE for rung in plan.rungs})
     each = trial_seconds(plan.trials()[0], PACE, DIGITS)
     assert budget.seconds == [each] * 4
-    total, one, three = budget.describe((1, 3), price=3600.0)
+    total, one, three, *doubts = budget.describe((1, 3), price=3600.0)
+    assert doubts == [f"warning: {doubt}" for doubt in budget.doubts]
+    assert doubts[0].startswith("warning: Each epoch has 2 steps (100 images, batch 50). ")
     assert total.startswith("4 trials, ")
     assert one.endswith(f", {4 * each:,.2f} at 3600 an hour")
     assert three.endswith(f", {3 * 2 * each:,.2f} at 3600 an hour")

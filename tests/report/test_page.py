@@ -15,12 +15,13 @@ from scipy.stats import ttest_1samp
 
 from ablations.analysis.stats import summarize
 from ablations.analysis.tables import MEASURES
+from ablations.report.facts import state_facts
 from ablations.report.page import compare_images, compare_seeds, explain_flags
 from ablations.report.publish import draw
 from ablations.study.folder import StudyFolder
 from ablations.study.predictions import Answers
-from ablations.study.trial import Plan
-from convnext_path import LADDERS, RECIPES
+from ablations.study.trial import Plan, Seen
+from convnext_path import LADDERS, RECIPES, Data
 from convnext_path.data.datasets import open_data
 from convnext_path.ladder import MODEL
 from convnext_path.references import REFERENCES
@@ -120,6 +121,31 @@ def test_the_page_says_what_is_missing(page: Path) -> None:
     assert "no result" in text
     assert "2 of 3 seeds" in text
     assert "layer_norm, seed 1: not trained yet" in text
+
+
+def test_doubts_stand_with_the_answer(page: Path) -> None:
+    text = page.read_text()
+    answer = text[text.index('<section class="answer"') :].partition("</section>")[0]
+    assert "<strong>Doubt:</strong> Each epoch has 1 step (100 images, batch 64). Fewer than 10 make " in answer
+    assert "layer_norm lacks seed 1 that others have; the same command with --rungs layer_norm --seeds 3 " in answer
+
+
+def test_facts_begin_with_the_images(page: Path) -> None:
+    facts = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", page.read_text())
+    assert facts[0] == ("Images", "100 to train, 360 to validate; 10 classes; 32 x 32 px, 1 channel")
+    assert facts[2] == ("Epochs of recipe enhanced", "5 epochs of 1 step of 64 images")
+
+
+def test_images_that_records_do_not_hold_are_told_by_their_curves(plan: Plan) -> None:
+    plan = replace(plan, data=Data("cifar10"))
+    results = [fake_result(trial) for trial in plan.trials()]
+    assert dict(state_facts(plan, results))["Images"] == "not recorded"
+    seen = [replace(r, curve=(replace(r.curve[0], images=96), *r.curve[1:])) for r in results]
+    assert dict(state_facts(plan, seen))["Images"] == "96 trained on in each epoch"
+    known = [replace(r, seen=Seen(50_000, 10_000, 10, 32, 3)) for r in results]
+    facts = dict(state_facts(plan, known))
+    assert facts["Images"].startswith("50000 to train, 10000 to validate; 10 classes; 32 x 32 px, 3 channels")
+    assert facts["Epochs of recipe enhanced"] == "1 epoch of 1000 steps of 50 images"
 
 
 def test_drawn_again_it_is_the_same(page: Path, study: StudyFolder) -> None:

@@ -99,7 +99,7 @@ def test_runs_that_wandb_refuses_are_counted(
 def test_one_step_of_ones_own_has_an_answer(plan: Plan, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     base = plan.rungs[1]
     page = report(replace(plan, rungs=(base, flip(base, "gelu", False))), tmp_path / "study")
-    assert "Cannot tell, 1 of 1 steps: gelu off at layer_norm (+0.00)." in page
+    assert "Cannot tell, 1 of 1 step: gelu off at layer_norm (+0.00)." in page
     assert "Change: from the last adopted step, a flip&#39;s from its rung, seed by seed." in page
     page = report(replace(plan, rungs=(base,)), tmp_path / "one")
     assert "<p>BN to LN: top-1 80.50 ±6.4 %.</p>" in page

@@ -37,7 +37,7 @@ def test_what_is_chosen_differs_from_the_defaults() -> None:
         ({"limit_val_batches": 0}, "--trainer.limit_val_batches must be above 0 and finite, got 0"),
         ({"accumulate_grad_batches": 0}, "--trainer.accumulate_grad_batches must be at least 1, got 0"),
         ({"num_sanity_val_steps": -2}, "--trainer.num_sanity_val_steps must be at least -1, got -2"),
-        ({"precision": 17}, "TrainerOptions.precision must be "),
+        ({"precision": 17}, "unknown --trainer.precision .17.; allowed: 64, 32, 16, "),
         ({"check_val_every_n_epoch": None}, "TrainerOptions.check_val_every_n_epoch must be int, got None"),
     ],
 )
