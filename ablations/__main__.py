@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from pathlib import Path
 
 from ablations.study.locks import DRIVER, describe_driver, is_held
@@ -12,12 +13,20 @@ from ablations.study.locks import DRIVER, describe_driver, is_held
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Exit codes: 0; 1 a trial failed; 2 bad input; 130 Ctrl-C; 143 SIGTERM."""
     argv = sys.argv[1:] if argv is None else argv
+    take_any_text()
     if holder := find_holder(argv):
         print(f"error: {holder}", file=sys.stderr)
         return 2
     from ablations.cli.commands import main
 
     return main(argv)
+
+
+def take_any_text() -> None:
+    """Print what the terminal's encoding lacks, and names of files that are no text, as numbers."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def find_holder(argv: Sequence[str]) -> str:
@@ -33,7 +42,11 @@ def find_holder(argv: Sequence[str]) -> str:
     team = "TORCHELASTIC_RUN_ID" in os.environ or os.environ.get("SLURM_STEP_NUM_TASKS", "1") != "1"  # it meets first
     trains = argv[0] in ("run", "compare") if argv else False
     second = trains and args.study and not (args.join or args.dry_run or team)
-    return describe_driver(Path(args.study)) if second and is_held(Path(args.study) / DRIVER) else ""
+    try:
+        study = Path(args.study or "").expanduser()
+        return describe_driver(study) if second and is_held(study / DRIVER) else ""
+    except (OSError, ValueError, RuntimeError):
+        return ""  # likewise
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from ablations.analysis.doubts import find_doubts
-from ablations.console import console, say
+from ablations.console import Log, console, open_log, say
 from ablations.engines.choose import check_processes, choose_terms
 from ablations.engines.distributed import Team, find_rank
 from ablations.engines.local import warm_up
@@ -18,6 +18,7 @@ from ablations.planning.estimate import estimate_seconds
 from ablations.report.publish import draw
 from ablations.study.folder import StudyFolder
 from ablations.study.keeping import Keeping, Mode
+from ablations.study.places import check_places
 from ablations.study.steps import count, count_steps
 from ablations.study.trial import Plan, Seen, Trial
 from ablations.training.checks import check_plan, check_weights
@@ -41,6 +42,7 @@ class Run:
     states: Sequence[State]
     damaged: Mapping[Path, str]
     pending: Sequence[Trial]
+    log: Log
 
     def show(self) -> None:
         """Say what will be trained on what, and about how long it takes."""
@@ -109,8 +111,9 @@ class Run:
         join, terms = self.keeping.join, replace(self.terms, wandb=wandb)
         if not join:
             self.folder.begin(self.merged, command)
-            if renamed := self.folder.migrate():
-                say(f"{renamed} records have today's ids now")
+        self.log.keep(self.folder.log_file, f"process {os.getpid()} on {os.uname().nodename}: {command}")
+        if not join and (renamed := self.folder.migrate()):
+            say(f"{renamed} records have today's ids now")
         missing = run_trials(self.folder, self.pending, console, terms, wait=not join)
         if not join:
             draw(self.folder, self.folder.contents(), wandb)
@@ -148,8 +151,10 @@ def open_run(plan: Plan, keeping: Keeping, resources: Resources) -> Iterator[Run
         yield Follower(Team(rank))
         return
     with ExitStack() as held:
+        log = held.enter_context(open_log())
         team = held.enter_context(Team(rank)) if rank else None
         folder = StudyFolder(keeping.find_folder(plan))
+        check_places(plan.data, folder.folder)
         merged = folder.merge(plan)
         here = check_plan(plan)
         check_processes(resources.engine, *count_processes(plan.trials()[0]), team)
@@ -164,7 +169,7 @@ def open_run(plan: Plan, keeping: Keeping, resources: Resources) -> Iterator[Run
         check_weights(pending)
         if pending and not keeping.dry_run:
             warm_up(keeping.wandb)
-        yield Run(plan, merged, folder, keeping, terms, states, damaged, pending)
+        yield Run(plan, merged, folder, keeping, terms, states, damaged, pending, log)
 
 
 def describe_recipe(name: str, recipe: Recipe, plan: Plan, images: Seen) -> str:

@@ -6,7 +6,7 @@ One for each multiply-accumulate, norms included. The paper's "GFLOPs" are the c
 
 from dataclasses import dataclass
 
-from convnext_path.frozen import Frozen
+from convnext_path.frozen import Frozen, within
 
 ATTENTION = "scaled_dot_product_attention"
 
@@ -16,11 +16,19 @@ PRODUCTS = ("conv", "linear", "matmul", "bmm", "einsum", ATTENTION)
 
 @dataclass(frozen=True)
 class Cost(Frozen):
-    """Costs of one image. ``macs`` holds (operator, multiply-accumulates), the largest first."""
+    """Costs of one image. ``macs`` holds (operator, multiply-accumulates), the largest first.
+
+    Raises a ValueError for a number that is no count.
+    """
 
     params: int
     macs: tuple[tuple[str, int], ...]
     activations: int  # elements that the convolutions and the classifier put out (Radosavovic et al., RegNet)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for count in (self.params, self.activations, *(n for _, n in self.macs)):
+            within("each of a Cost's counts", count, 0, 2**63 - 1)
 
     @property
     def paper_macs(self) -> int:

@@ -93,7 +93,7 @@ def make_key(network: Network) -> str:
 def networks_digest(package: Path = Path(__file__).parent) -> str:
     """A hash of the code of networks, layers and counter; comments, docstrings and layout have no part in it."""
     files = [*sorted(package.glob("networks/*.py")), *sorted(package.glob("kernels/*.py")), package / "tracing.py"]
-    return digest("\0".join(strip(file.read_text()) for file in files).encode())[:16]
+    return digest("\0".join(strip(file.read_text(encoding="utf-8")) for file in files).encode())[:16]
 
 
 @cache
@@ -101,7 +101,7 @@ def read_published() -> dict[Network, tuple[Cost, Kept]]:
     """What is published of the ladders' networks by today's code; nothing where it is not there, or older."""
     rungs = {(name, rung.name): rung for name, ladder in LADDERS.items() for rung in ladder}
     try:
-        published = json.loads(PUBLISHED.read_text())
+        published = json.loads(PUBLISHED.read_text(encoding="utf-8"))
         rows = [(name, row) for name, rows in published["ladders"].items() for row in rows]
         current = published["code"] == networks_digest()
         return {find_network(rungs[name, row["rung"]]): read_row(row) for name, row in rows if current}

@@ -2,19 +2,28 @@
 
 import difflib
 import math
+import sys
 import types
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hints
+
+LONGEST = 500  # characters of a value in an error
 
 
 def choose(what: str, value: str, allowed: Collection[str]) -> str:
     """Return ``value`` if it is allowed; else raise a ValueError with the nearest and all allowed names."""
     if value in allowed:
         return value
-    near = difflib.get_close_matches(str(value), allowed, n=1)
+    near = difflib.get_close_matches(str(value)[:LONGEST], allowed, n=1)
     hint = f" (did you mean {near[0]}?)" if near else ""
-    raise ValueError(f"unknown {what} {value!r}{hint}; allowed: {', '.join(allowed)}")
+    raise ValueError(f"unknown {what} {show(value)}{hint}; allowed: {', '.join(allowed)}")
+
+
+def show(value: object) -> str:
+    """A value as an error names it: in a line, and not longer than one."""
+    text = repr(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def at_least(what: str, value: float, least: float) -> None:
@@ -47,7 +56,9 @@ def _fits(value: object, hint: Any) -> bool:
         inner = args[:1] * len(value) if args[1:] == (...,) and isinstance(value, tuple) else args
         return isinstance(value, tuple) and len(value) == len(inner) and all(map(_fits, value, inner))
     if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
+        return isinstance(value, float) or (type(value) is int and abs(value) <= sys.float_info.max)
+    if hint is object:  # what JSON has, and what has a hash
+        return value is None or isinstance(value, bool | int | float | str) or _fits(value, tuple[object, ...])
     return isinstance(value, hint) and not (hint is int and isinstance(value, bool))
 
 
@@ -120,7 +131,7 @@ class Frozen:
             value = getattr(self, f.name)
             if not _fits(value, hints[f.name]):
                 expected = _describe(hints[f.name])
-                raise ValueError(f"{type(self).__name__}.{f.name} must be {expected}, got {value!r}")
+                raise ValueError(f"{type(self).__name__}.{f.name} must be {expected}, got {show(value)}")
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON's types: dicts, lists, strings, numbers, booleans and None."""
@@ -140,11 +151,20 @@ class Frozen:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """The inverse of :meth:`to_dict`; fields left out take their defaults."""
+        """The inverse of :meth:`to_dict`; fields left out take their defaults.
+
+        Raises:
+            ValueError: what is wrong with ``data``, whatever it is.
+        """
         if not isinstance(data, Mapping):
-            raise ValueError(f"{cls.__name__} is made from a mapping of its fields, got {data!r}")
-        hints = _hints(cls)
-        names = [f.name for f in fields(cls)]
+            raise ValueError(f"{cls.__name__} is made from a mapping of its fields, got {show(data)}")
         for name in data:
-            choose(f"field of {cls.__name__}", name, names)
-        return cls(**{name: _from_json(value, hints[name]) for name, value in data.items()})
+            choose(f"field of {cls.__name__}", name, [f.name for f in fields(cls)])
+        needed = [f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING]
+        if lacking := [name for name in needed if name not in data]:
+            raise ValueError(f"{cls.__name__} lacks {', '.join(lacking)}")
+        hints = _hints(cls)
+        try:
+            return cls(**{name: _from_json(value, hints[name]) for name, value in data.items()})
+        except RecursionError:
+            raise ValueError(f"{cls.__name__} is made from values that are nested too deeply") from None

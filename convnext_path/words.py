@@ -1,6 +1,8 @@
-"""Words of messages: long lists in short, and what may have been meant."""
+"""Words of messages: long lists in short, what may have been meant, and names that any file or screen can hold."""
 
 import difflib
+import re
+import unicodedata
 from collections.abc import Sequence
 
 
@@ -9,6 +11,51 @@ def shorten(words: Sequence[str], most: int) -> str:
     return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")
 
 
+#: Who an address is opened by, up to the last @ before a space; a key may hold slashes.
+CREDENTIALS = re.compile(r"""(://)(?:[^\s/@'"]*:[^\s'"]*|[^\s/@'"]*)@""")
+#: What a signed address, or one with a key, has behind its question mark.
+SIGNATURES = re.compile(
+    r"""([?&;#][\w.%-]*(?:sig|signature|token|secret|passw(?:or)?d|pwd|key|key-?id|credentials?|auth)=)[^&;\s'"]+""",
+    re.I,
+)
+
+
+def mask(text: str) -> str:
+    """A text without the secrets of the addresses in it: each is three stars."""
+    return SIGNATURES.sub(r"\1***", CREDENTIALS.sub(r"\1***@", text))
+
+
+def refuse_secrets(name: str, address: str | None) -> None:
+    """Raise a ValueError where an address that is going to be kept holds credentials; the message does not."""
+    if address is not None and "://" in address and mask(address) != address:
+        raise ValueError(
+            f"{name} {mask(address)} holds credentials; leave them to the environment (such as AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY) or to the storage's own configuration"
+        )
+
+
 def suggest(name: str, names: Sequence[str]) -> str:
     """The names nearest to one that there is not."""
     return ", ".join(difflib.get_close_matches(name, names, n=3, cutoff=0.4)) or "none"
+
+
+#: Joins letters of Persian and of Indian scripts, and emoji.
+JOINERS = "\u200c\u200d"
+
+
+def show_name(name: str) -> str:
+    """A name as text on one line: what is no character of text is escaped, as Python writes it.
+
+    Names come from folders and from people's own code: they may hold bytes that are not UTF-8 (lone surrogates), line
+    breaks, control characters, or marks that turn the direction of all that follows.
+    """
+    return "".join(map(show_character, name))
+
+
+def show_character(character: str) -> str:
+    kind = unicodedata.category(character)
+    if (kind[0] != "C" and kind not in ("Zl", "Zp")) or character in JOINERS:
+        return character
+    if kind == "Cs" and "\udc80" <= character <= "\udcff":  # a byte of a file's name
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -51,16 +51,30 @@ def pending(study: StudyFolder, plan: Plan) -> list[Trial]:
 def kernels() -> list[Path]:
     """The compiled kernels, if there are any, from the user's own cache: they take seconds to make."""
     library = build.load().functions
-    return [Path(library._name)] if library else []
+    return [file] if library and (file := Path(library._name)).exists() else []
 
 
 @pytest.fixture(autouse=True)
 def _cache(kernels: list[Path], tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cache folder for each test, empty but for the kernels."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-    cache_file("x").parent.mkdir()
+    cache_file("x").parent.mkdir(mode=0o700)
     for file in kernels:
         shutil.copy(file, cache_file(file.name))
+
+
+@pytest.fixture
+def alarm() -> Iterator[None]:
+    """End what never ends."""
+
+    def ring(number: int, frame: object) -> None:
+        raise AssertionError("it never ends")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(scope="session")
@@ -92,10 +106,10 @@ def add_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[Step], None]:
 
 @pytest.fixture(scope="session")
 def make_images() -> Callable[..., Path]:
-    """Write ``count`` random images of ``size`` into each of a folder's class folders."""
+    """Write ``count`` random images of ``size`` into each of a folder's class folders; others for another name."""
 
     def make(root: Path, classes: str = "cat dog", count: int = 5, size: tuple[int, int] = (40, 36)) -> Path:
-        noise = np.random.default_rng(0)
+        noise = np.random.default_rng([*root.name.encode()])
         for name in classes.split():
             folder = root / name
             folder.mkdir(parents=True)

@@ -102,10 +102,10 @@ def test_what_cannot_be_opened_or_drawn(tmp_path: Path) -> None:
     study = ablations.open_study(tmp_path / "study")
     with pytest.raises(ValueError, match="study holds no finished trial"):
         study.table()
-    (study.folder / "trials" / "x.json").write_text("{}")
-    with pytest.raises(ValueError, match="x.json is no record; --partial draws the others"):
+    (study.folder / "trials" / f"{0:016x}.json").write_text("{}")
+    with pytest.raises(ValueError, match="0.json is no record; --partial draws the others"):
         study.records()
-    assert study.verify() == {study.folder / "trials" / "x.json": "is no record"}
+    assert study.verify() == {study.folder / "trials" / f"{0:016x}.json": "is no record"}
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ ROOT = Path(__file__).parents[1]
 #: neighbours, and all of packages that stand before its own. Of names that begin a module's, the longest is its room's.
 ROOMS = {
     "convnext_path": (
-        "frozen files words source processes",
+        "trust",
+        "frozen files programs words source processes",
         "recipe costs steps kernels data.selection networks.flags networks.transformer_flags networks.peer_names",
         "networks.designs data",
         "ladder networks tracing",
@@ -26,7 +27,7 @@ ROOMS = {
 NEVER = {"convnext_path": {"ablations", "wandb", "matplotlib", "pandas", "rich"}}
 #: Rooms that are imported in a twentieth of a second, and what would make seconds of it.
 LIGHT = (
-    "frozen files words source recipe costs steps ladder references counting "
+    "trust frozen files programs words source recipe costs steps ladder references counting "
     "data.selection networks.flags networks.transformer_flags networks.peer_names networks.designs"
 )
 HEAVY = {"torch", "torchvision", "timm", "pytorch_lightning", "sklearn", "numpy", "pandas", "scipy", "matplotlib"}

@@ -12,6 +12,7 @@ from pathlib import Path
 from subprocess import PIPE
 from typing import Any
 
+import psutil
 import pytest
 
 from ablations.study.folder import StudyFolder
@@ -94,6 +95,27 @@ def test_killed_twenty_times(tmp_path: Path, whole: Path, other_disk: str) -> No
     assert not any(study.rglob(".*"))
     assert not (study / "running").exists()
     print(f"\n20 kills, {in_writes} of them in a write; {left} records then, {TRIALS} equal ones in the end")
+
+
+def find_server(driver: subprocess.Popen[str]) -> psutil.Process:
+    """What trials' processes are forked from."""
+    children = psutil.Process(driver.pid).children()
+    return next(child for child in children if "multiprocessing.forkserver" in " ".join(child.cmdline()))
+
+
+@pytest.mark.parametrize(("number", "server"), [(15, False), (9, False), (9, True)])
+def test_trials_that_lose_their_process_go_on(number: int, server: bool, tmp_path: Path, whole: Path) -> None:
+    """A trial's process, or the server under all, is ended from outside while they train."""
+    study = tmp_path / "study"
+    with start(study) as driver:
+        assert wait_until(lambda: StudyFolder(study).checkpoints())
+        victim = find_server(driver)
+        (victim if server else victim.children()[0]).send_signal(number)
+        out, _ = driver.communicate(timeout=300)
+    assert driver.returncode == 0, out
+    assert "tried again" in out
+    assert read_records(study) == read_records(whole)
+    assert "tried again" in StudyFolder(study).log_file.read_text()
 
 
 def test_two_drivers_twenty_times(tmp_path: Path, whole: Path) -> None:

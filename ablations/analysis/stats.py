@@ -18,6 +18,7 @@ from convnext_path import LADDERS, Rung
 
 LEVEL = 0.95
 RESOLUTION = 1e-4  # points: what is closer is equal; accuracies are float32, and an image is worth more
+HUGE = 1e100  # values from which on nothing is estimated: floats do not hold their squares
 VERDICTS = ("gain", "loss", "cannot tell")
 
 
@@ -49,9 +50,9 @@ class Estimate:
 def estimate(values: Sequence[float]) -> Estimate:
     """The mean of values in percent or points, one a seed."""
     n = len(values)
-    mean = fmean(values) if n else math.nan
+    mean = average(values)
     mean = 0.0 if abs(mean) < RESOLUTION else mean
-    if n < 2:
+    if n < 2 or not all(abs(value) < HUGE for value in values):
         return Estimate(n, mean)
     std = stdev(values)
     if std < RESOLUTION:
@@ -59,6 +60,14 @@ def estimate(values: Sequence[float]) -> Estimate:
     test = stats.ttest_1samp(values, 0.0)
     low, high = test.confidence_interval(LEVEL)
     return Estimate(n, mean, std, float(low), float(high), float(test.pvalue))
+
+
+def average(values: Sequence[float]) -> float:
+    """The mean; not a number of none, infinite where no float holds it."""
+    try:
+        return fmean(values) if values else math.nan
+    except OverflowError:
+        return math.inf
 
 
 def correct(ps: Sequence[float]) -> list[float]:
@@ -141,7 +150,7 @@ class Step:
 
     def mean(self, measure: Callable[[Result], float]) -> float:
         """The mean of a measure over the results; not a number without any."""
-        return fmean(map(measure, self.results)) if self.results else math.nan
+        return average([measure(result) for result in self.results])
 
 
 def summarize(plan: Plan, results: Sequence[Result]) -> list[Step]:

@@ -13,22 +13,23 @@ from rich.table import Table
 from ablations.analysis.stats import LEVEL, Agreement, Estimate, Step, agree, is_ladder, name_row
 from convnext_path import LADDERS, RECIPES, Cost, Rung
 from convnext_path.counting import count_network
+from convnext_path.words import show_name
 
 
 def to_frame(steps: Iterable[Step]) -> pd.DataFrame:
     """The content of ``results.csv``: accuracies in percent, changes in points, seconds a trial, memory in MB."""
     return pd.DataFrame(
         {
-            "rung": step.rung.name,
-            "title": step.rung.title,
-            "section": step.rung.section,
+            "rung": show_name(step.rung.name),
+            "title": show_name(step.rung.title),
+            "section": show_name(step.rung.section),
             "adopted": step.rung.adopted,
             "n": step.top1.n,
             "top1": step.top1.mean,
             "std": step.top1.std,
             "low": step.top1.low,
             "high": step.top1.high,
-            "base": step.base.rung.name if step.base else None,
+            "base": show_name(step.base.rung.name) if step.base else None,
             "change_n": step.change.n,
             "change": step.change.mean,
             "change_low": step.change.low,
@@ -101,7 +102,7 @@ def show_results(steps: Sequence[Step]) -> Table:
         cells = {column: MEASURES[column].show(step) for column in columns}
         if step.verdict == "cannot tell":
             cells["change"] += " ?"
-        title = f"{'× ' if step.rung.is_tried else ''}{step.title}{gap}"
+        title = f"{'× ' if step.rung.is_tried else ''}{show_name(step.title)}{gap}"
         table.add_row(escape(title), *cells.values(), style="dim" if step.rung.is_tried else "")
     return table
 

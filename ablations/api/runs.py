@@ -9,9 +9,12 @@ from ablations.api.study import Study
 from ablations.engines.resources import EngineOptions, Resources
 from ablations.planning.profiles import Machine
 from ablations.study.keeping import Keeping, Mode
+from ablations.study.places import check_places, find_folder
 from ablations.study.request import choose_ladders
 from ablations.study.trial import Plan
+from convnext_path.data.selection import Data
 from convnext_path.frozen import within
+from convnext_path.words import refuse_secrets
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -143,15 +146,19 @@ def prepare(root: str | Path, out: str | Path, workers: int = 4, skip_bad_images
         ValueError: no such images, or nowhere to write.
     """
     within("--workers", workers, 1, 1024)
-    from convnext_path.data.datasets import read_folders
+    from ablations.training.watching import watched
+    from convnext_path.data.folders import open_folders
     from convnext_path.data.stream import check_empty, write_stream
 
-    there = str(out) if "://" in str(out) else str(Path(out).expanduser())
+    there = str(out) if "://" in str(out) else str(find_folder(out))
+    refuse_secrets("--out", there)
+    check_places(Data("imagefolder", root=str(root)), there, "--out")
     check_empty(there)
-    classes, found = read_folders(str(root), skip_bad_images)
+    with watched():
+        folders = open_folders(Path(root).expanduser(), skip_bad_images, "full")
     with ProcessPoolExecutor(1, get_context("spawn")) as alone:  # litdata sets signals and ways to start processes
         try:
-            alone.submit(write_stream, classes, found, there, workers).result()
+            alone.submit(write_stream, folders, there, workers).result()
         except RuntimeError as error:
             raise ValueError(str(error)) from None
-    return sum(len(images.files) for images in found)
+    return sum(len(images.files) for images in folders.images)

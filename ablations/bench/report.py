@@ -21,7 +21,8 @@ from ablations.bench.networks import PHASES, Row, Setting, measure
 from ablations.bench.overhead import PLAN, Pair, measure_overhead
 from ablations.bench.scaling import Scaled, measure_scaling
 from ablations.bench.steps import OURS
-from ablations.report.style import PACE, Chart, Timed, add_legend, draw_points, save_chart
+from ablations.report.scatter import PACE, Timed, add_legend, draw_points, measure_legend
+from ablations.report.style import save_chart, start_chart, write_below
 from ablations.training.memory import keep_freed_memory, limited_memory
 from ablations.training.provenance import environment, origin
 from ablations.training.timing import find_quartiles
@@ -152,17 +153,16 @@ def draw_times(rows: Sequence[Row], title: str) -> Figure:
     numbers = {name: number for number, name in enumerate(dict.fromkeys(row.rung for row in ours), 1)}
     cases = list(dict.fromkeys((row.precision, row.task) for row in ours))
     columns = min(len(cases), 2)  # training and inference
-    lines = math.ceil(len(cases) / columns)
-    figure = Chart(figsize=(4.4 * columns + 2, 4 * lines + 0.6), layout="constrained")
-    for place, case in enumerate(cases, 1):
-        axes = figure.add_subplot(lines, columns, place)
-        rows_of_case = [row for row in ours if (row.precision, row.task) == case]
-        draw_points(axes, [time_row(row, numbers[row.rung]) for row in rows_of_case])
+    panels = [[time_row(row, numbers[row.rung]) for row in ours if (row.precision, row.task) == case] for case in cases]
+    legend = measure_legend([timed.point for timed in panels[0]])
+    figure = start_chart(title, max(4 * math.ceil(len(cases) / columns) + 0.3, legend), 4.4 * columns + 2)
+    for place, (case, timed) in enumerate(zip(cases, panels, strict=True), 1):
+        axes = figure.add_subplot(math.ceil(len(cases) / columns), columns, place)
+        draw_points(axes, timed)
         axes.set_title(f"{case[1]}, {case[0]}")
-    figure.suptitle(title, parse_math=False)
-    figure.supxlabel("multiply-accumulates an image (convolutions and classifier)")
-    figure.supylabel("milliseconds an image")
-    add_legend(figure, figure.axes[0], PACE)
+    write_below(figure, "multiply-accumulates an image (convolutions and classifier)")
+    figure.supylabel("milliseconds an image", size=10)
+    add_legend(figure.axes[0], PACE, figure.axes[columns - 1])
     return figure
 
 

@@ -6,12 +6,10 @@ What takes seconds to import is imported once the options are found to be good.
 import json
 import os
 import shlex
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 
 from jsonargparse import Namespace
 
@@ -20,13 +18,16 @@ from ablations.bench.request import BenchRequest
 from ablations.cli.errors import fail, told
 from ablations.cli.options import read_options
 from ablations.cli.parser import FORMATS, make_parser
+from ablations.cli.stops import Stops
 from ablations.console import console, say
 from ablations.engines.resources import Resources
 from ablations.planning.profiles import Machine
 from ablations.study.folder import StudyFolder, read_study
 from ablations.study.keeping import Keeping, choose_sending
+from ablations.study.places import find_folder
 from ablations.study.request import LadderRequest, ModelsRequest, Request, choose_ladders, make_plan
 from convnext_path.frozen import choose
+from convnext_path.words import mask
 
 
 def run(args: Namespace) -> int:
@@ -170,7 +171,7 @@ def bench(args: Namespace) -> int:
 
         setting = networks.make_setting(request)
         name = asked[0] if asked else f"{setting.ladder}-{setting.device.replace(':', '')}"
-        folder = Path(args.out or f"results/bench-{name}")
+        folder = find_folder(f"results/bench-{name}" if args.out is None else args.out)
         folder.mkdir(parents=True, exist_ok=True)
     reports = {"overhead": report.report_overhead, "scaling": report.report_scaling}
     try:
@@ -187,10 +188,10 @@ def bench(args: Namespace) -> int:
 
 
 def write_command(argv: Sequence[str]) -> str:
-    """The command as a shell takes it, with the choice of kernels that the environment makes."""
+    """The command as a shell takes it, with the choice of kernels that the environment makes, without secrets."""
     name = "CONVNEXT_PATH_KERNELS"
     kernels = f"{name}={shlex.quote(os.environ[name])} " if os.environ.get(name) else ""
-    return kernels + shlex.join(("python", "-m", "ablations", *argv))
+    return mask(kernels + shlex.join(("python", "-m", "ablations", *argv)))
 
 
 WORDS: dict[str, Callable[[Namespace], int]] = {
@@ -209,16 +210,22 @@ WORDS: dict[str, Callable[[Namespace], int]] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command. Exit codes: 0; 1 a trial failed; 2 bad input; 130 Ctrl-C; 143 SIGTERM."""
+    """Run one command. Exit codes: 0; 1 a trial failed; 2 bad input; 130 Ctrl-C; 143 SIGTERM; 129 SIGHUP."""
     argv = sys.argv[1:] if argv is None else argv
     args = make_parser().parse_args(argv or ["--help"])
     args[args.subcommand].command = write_command(argv)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else a training goes on, or ends as if it were done
-    try:
-        return WORDS[args.subcommand](args[args.subcommand])
-    except OSError as error:
-        print(f"error: {error}; what is done is kept", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; what is done is kept: the same command goes on from here", file=sys.stderr)
-        return 130
+    with Stops() as stops:
+        try:
+            code = WORDS[args.subcommand](args[args.subcommand])
+            return stops.code or code
+        except KeyboardInterrupt:
+            stops.tell()
+            return stops.code or 130
+        except Exception as error:
+            if stops.code:  # what fails after a signal has failed by it: a terminal is gone, or a process
+                stops.tell()
+                return stops.code
+            if not isinstance(error, OSError):
+                raise
+            print(f"error: {mask(str(error))}; what is done is kept", file=sys.stderr)
+            return 1

@@ -5,10 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
+from convnext_path.words import mask
+
 
 def fail(message: object) -> NoReturn:
     """End with one line and exit code 2."""
-    print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
+    print(f"error: {mask(' '.join(str(message).split()))}", file=sys.stderr)
     sys.exit(2)
 
 

@@ -3,10 +3,11 @@
 import json
 from collections.abc import Callable, Collection
 from dataclasses import MISSING, Field, fields
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 from jsonargparse import ArgumentParser, Namespace
 
+from ablations.cli.values import Reader
 from ablations.fields import Options
 
 T = TypeVar("T", bound=Options)
@@ -34,8 +35,8 @@ def describe_option(kind: type[Options], f: Field[Any]) -> dict[str, Any]:
         return {"action": "store_true"}
     more = {"required": True} if f.default is MISSING else {"default": write_words(f.default)}
     if form := f.metadata["form"]:
-        return {"type": int | str if int in get_args(hint) else str, "metavar": form, **more}
-    return {"type": str if f.metadata["choices"] else hint, **more}
+        return {"type": Reader(int | str), "metavar": form, **more}
+    return {"type": Reader(str if f.metadata["choices"] else hint), **more}
 
 
 def write_words(value: Any) -> Any:

@@ -7,8 +7,7 @@ import sys
 from collections.abc import Collection
 from importlib.metadata import version
 from pathlib import Path
-from types import NoneType
-from typing import Any, Literal, NoReturn, get_args, get_origin
+from typing import Any, NoReturn
 
 import jsonargparse
 import yaml
@@ -16,22 +15,27 @@ import yaml
 from ablations.bench.request import BenchRequest
 from ablations.cli.errors import fail
 from ablations.cli.options import add_options
+from ablations.cli.values import Reader, check_config, load_config
 from ablations.engines.resources import Resources
 from ablations.planning.profiles import Machine
 from ablations.study.keeping import MODES, Keeping
 from ablations.study.request import LadderRequest, ModelsRequest, Request
 from ablations.study.trainer import TrainerOptions
 from convnext_path import LADDERS
+from convnext_path.files import read_regular
 from convnext_path.ladder import FAMILIES
 
 FORMATS = ("table", "csv", "json")
+LARGEST = 2**16  # bytes of a config file
+
+jsonargparse.set_loader("text", load_config, (yaml.YAMLError,))
 
 
 class Parser(jsonargparse.ArgumentParser):
     """A parser whose errors are one line: what was wrong, and what is allowed or nearest."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(allow_abbrev=False, **kwargs)
+        super().__init__(allow_abbrev=False, parser_mode="text", **kwargs)
 
     def parse_args(self, args: Any = None, *more: Any, **options: Any) -> Any:
         """``--engine NAME`` is ``--engine.name NAME``."""
@@ -47,37 +51,32 @@ class Parser(jsonargparse.ArgumentParser):
             fail_unknown(unknown[1], [a.dest for a in parser._actions if a.default != argparse.SUPPRESS])
         if missing := re.search(r"arguments are required: (\w+)\.(\w+)", message):
             fail(f"{missing[1]} needs {missing[2]}; see python -m ablations {missing[1]} --help")
-        wrong = re.search(r'key "([\w.]+)":.*(?:Given|Got) value: (.*)', message, re.DOTALL)
+        wrong = re.search(r'key "([\w.]+)": (takes .*)', message, re.DOTALL)
         action = next((a for a in parser._actions if wrong and a.dest == wrong[1]), None)
-        if wrong and action:
-            allowed = " or ".join(dict.fromkeys(name_types(vars(action)["_typehint"])))
-            fail(f"{action.option_strings[0]} takes {allowed}, got {wrong[2]!r}")
-        fail(message)
+        if typed := re.fullmatch(r"argument (--[\w.-]+)(?:/-\w+)?: (takes .*)", message, re.DOTALL):
+            fail(f"{typed[1]} {typed[2]}")
+        fail(f"{action.option_strings[0]} {wrong[2]}" if wrong and action else message)
 
-    def parse_path(self, cfg_path: Any, *args: Any, **kwargs: Any) -> Any:
-        """Parse a config file: a mapping without aliases, a few lines of which can stand for gigabytes."""
+
+class ConfigFile(jsonargparse.ActionConfigFile):  # type: ignore[misc, name-defined]  # not in its list of names
+    """Takes the name of a small YAML file; nothing else is opened, and a config itself is not typed."""
+
+    def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
+        file = Path(values).expanduser()
         try:
-            kinds = [type(event) for event in yaml.parse(Path(cfg_path).read_text())]
-        except (UnicodeDecodeError, yaml.YAMLError) as error:
-            self.error(f"--config {cfg_path} is no YAML: {error}")
-        if kinds[2:3] != [yaml.MappingStartEvent]:  # after the starts of stream and document
-            self.error(f"--config {cfg_path} holds no options; --print_config shows how they are written")
-        if yaml.AliasEvent in kinds:
-            self.error(f"--config {cfg_path} has aliases; write the values out")
-        return super().parse_path(cfg_path, *args, **kwargs)
+            check_config(read_regular(file, LARGEST).decode())
+        except OSError as error:
+            parser.error(f"--config {values} cannot be read: {error.strerror}")
+        except UnicodeDecodeError as error:
+            parser.error(f"--config {values} is no YAML: {error}")
+        except ValueError as error:
+            parser.error(f"--config {values} {error}")
+        super().__call__(parser, cfg, str(file), option_string)
 
 
 def fail_unknown(option: str, options: Collection[str]) -> NoReturn:
     near = difflib.get_close_matches(option, options, n=1)
     fail(f"unknown option {option}; {f'did you mean {near[0]}?' if near else 'see --help'}")
-
-
-def name_types(hint: Any) -> list[str]:
-    """What an option takes: names of types, and the values of literals."""
-    if get_origin(hint) is Literal:
-        return [str(value) for value in get_args(hint)]
-    parts = [part for part in get_args(hint) if part not in (NoneType, ...)]
-    return [name for part in parts for name in name_types(part)] or [hint.__name__]
 
 
 def make_parser() -> Parser:
@@ -117,7 +116,7 @@ def make_plan_parser() -> Parser:
 def make_training_parser(request: type[Request], without: Collection[str] = ()) -> Parser:
     """Options of what is trained, on what, how and where."""
     parser = Parser()
-    parser.add_argument("--config", action="config", help="a YAML file of options, as --print_config gives it")
+    parser.add_argument("--config", action=ConfigFile, help="a YAML file of options, as --print_config gives it")
     add_options(parser, request, without=["trainer"])
     for kind in (Keeping, Resources, TrainerOptions):
         add_options(parser, kind, without)
@@ -127,9 +126,11 @@ def make_training_parser(request: type[Request], without: Collection[str] = ()) 
 def make_prepare_parser() -> Parser:
     parser = Parser()
     add = parser.add_argument
-    add("--root", type=str, required=True, help="folder of the images, as --data imagefolder takes it")
-    add("--out", type=str, required=True, help="where the stream goes: a new folder, or a URL of object storage")
-    add("--workers", type=int, default=4, help="processes that write")
+    add("--root", type=Reader(str), required=True, help="folder of the images, as --data imagefolder takes it")
+    add(
+        "--out", type=Reader(str), required=True, help="where the stream goes: a new folder, or a URL of object storage"
+    )
+    add("--workers", type=Reader(int), default=4, help="processes that write")
     add("--skip-bad-images", action="store_true", help="leave out files that cannot be decoded")
     return parser
 
@@ -138,15 +139,15 @@ def make_cost_parser() -> Parser:
     parser = Parser()
     add = parser.add_argument
     names = f"one of {', '.join(LADDERS)}, or {', '.join(FAMILIES)}"
-    add("--ladder", type=str | None, default=None, help=f"{names} (default: convnext-t and convnext-b)")
-    add("--image-size", type=int, default=224, help="side in pixels")
-    add("--format", type=str, default="table", help=f"one of {', '.join(FORMATS)}")
+    add("--ladder", type=Reader(str | None), default=None, help=f"{names} (default: convnext-t and convnext-b)")
+    add("--image-size", type=Reader(int), default=224, help="side in pixels")
+    add("--format", type=Reader(str), default="table", help=f"one of {', '.join(FORMATS)}")
     return parser
 
 
 def make_study_parser() -> Parser:
     parser = Parser()
-    parser.add_argument("study", type=str, help="a study's folder")
+    parser.add_argument("study", type=Reader(str), help="a study's folder")
     return parser
 
 
@@ -158,13 +159,15 @@ def make_drawing_parser() -> Parser:
 
 def make_sending_parser() -> Parser:
     parser = make_drawing_parser()
-    parser.add_argument("--mode", type=str, default="online", help=f"one of {', '.join(MODES[1:])}")
+    parser.add_argument("--mode", type=Reader(str), default="online", help=f"one of {', '.join(MODES[1:])}")
     return parser
 
 
 def make_verify_parser() -> Parser:
     parser = make_study_parser()
-    parser.add_argument("--trial", type=str | None, default=None, help="train this one again: its id, or RUNG:SEED")
+    parser.add_argument(
+        "--trial", type=Reader(str | None), default=None, help="train this one again: its id, or RUNG:SEED"
+    )
     again = "repeat every trial's first steps, and a whole one: where all give the same, records hold for today's code"
     parser.add_argument("--again", action="store_true", help=again)
     return parser
@@ -176,5 +179,10 @@ def make_bench_parser() -> Parser:
     add = parser.add_argument
     add("--overhead", action="store_true", help="instead: a trial on digits beside a bare loop, --repeats times")
     add("--scaling", action="store_true", help="instead: trials of 10 x --seconds, 1, 2, 4 at a time, by engine")
-    add("--out", type=str | None, default=None, help="folder of the results (default: results/bench-LADDER-DEVICE)")
+    add(
+        "--out",
+        type=Reader(str | None),
+        default=None,
+        help="folder of the results (default: results/bench-LADDER-DEVICE)",
+    )
     return parser

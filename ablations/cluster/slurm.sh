@@ -5,7 +5,8 @@
 #       --ladder convnext-t --data imagenet --root /shared/imagenet --study /shared/studies/road
 #
 # What follows the script's name is what `python -m ablations run` takes; the study and the data lie where all nodes see
-# them. Submitted again, the job goes on from the last epoch of each trial. For one trial on many GPUs at a time, instead:
+# them. Submitted again, the job goes on from the last epoch of each trial. How far it is, the job's output says, and
+# study.log in the study's folder. For one trial on many GPUs at a time, instead:
 #
 #   srun --ntasks-per-node 8 python -m ablations run --trainer.devices 8 --trainer.num_nodes 4 ...
 #SBATCH --job-name=convnext-path

@@ -15,7 +15,7 @@ from typing import Any, Self
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
-from ablations.engines.local import Failure, Job, TrialProcess
+from ablations.engines.local import Failure, Job, Lost, TrialProcess
 from ablations.study.trial import Epoch, Trial
 from ablations.training.ranks import Rank, find_port
 from convnext_path import Cost
@@ -112,6 +112,8 @@ class Team:
                 message = process.receive() if wait(process.events, POLL) else None
             else:
                 time.sleep(POLL)
+            if isinstance(message, Lost):
+                message = Failure(message.why, "")
             if isinstance(message, Failure) and (patience := patience - POLL) < 0:
                 return message
         return None

@@ -1,12 +1,10 @@
 """A trial in a process of its own, so that whatever it dies of, nothing else does.
 
-Processes are forked from a server that has done the imports, and in which torch has not started its threads.
+How processes start and end stands in processes.py.
 """
 
-import multiprocessing as mp
 import os
-import signal
-import threading
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,6 +16,8 @@ from typing import Self
 
 from torch import nn
 
+from ablations.engines.exits import describe_exit, is_from_outside
+from ablations.engines.processes import CONTEXT, PRELOAD, Member
 from ablations.study.folder import StudyFolder
 from ablations.study.keeping import Mode
 from ablations.study.origin import Fingerprint, Origin
@@ -32,10 +32,7 @@ from ablations.training.wandb_log import FINISH, finish_run, forgiving, log_epoc
 from convnext_path import Cost
 
 PATIENCE = 4.0  # seconds that a process has to say good-bye (to W&B) once its result is here
-
-CONTEXT = mp.get_context("forkserver")
-PRELOAD = ["ablations.engines.forkserver"]
-CONTEXT.set_forkserver_preload(PRELOAD)
+TOGETHER = 1.0  # seconds in which processes end that one cause has ended
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,14 @@ class Steps:
     origin: Origin
 
 
-Message = Epoch | Result | Failure | Steps
+@dataclass(frozen=True)
+class Lost:
+    """Said of an attempt that something outside has ended: its machine, its process, or what watched that."""
+
+    why: str
+
+
+Message = Epoch | Result | Failure | Steps | Lost
 Work = Callable[[Job, Callable[[Message], None]], None]
 
 
@@ -114,35 +118,14 @@ def find_keeper(job: Job, rank: Rank) -> Keep | None:
     return keep
 
 
-class Member:
-    """One of a trial's processes, and the pipe that it speaks through."""
-
-    def __init__(self, job: Job, work: Work) -> None:
-        self.receiver, sender = CONTEXT.Pipe(duplex=False)
-        self.process = CONTEXT.Process(target=_serve, args=(job, sender, work, mp.get_start_method()))
-        self.process.start()
-        sender.close()
-
-    def read(self) -> Message | None:
-        try:
-            message: Message | None = self.receiver.recv() if self.receiver.poll() else None
-        except EOFError:
-            return None
-        return message
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.join()
-        self.receiver.close()
-
-
 class TrialProcess:
     """A job at work in a process of its own, or in all that its trial takes; none outlives the ``with`` block."""
 
     def __init__(self, job: Job, work: Work = train, at_end: Callable[[], None] | None = None) -> None:
         self._at_end = at_end
         first, *others = [replace(job, rank=rank) for rank in ([job.rank] if job.rank else gather(job.trial))]
-        self._members = [Member(first, work), *(Member(other, partial(work_silently, work)) for other in others)]
+        works = [(first, work), *((other, partial(work_silently, work)) for other in others)]
+        self._members = [Member(_serve, job, work) for job, work in works]
 
     @property
     def events(self) -> list[Connection | int]:
@@ -160,10 +143,20 @@ class TrialProcess:
             messages = (member.read() for member in self._members)
             message = next((heard for heard in messages if heard is not None), None)
             if message is None and (code := next((c for c in ended if c is not None), None)) is not None:
-                message = Failure(describe_exit(code), "")
+                message = judge_exit(code)
+        if isinstance(message, Failure) and len(self._members) > 1:
+            message = self._find_lost() or message
         if not isinstance(message, Epoch):
             self._members[0].process.join(PATIENCE)
         return message
+
+    def _find_lost(self) -> Lost | None:
+        """Whether one of several processes was ended from outside: the others miss it, and may say so first."""
+        end = time.monotonic() + TOGETHER
+        for member in self._members:
+            member.process.join(max(end - time.monotonic(), 0))
+        codes = [member.process.exitcode for member in self._members]
+        return next((Lost(describe_exit(code)) for code in codes if code is not None and is_from_outside(code)), None)
 
     def __enter__(self) -> Self:
         return self
@@ -173,6 +166,12 @@ class TrialProcess:
             member.close()
         if self._at_end:
             self._at_end()
+
+
+def judge_exit(code: int) -> Failure | Lost:
+    """What it says of a trial that its process ended with ``code``, and without a word."""
+    why = describe_exit(code)
+    return Lost(why) if is_from_outside(code) else Failure(why, "")
 
 
 def work_silently(work: Work, job: Job, send: Callable[[Message], None]) -> None:
@@ -188,39 +187,21 @@ def gather(trial: Trial) -> list[Rank]:
 
 
 def run_process(job: Job, report: Report, work: Work = train) -> Result | Failure | Steps:
-    """Do a job in a process of its own; ``report`` hears of each epoch."""
+    """Do a job in a process of its own, once; ``report`` hears of each epoch."""
     with TrialProcess(job, work) as process:
         while isinstance(message := process.receive(), Epoch):
             report(message)
-        return message
+        return Failure(message.why, "") if isinstance(message, Lost) else message
 
 
-def _serve(job: Job, sender: Connection, work: Work, method: str) -> None:
-    """What a process does: the work, ended by nothing but the driver or its death."""
-    mp.set_start_method(method, force=True)  # loader workers start as anywhere, not by way of our server
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the driver, which ends us
-    threading.Thread(target=_end_with_the_driver, daemon=True).start()
+def _serve(job: Job, send: Callable[[Message], None], work: Work) -> None:
+    """What a process does."""
     os.environ.pop("TORCHELASTIC_USE_AGENT_STORE", None)  # ranks meet at an address of their own
     if job.gpus is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = job.gpus
     try:
-        work(job, sender.send)
+        work(job, send)
     except DivergenceError as error:
-        sender.send(Failure(f"diverged: {error}", ""))
+        send(Failure(f"diverged: {error}", ""))
     except Exception as error:  # noqa: BLE001 - whatever it is, the driver is to know
-        sender.send(Failure(f"{type(error).__name__}: {error}", traceback.format_exc()))
-
-
-def _end_with_the_driver() -> None:
-    driver = mp.parent_process()
-    assert driver is not None
-    driver.join()
-    os._exit(1)
-
-
-def describe_exit(code: int) -> str:
-    """An exit code in words."""
-    if code >= 0:
-        return f"its process ended with exit code {code}"
-    hint = " (out of memory?)" if code == -signal.SIGKILL else ""
-    return f"its process was ended by {signal.Signals(-code).name}{hint}"
+        send(Failure(f"{type(error).__name__}: {error}", traceback.format_exc()))

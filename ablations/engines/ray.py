@@ -20,8 +20,7 @@ from typing import Any, Self
 from packaging.version import Version
 
 from ablations.console import say
-from ablations.engines.local import Job, Message, TrialProcess, Work, train
-from ablations.engines.scheduler import Lost
+from ablations.engines.local import Job, Lost, Message, TrialProcess, Work, train
 from ablations.study.origin import Origin
 from ablations.study.trial import Epoch, Plan
 from ablations.training.checks import check_plan
@@ -157,8 +156,8 @@ class RayAttempt:
     def __init__(self, ray: Any, messages: Any) -> None:
         self.ray, self.messages, self.at_work = ray, messages, True
 
-    def receive(self) -> Message | Lost:
-        message: Message | Lost
+    def receive(self) -> Message:
+        message: Message
         try:
             message = self.ray.get(next(self.messages))
         except (self.ray.exceptions.RayError, StopIteration) as error:
@@ -195,7 +194,7 @@ def look(plan: Plan, mark: Path, here: str) -> tuple[str, Origin | str]:
 
 def read(file: Path) -> str:
     """Its text; none where there is no file."""
-    return file.read_text() if file.exists() else ""
+    return file.read_text(encoding="utf-8") if file.exists() else ""
 
 
 def connect(address: str | None) -> Any:

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from ablations.fields import Options, option
 from convnext_path.frozen import above, within
+from convnext_path.words import refuse_secrets
 
 ENGINES = ("local", "ray")
 
@@ -33,6 +34,7 @@ class EngineOptions(Options):
         given = [self.spell(name) for name in ("address", "cpus", "gpus") if getattr(self, name) is not None]
         if self.name == "local" and given:
             raise ValueError(f"{given[0]} is --engine ray's")
+        refuse_secrets("--engine.address", self.address)
         super().__post_init__()
 
 

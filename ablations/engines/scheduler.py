@@ -4,17 +4,17 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from importlib.util import find_spec
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, Protocol, Self
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from ablations.console import note, say
 from ablations.engines.distributed import Team
-from ablations.engines.local import Failure, Job, Message, TrialProcess, Work, train
+from ablations.engines.local import Failure, Job, Lost, Message, TrialProcess, Work, train
+from ablations.engines.progress import Bars, Lines, is_log
 from ablations.study.checkpoints import epochs_done, find_checkpoint
 from ablations.study.folder import StudyFolder
 from ablations.study.keeping import Mode
@@ -28,17 +28,10 @@ POLL = 0.2  # seconds between looks at trials that another driver holds
 ATTEMPTS = 4  # of a trial whose places are lost under it
 
 
-@dataclass(frozen=True)
-class Lost:
-    """Said of an attempt whose place is gone: its machine, or the process that watched it."""
-
-    why: str
-
-
 class Attempt(Protocol):
     """A trial at work. What runs it ends with the ``with`` block."""
 
-    def receive(self) -> Message | Lost: ...
+    def receive(self) -> Message: ...
     def __enter__(self) -> Self: ...
     def __exit__(self, *_: object) -> None: ...
 
@@ -93,43 +86,12 @@ def default_loader_workers(data: Data, cores: int) -> int:
     return 0 if data.name == "digits" else min(max(cores, 0), 8)
 
 
-class Bars:
-    """A bar for the ladder and one for each trial at work, all counting epochs; none where nothing could show them."""
-
-    def __init__(self, console: Console, trials: Sequence[Trial]) -> None:
-        columns = (
-            TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-        )  # fmt: skip
-        shown = console.is_terminal or (console.is_jupyter and find_spec("ipywidgets") is not None)
-        self.progress = Progress(*columns, console=console, disable=not shown, transient=True)
-        self.ladder = self.progress.add_task("ladder, epochs", total=sum(t.recipe.epochs for t in trials))
-
-    def begin(self, trial: Trial, done: int) -> TaskID:
-        """A bar for a trial, some of whose epochs a checkpoint holds."""
-        self.progress.advance(self.ladder, done)
-        return self.progress.add_task(trial.description, total=trial.recipe.epochs, completed=done)
-
-    def advance(self, bar: TaskID, trial: Trial, epoch: Epoch) -> None:
-        accuracy = "" if epoch.top1 is None else f", top-1 {epoch.top1:.1f} %"
-        self.progress.advance(self.ladder)
-        self.progress.advance(bar)
-        self.progress.update(bar, description=f"{trial.description} (loss {epoch.train_loss:.2f}{accuracy})")
-
-    def end(self, bar: TaskID) -> None:
-        self.progress.remove_task(bar)
-
-    def undo(self, bar: TaskID) -> None:
-        """Take a trial's epochs back, which it begins with when it is tried again."""
-        self.progress.advance(self.ladder, -self.progress.tasks[self.progress.task_ids.index(bar)].completed)
-
-
 @dataclass(frozen=True)
 class Running:
-    """A trial at work. ``held``: its attempt, its claim and its bar, let go of together."""
+    """A trial at work. ``held``: its attempt, its claim and what is shown of it, let go of together."""
 
     trial: Trial
     attempt: Attempt
-    bar: TaskID
     held: ExitStack
 
 
@@ -137,13 +99,17 @@ class Crew:
     """Trains trials, as many at a time as the engine has slots; saves a record or the cause of a failure for each."""
 
     def __init__(self, study: StudyFolder, trials: Sequence[Trial], console: Console, terms: Terms) -> None:
-        self.study, self.terms, self.bars = study, terms, Bars(console, trials)
+        self.study, self.terms, self.console = study, terms, console
+        self.bars, self.lines = Bars(console, trials), Lines(self.tell, trials, lambda: terms.engine.slots)
         self.numbers = {trial.id: f"{i}/{len(trials)}" for i, trial in enumerate(trials, 1)}
         self.left, self.running = deque(trials), list[Running]()
         self.missing, self.losses, self.waiting = list[tuple[Trial, str]](), Counter[str](), False
 
     def run(self, wait_for_others: bool) -> None:
         """Work until nothing is left, or nothing but what other drivers hold."""
+        if is_log(self.console) and self.left:
+            slots = min(self.terms.engine.slots, len(self.left))
+            say(f"begins: {len(self.left)} trials, {slots} at a time", self.console, stamped=True)
         try:
             with self.bars.progress:
                 self.start_some()
@@ -171,12 +137,14 @@ class Crew:
                 return
             record = self.study.record(trial)
             if record and judge(self.study, trial, record, terms.wanted).kind == "done":
-                return  # another driver has just finished it
+                self.lines.finish(trial)  # another driver has done so
+                return
             checkpoint = self.find_checkpoint(trial, place)
-            bar = self.bars.begin(trial, epochs_done(checkpoint) if checkpoint else 0)
-            held.callback(self.bars.end, bar)
+            for shown in (self.bars, self.lines):
+                shown.begin(trial, epochs_done(checkpoint) if checkpoint else 0)
+                held.callback(shown.end, trial)
             attempt = held.enter_context(terms.engine.start(self.make_job(trial, place, checkpoint)))
-            self.running.append(Running(trial, attempt, bar, held.pop_all()))
+            self.running.append(Running(trial, attempt, held.pop_all()))
 
     def find_checkpoint(self, trial: Trial, place: Path) -> Path | None:
         """The checkpoint to go on from; damaged ones after it are removed."""
@@ -201,17 +169,22 @@ class Crew:
         if idle and not engine.slots and not self.waiting:
             self.waiting = True
             self.say(self.left[0], "no node has room; waits until one has")
-        ready = engine.wait([running.attempt for running in self.running], POLL if room or idle else None)
+        seconds = POLL if room or idle else self.lines.due + POLL
+        ready = engine.wait([running.attempt for running in self.running], seconds)
         for running in [running for running in self.running if running.attempt in ready]:
             self.hear(running, running.attempt.receive())
+        self.lines.look()
 
-    def hear(self, running: Running, message: Message | Lost) -> None:
+    def hear(self, running: Running, message: Message) -> None:
         """Show an epoch; save a result or a failure; try again what was lost."""
         if isinstance(message, Epoch):
-            self.bars.advance(running.bar, running.trial, message)
+            for shown in (self.bars, self.lines):
+                shown.advance(running.trial, message)
             return
         self.running.remove(running)
         with running.held:
+            if not isinstance(message, Lost):
+                self.lines.finish(running.trial)
             if isinstance(message, Result) and (others := list_others(message, self.terms.wanted.origin)):
                 message = Failure(f"trained under other terms: {'; '.join(others)}", "")
             if isinstance(message, Lost):
@@ -229,18 +202,29 @@ class Crew:
         if self.losses[trial.id] == ATTEMPTS:
             self.fail(trial, Failure(f"lost {ATTEMPTS} times: {message.why}", ""))
             return
-        self.bars.undo(running.bar)
+        self.bars.undo(trial)
         self.left.appendleft(trial)
         self.say(trial, f"lost ({message.why}); tried again")
 
     def fail(self, trial: Trial, failure: Failure) -> None:
+        self.lines.finish(trial)
         self.say(trial, f"failed: {failure.summary}")
         file = self.study.save_failure(trial, failure.summary, failure.cause)
         self.missing.append((trial, f"{failure.summary}; see {file}"))
 
     def say(self, trial: Trial, line: str) -> None:
-        line = f"{self.numbers[trial.id]}  {trial.description}: {line}"
-        self.bars.progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        """Print what happens to a trial, and in a log, which has no bars, when that is and what is left."""
+        log = is_log(self.console)
+        left = self.lines.describe_left() if log else ""
+        say(f"{self.numbers[trial.id]}  {trial.description}: {line}{left}", self.console, stamped=log)
+        self.lines.hear()
+
+    def tell(self, trial: Trial, line: str) -> None:
+        """Print in a log what bars show elsewhere; the study's own log has it in any case."""
+        if is_log(self.console):
+            self.say(trial, line)
+        else:
+            note(f"{self.numbers[trial.id]}  {trial.description}: {line}{self.lines.describe_left()}")
 
 
 def list_others(result: Result, origin: Origin) -> list[str]:

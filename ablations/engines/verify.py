@@ -120,7 +120,8 @@ def compare_fingerprints(there: Fingerprint, here: Fingerprint, factor: float = 
         old, new = getattr(there, name), getattr(here, name)
         if old != new and (isinstance(old, str) or len(old) != len(new)):
             return DIFFERENT, f"{name} {old} there, {new} here"
-    excess, note = max(measure_gaps(there, here, factor))
+    gaps = ((math.inf if math.isnan(gap) else gap, note) for gap, note in measure_gaps(there, here, factor))
+    excess, note = max(gaps)
     return (ROUNDED if excess <= 1 else DIFFERENT), note or "what follows the first step"
 
 

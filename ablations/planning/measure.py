@@ -14,7 +14,8 @@ from tempfile import TemporaryDirectory
 import torch
 
 from ablations.bench.bare import BareTraining
-from ablations.engines.local import CONTEXT, Failure, Job, run_process
+from ablations.engines.local import Failure, Job, run_process
+from ablations.engines.processes import CONTEXT
 from ablations.planning.throughput import START, Pace
 from ablations.study.trial import Trial
 from ablations.training.costs import trial_cost

@@ -114,7 +114,7 @@ def read_paces(plan: Plan, extent: Extent, bench: Path) -> dict[str, Pace]:
     if not (bench / "bench.json").is_file():
         raise ValueError(f"{bench} holds no benchmark (no bench.json)")
     precision = "bf16" if "bf16" in str(dict(plan.trainer).get("precision")) else "fp32"
-    with (bench / "results.csv").open(newline="") as file:
+    with (bench / "results.csv").open(newline="", encoding="utf-8") as file:
         ours = {(r["rung"], r["precision"], r["task"]): r for r in DictReader(file) if r.get("source") == "ours"}
     batch = json.loads((bench / "bench.json").read_bytes())["terms"].get("batch_size", 1)
     paces = {}

@@ -18,28 +18,13 @@ from ablations.report.blocks import Change, compare
 from ablations.report.confusion import Kept
 from ablations.report.facts import list_failures, state_facts
 from ablations.report.gallery import Gallery
+from ablations.report.inline import read_chart
 from ablations.report.style import COLOURS
 from ablations.study.folder import StudyFolder
 from ablations.study.steps import count
 from ablations.study.trial import Plan
 from convnext_path.files import write_whole
-
-CAPTIONS = {
-    "accuracy": ("Accuracy by step", "A dot a seed; hatched: tried; hollow, dotted: references. Grey: the paper's."),
-    "changes": ("Changes of accuracy by step, with intervals", "What each step changes, seed by seed."),
-    "road": ("Accuracy against multiply-accumulates", "The road in accuracy and multiply-accumulates."),
-    "road-seconds": ("Accuracy against seconds of training", "The same against measured time."),
-    "times": ("Time against multiply-accumulates", "What counting multiply-accumulates hides."),
-    "confusion": ("Which classes are taken for which", "Lines: classes; columns: answers; in % of a class's images."),
-    "curves": ("Learning curves of every step", "Validation accuracy by epoch, a line a seed."),
-}  # fmt: skip
-
-#: Captions of charts of networks side by side.
-NETWORKS = {
-    "accuracy": "A dot a seed.",
-    "road": "What accuracy takes, in multiply-accumulates.",
-    "curves": "Validation accuracy by epoch, a line a seed.",
-}
+from convnext_path.words import show_name
 
 #: What the page answers: of networks side by side, of a ladder's steps.
 QUESTIONS = (
@@ -70,14 +55,6 @@ class Row:
     changes: Sequence[Change]
 
 
-@dataclass(frozen=True)
-class Chart:
-    name: str
-    label: str
-    caption: str
-    svg: Markup
-
-
 def write_report(
     study: StudyFolder,
     steps: Sequence[Step],
@@ -103,7 +80,7 @@ def write_report(
         doubts=doubts,
         charts=[read_chart(file, of_ladder) for file in charts if file.suffix == ".svg"],
         verdicts=VERDICTS,
-        columns=[name_row(steps), *columns, *(["verdict"] if of_ladder else [])],
+        columns=[name_row(steps), *(["verdict"] if of_ladder else []), *columns],
         rows=rows,
         widest=max(line.channels or 1 for row in rows for change in row.changes for line, _ in change.after),
         explanation=" ".join(explain(steps)),
@@ -115,14 +92,22 @@ def write_report(
         deviations=DEVIATIONS if has_blocks and of_ladder else (),
     )
     file = study.folder / "report.html"
-    write_whole(file, page.encode())
+    write_whole(file, page.encode(errors="backslashreplace"))  # names of files may be no text
     return file
 
 
 def load_template() -> Any:
-    """The page's; names in a study are no markup."""
+    """The page's; names in a study are no markup, and may hold what is no text."""
     where = PackageLoader("ablations.report")
-    return Environment(loader=where, autoescape=True, undefined=StrictUndefined).get_template("report.html")
+    pages = Environment(loader=where, autoescape=True, undefined=StrictUndefined, finalize=show_text)
+    return pages.get_template("report.html")
+
+
+def show_text(content: Any) -> Any:
+    """What the page says, line by line as a name is shown; charts as they are."""
+    if not isinstance(content, str) or isinstance(content, Markup):
+        return content
+    return "\n".join(map(show_name, content.split("\n")))
 
 
 def answer(steps: Sequence[Step], kept: Kept) -> Iterator[str]:
@@ -191,19 +176,6 @@ def count_verdicts(steps: Sequence[Step]) -> Iterator[str]:
         names = [f"{s.title} ({show_estimate(s.change, '{:+.2f}')})" for s in changed if s.verdict == verdict]
         if names:
             yield f"{verdict.capitalize()}, {len(names)} of {count(len(changed), 'step')}: {', '.join(names)}."
-
-
-def read_chart(file: Path, of_ladder: bool) -> Chart:
-    """A chart's SVG for the page: in the page's colours, and with ids of its own."""
-    name = file.stem
-    svg = file.read_text()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r'( id="|href="#|url\(#)', rf"\1{name}-", svg)
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    for part, (light, _) in COLOURS.items():
-        svg = svg.replace(light, f"var(--{part})")
-    label, caption = CAPTIONS[name]
-    return Chart(name, label, caption if of_ladder else NETWORKS.get(name, caption), Markup(svg))
 
 
 def make_rows(steps: Sequence[Step], plan: Plan, columns: Sequence[str]) -> list[Row]:

@@ -13,8 +13,9 @@ from ablations.analysis.stats import Step, summarize
 from ablations.analysis.tables import show_results, to_frame
 from ablations.console import console, say
 from ablations.report.charts import list_charts, plot_study
-from ablations.report.confusion import Kept
+from ablations.report.confusion import MOST, Kept, has_confusions
 from ablations.report.gallery import Gallery, make_gallery
+from ablations.report.lettering import describe_undrawn
 from ablations.report.page import write_report
 from ablations.report.style import styled
 from ablations.study.folder import Contents, StudyFolder
@@ -42,9 +43,11 @@ def draw(folder: StudyFolder, contents: Contents, wandb: Mode = "disabled", page
     steps, notes = summarize(plan, contents.results), list(note_flaws(contents))
     console.print(show_results(steps))
     table = folder.folder / "results.csv"
-    write_whole(table, to_frame(steps).to_csv(index=False, float_format="%.10g").encode())
+    write_whole(table, to_frame(steps).to_csv(index=False, float_format="%.10g").encode(errors="backslashreplace"))
     doubts = find_doubts(plan, find_seen(plan, contents.results), list_seeds(contents.results))
     kept = read_kept(folder, steps, notes)
+    if kept and not has_confusions(kept):
+        notes.append(f"no matrix of classes: there are more than {MOST}")
     charts = plot_study(folder.folder, title, steps, kept)
     pages = []
     if page and contents.results:
@@ -54,7 +57,7 @@ def draw(folder: StudyFolder, contents: Contents, wandb: Mode = "disabled", page
     taken = bool(send_summary(folder, to_frame(steps), files, wandb))
     for file in files:
         say(f"wrote {file}")
-    for warning in (*notes, *doubts):
+    for warning in filter(None, [*notes, *doubts, describe_undrawn([title, *list_names(steps, kept)])]):
         say(f"warning: {warning}")
     return Drawn(files, taken)
 
@@ -79,6 +82,13 @@ def send(folder: StudyFolder, contents: Contents, mode: Mode) -> bool:
     if not all(taken):
         say(f"{taken.count(False)} of {len(taken)} runs failed")
     return all(taken)
+
+
+def list_names(steps: Sequence[Step], kept: Kept) -> Iterator[str]:
+    """The names that charts hold."""
+    for step in steps:
+        yield from (step.rung.title, step.rung.section)
+    yield from (name for answers in kept.values() for name in answers[0].classes)
 
 
 def name_study(contents: Contents) -> str:

@@ -182,9 +182,9 @@ def make_tables(costs: dict[str, list[dict[str, Any]]]) -> dict[Path, dict[str, 
 def main() -> None:
     """Count, and write all files."""
     costs = count_all()
-    PUBLISHED.write_text(json.dumps(costs, indent=1) + "\n")
+    PUBLISHED.write_text(json.dumps(costs, indent=1) + "\n", encoding="utf-8")
     for file, tables in make_tables(costs["ladders"]).items():
-        file.write_text(fill(file.read_text(), tables))
+        file.write_text(fill(file.read_text(encoding="utf-8"), tables), encoding="utf-8")
 
 
 if __name__ == "__main__":

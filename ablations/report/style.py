@@ -5,17 +5,19 @@ paper, or the step before. Nothing is told by colour only: steps are labelled, t
 """
 
 import io
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
-from matplotlib.transforms import offset_copy
+from matplotlib.text import Text
 
+from ablations.report.lettering import PLAIN, find_families, fit, measure_height
 from convnext_path.files import write_whole
 
 #: Every colour of charts and page: on light, which charts are drawn on, and on dark. After Tol; they differ in grey
@@ -52,8 +54,25 @@ STYLE: dict[Any, object] = {
 }
 
 
+WIDTH = 8.0  # inches of a chart
+LINE, TITLE = 0.17, 0.2  # inches from one line of its text, or of its title, to the next
+LOWEST, HIGHEST = 1e-100, 1e100  # sizes of numbers that are drawn: axes are computed in floats
+
+
 class Chart(Figure):
-    """A figure that a notebook shows, whether or not pyplot is there."""
+    """A figure that a notebook shows, whether or not pyplot is there. Its texts are no formulas."""
+
+    def draw(self, renderer: RendererBase) -> None:
+        """As Matplotlib does, but in fonts that have the characters; where there are none, boxes stand for them."""
+        for text in self.findobj(Text):
+            assert isinstance(text, Text)
+            text.set_parse_math(False)
+            if families := find_families(text.get_text()):
+                text.set_fontfamily([PLAIN, *families, "sans-serif"])
+                text.set_fontweight("normal")  # few of these families have a bold font with all their characters
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from")  # told once, not for each text
+            super().draw(renderer)
 
     def _repr_png_(self) -> bytes:
         content = io.BytesIO()
@@ -67,12 +86,16 @@ def styled() -> AbstractContextManager[None]:
     return mpl.rc_context(STYLE)
 
 
+#: What a chart is written as, and what is said in the file: no date, so that the same chart is the same file.
+SUFFIXES: dict[str, dict[str, None]] = {"png": {}, "svg": {"Date": None}}
+
+
 def save_chart(file: Path, draw: Callable[[], Figure]) -> list[Path]:
     """Draw in our style and write as PNG and SVG beside each other; return the files."""
     files = []
     with styled():
         figure = draw()
-        for suffix, metadata in (("png", {}), ("svg", {"Date": None})):
+        for suffix, metadata in SUFFIXES.items():
             content = io.BytesIO()
             figure.savefig(content, format=suffix, metadata=metadata)
             figure.set_layout_engine("none")  # it is laid out; once more takes as long
@@ -86,88 +109,21 @@ def write_beside(axes: Axes, x: float, y: float, text: str, **style: str) -> Non
     axes.text(x, y, text, transform=axes.get_yaxis_transform(), va="center", **style)  # type: ignore[arg-type]
 
 
-class Point(NamedTuple):
-    """A place in a chart, with a number that the legend explains."""
-
-    x: float
-    y: float
-    number: int
-    label: str
-    hollow: bool = False
+def start_chart(title: str, height: float, width: float = WIDTH) -> Chart:
+    """An empty figure of a size in inches, and more for each further line of its title."""
+    lines = fit(title, 72 * width, size=12, weight="bold")
+    figure = Chart(figsize=(width, height + TITLE * measure_height(lines)), layout="constrained")
+    figure.suptitle(lines, x=0.004, ha="left", size=12, weight="bold")
+    return figure
 
 
-SIZE = 13.0  # of a numbered point, in points of type
+def write_below(figure: Figure, text: str) -> None:
+    """What lies along the horizontal axis, in lines as wide as the figure."""
+    lines = fit(text, 72 * figure.get_figwidth())
+    figure.set_figheight(figure.get_figheight() + LINE * (measure_height(lines) - 1))
+    figure.supxlabel(lines, size=10)
 
 
-def draw_numbers(axes: Axes, points: Sequence[Point]) -> None:
-    """Numbered points, once the limits are set; one that would cover another moves aside, on a line to its place."""
-    offsets = find_offsets(place_in_type(axes, points))
-    for point, offset in zip(points, offsets, strict=True):
-        face, ink = (PAPER, INK) if point.hollow else (ROAD, PAPER)
-        label = f"{point.number:\u2007>2}  {point.label}"  # a space as wide as a digit
-        aside = offset_copy(axes.transData, axes.figure, *offset, units="points")  # type: ignore[arg-type]
-        if any(offset):
-            line = {"arrowstyle": "-", "color": INK, "lw": 0.8, "shrinkA": 0, "shrinkB": 0}
-            axes.annotate("", (point.x, point.y), offset, textcoords="offset points", arrowprops=line, zorder=3)
-        axes.plot(
-            point.x, point.y, "o", ms=SIZE, mfc=face, mec=INK, zorder=4, label=label, clip_on=False, transform=aside
-        )
-        style = {"ha": "center", "va": "center_baseline", "size": 8, "color": ink, "zorder": 5}
-        axes.text(point.x, point.y, f"{point.number}", transform=aside, **style)  # type: ignore[arg-type]
-
-
-def place_in_type(axes: Axes, points: Sequence[Point]) -> list[complex]:
-    """About where points will be, in points of type: a layout yet to come lets legends take some of the width."""
-    side = 72 * min(*axes.bbox.size) / axes.figure.dpi
-    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
-    return [complex(side * (p.x - left) / (right - left), side * (p.y - low) / (high - low)) for p in points]
-
-
-def find_offsets(places: Sequence[complex]) -> list[tuple[float, float]]:
-    """How far each of some points moves, so that none covers one before it: not at all where it can stay."""
-    taken: list[complex] = []
-    ring = [turn * radius * SIZE for turns in ((1, -1), (1j, -1j)) for radius in (1.4, 2.8, 4.2) for turn in turns]
-    for place in places:
-        free = (place + move for move in (0, *ring) if all(abs(place + move - other) > SIZE for other in taken))
-        taken.append(next(free, place))
-    moves = [new - old for new, old in zip(taken, places, strict=True)]
-    return [(move.real, move.imag) for move in moves]
-
-
-def add_legend(figure: Figure, axes: Axes, title: str) -> None:
-    """List beside the charts what the numbers in the points of ``axes`` stand for."""
-    handles, labels = axes.get_legend_handles_labels()
-    bare = {"frameon": False, "handlelength": 0, "handletextpad": 0, "markerscale": 0}
-    figure.legend(handles, labels, loc="outside right upper", title=title, **bare)
-
-
-class Timed(NamedTuple):
-    """A network's time, milliseconds an image, beside its multiply-accumulates."""
-
-    number: int
-    label: str
-    macs: float
-    low: float
-    middle: float
-    high: float
-
-
-PACE = "dashed: as fast a MAC\nas the first of them"
-
-
-def draw_points(axes: Axes, points: Sequence[Timed]) -> None:
-    """A numbered point a network, with its range, and the line of equal rate through origin and first point."""
-    axes.axline((0, 0), (points[0].macs, points[0].middle), color=PALE, lw=1, ls="--", zorder=1)
-    for point in points:
-        axes.plot([point.macs] * 2, [point.low, point.high], "-", color=INK, lw=1, zorder=2)
-    axes.set_xlim(*spread([point.macs for point in points]))
-    axes.set_ylim(*spread([end for point in points for end in (point.low, point.high)]))
-    draw_numbers(axes, [Point(point.macs, point.middle, point.number, point.label) for point in points])
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-
-
-def spread(values: Sequence[float]) -> tuple[float, float]:
-    """Limits of an axis around all values; not from zero on, for most networks cost about as much."""
-    low, high = min(values), max(values)
-    margin = 0.08 * (high - low) or 0.1 * high
-    return low - margin, high + margin
+def is_drawable(number: float) -> bool:
+    """Whether an axis can hold it."""
+    return number == 0 or LOWEST <= abs(number) <= HIGHEST

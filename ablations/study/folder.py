@@ -1,26 +1,29 @@
-"""A study's folder, which keeps what is to be done and what was done.
+"""A study's folder, which keeps what is to be done and what was done: read, written, held."""
 
-- ``study.json``: the terms and the rungs; ``commands.txt``: the commands that trained them;
-- ``trials/ID.json``: a record for each finished trial, with its digest: the truth from which all else is drawn;
-- ``weights/ID.pt``, ``answers/ID.json``: the trained network and its answers, where a run was to keep them;
-- ``failed/ID.txt``: why a trial has no record;
-- ``running/ID``: the lock and the checkpoints of a trial that has begun; ``running/driver`` is the driver's lock;
-- ``aside/``: records that were damaged, or that newer ones replaced.
-"""
-
-import json
-import shutil
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ablations.study.checkpoints import NAME, clear_checkpoints, list_checkpoints
+from ablations.study.entries import (
+    ID,
+    has_content,
+    list_entries,
+    list_folders,
+    make_room,
+    put_aside,
+    remove,
+)
+from ablations.study.layout import Layout
 from ablations.study.locks import DRIVER, describe_driver, hold, is_held
 from ablations.study.origin import Origin
 from ablations.study.predictions import Answers
 from ablations.study.records import dump, name_as, seal, try_unseal
 from ablations.study.trial import Plan, Result, Trial, hash_json
-from convnext_path.files import DRAFT, digest, remove_drafts, write_whole
+from convnext_path.files import digest, digest_file, parse_json, read_regular, read_text, remove_drafts, write_whole
+from convnext_path.words import mask
 
 
 @dataclass(frozen=True)
@@ -32,31 +35,18 @@ class Contents:
     faults: Mapping[Path, str]  # what is wrong with other files in their place
 
 
-class StudyFolder:
+class StudyFolder(Layout):
     """A study's folder. Nothing but locks is written before :meth:`begin`."""
-
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
-        self.trials = self.folder / "trials"
-        self.weights = self.folder / "weights"
-        self.answers = self.folder / "answers"
-        self.failed = self.folder / "failed"
-        self.running = self.folder / "running"
-        self.aside = self.folder / "aside"
-        self.plan_file = self.folder / "study.json"
-        self.commands_file = self.folder / "commands.txt"
-
-    @property
-    def name(self) -> str:
-        return self.folder.resolve().name
 
     def plan(self) -> Plan:
         """The plan that the folder holds. Raises a ValueError where there is none, or none that can be read."""
-        if not self.plan_file.is_file():
+        if not os.path.lexists(self.plan_file):
             raise ValueError(f"{self.folder} holds no study (no {self.plan_file.name})")
         try:
-            return Plan.from_dict(json.loads(self.plan_file.read_bytes()))
-        except (ValueError, TypeError) as error:
+            return Plan.from_dict(parse_json(read_regular(self.plan_file), finite=True))
+        except OSError as error:
+            raise ValueError(f"{self.plan_file} cannot be read: {error.strerror}") from None
+        except ValueError as error:
             raise ValueError(f"{self.plan_file} holds no Plan: {error}") from None
 
     def merge(self, plan: Plan) -> Plan:
@@ -64,48 +54,55 @@ class StudyFolder:
 
         Raises:
             ValueError: the folder holds a study under other terms, or something else; the message says what.
+            OSError: it cannot be read.
         """
-        if not self.plan_file.exists():
-            if self.folder.exists() and not (self.folder.is_dir() and self._is_bare()):
-                raise ValueError(f"{self.folder} exists and holds no study; name another --study")
+        if not os.path.lexists(self.plan_file):
+            if others := self.list_others():
+                found = ", ".join(map(repr, others[:3])) + ", ..." * (len(others) > 3)
+                raise ValueError(f"{self.folder} exists and holds no study; name another --study (there is {found})")
             return plan
         there = self.plan()
         if conflicts := there.conflicts(plan):
             raise ValueError(f"{self.folder} holds another configuration; name another --study. {'; '.join(conflicts)}")
+        self.check_places()
         return there.add(plan)
-
-    def _is_bare(self) -> bool:
-        """Whether nothing but an unfinished beginning is there."""
-        return all(
-            file == self.running or file.name.startswith(DRAFT) or (file == self.trials and not any(file.iterdir()))
-            for file in self.folder.iterdir()
-        )
 
     def begin(self, plan: Plan, command: str = "") -> None:
         """Make the folder and write the plan and the command. Raises an OSError where that cannot be."""
         self.trials.mkdir(parents=True, exist_ok=True)
-        write_whole(self.plan_file, dump(plan.to_dict()))
-        if command not in ("", *self.commands()):
-            write_whole(self.commands_file, "".join(f"{line}\n" for line in (*self.commands(), command)).encode())
+        self._write(self.plan_file, dump(plan.to_dict()))
+        line, before = os.fsencode(command), self._read_commands()
+        if line and line not in before.splitlines():
+            end = b"\n" if before and not before.endswith(b"\n") else b""
+            self._write(self.commands_file, before + end + line + b"\n")
 
     def commands(self) -> list[str]:
-        """Each command that trained here, once, in order."""
-        return self.commands_file.read_text().splitlines() if self.commands_file.exists() else []
+        """Each command that trained here, once, in order; bytes that are no UTF-8 replaced."""
+        return self._read_commands().decode(errors="replace").splitlines()
+
+    def _read_commands(self) -> bytes:
+        """The commands as they lie there: none where something else does. Raises an OSError."""
+        return read_regular(self.commands_file) if self.commands_file.is_file() else b""
+
+    def _write(self, file: Path, content: bytes) -> None:
+        """Write one of the study's files whole; what is no file goes aside. Raises an OSError."""
+        make_room(file, self.aside)
+        write_whole(file, content)
 
     @contextmanager
     def lead(self) -> Iterator[None]:
-        """Be the folder's one driver. Raises a ValueError that names the other where there is one."""
+        """Be the folder's one driver. Raises a ValueError that names the other where there is one, or an OSError."""
+        new = not self.folder.exists()
         try:
             with hold(self.folder / DRIVER) as alone:
                 if not alone:
                     raise ValueError(describe_driver(self.folder))
-                for place in (self.folder, self.weights, self.answers, self.failed):
-                    remove_drafts(place)
                 yield
         finally:
             self._tidy(self.running)
-            with suppress(OSError):
-                self.folder.rmdir()  # where nothing was begun
+            if new:
+                with suppress(OSError):
+                    self.folder.rmdir()  # where nothing was begun
 
     @contextmanager
     def claim(self, trial: Trial, origin: Origin) -> Iterator[Path | None]:
@@ -129,44 +126,48 @@ class StudyFolder:
 
     def _clear(self, work: Path, place: Path, trial: Trial) -> None:
         """Remove what other origins and unfinished writes have left of a trial."""
-        for other in work.iterdir():
-            if other.is_dir() and other != place:
-                shutil.rmtree(other)
-        remove_drafts(self.trials, f"{trial.id}.")
-        remove_drafts(place)
+        for other in list_folders(work):
+            if other != place:
+                clear_checkpoints(other)
+        remove_drafts(place, NAME)
+        for folder in (self.trials, self.weights, self.answers, self.failed):
+            remove_drafts(folder, rf"{trial.id}\.(json|pt|txt)")
 
     def is_running(self, trial: Trial) -> bool:
         """Whether a living process holds the trial."""
         return is_held(self.running / trial.id / "lock")
 
-    def checkpoints(self, trial: str = "*") -> list[Path]:
-        """The checkpoints of a trial's id, or of every one's, of whatever origin; a trial's by epoch."""
-        return sorted(self.running.glob(f"{trial}/*/*.ckpt"))
+    def checkpoints(self, trial: str | None = None) -> list[Path]:
+        """The checkpoints of a trial's id, or of every one's, of whatever origin; of an origin by epoch."""
+        works = [self.running / trial] if trial else list_folders(self.running)
+        return [file for work in works for place in list_folders(work) for file in list_checkpoints(place)]
 
     def save(self, result: Result) -> None:
         """Write a record, keep the one it replaces, and clear the trial's failure and checkpoints."""
-        file, content = self._record(result.trial), dump(seal(result))
-        if file.exists() and file.read_bytes() != content:
+        file, content = self.record_file(result.trial), dump(seal(result))
+        if os.path.lexists(file) and not has_content(file, content):
             self.put_aside(file)
         write_whole(file, content)
-        (self.failed / f"{result.trial.id}.txt").unlink(missing_ok=True)
-        shutil.rmtree(self.running / result.trial.id, ignore_errors=True)
+        remove(self.failure_file(result.trial))
+        work = self.running / result.trial.id
+        for place in list_folders(work):
+            clear_checkpoints(place)
+        self._tidy(work)
 
     def amend(self, result: Result) -> None:
         """Write a record anew to which something was added."""
-        write_whole(self._record(result.trial), dump(seal(result)))
+        write_whole(self.record_file(result.trial), dump(seal(result)))
 
     def keep(self, trial: Trial, weights: bytes, answers: Answers) -> None:
         """Write a trained network's weights, as a file holds them, and what it answers."""
         for folder in (self.weights, self.answers):
             folder.mkdir(parents=True, exist_ok=True)
-        write_whole(self.weights / f"{trial.id}.pt", weights)
-        write_whole(self.answers / f"{trial.id}.json", dump(seal(replace(answers, file=digest(weights)))))
+        self._write(self.weights / f"{trial.id}.pt", weights)
+        self._write(self.answers / f"{trial.id}.json", dump(seal(replace(answers, file=digest(weights)))))
 
     def read_answers(self, result: Result) -> Answers | None:
         """What the network of a record answers; None where that was not kept, or is damaged or another's."""
-        file = self.answers / f"{result.trial.id}.json"
-        answers = try_unseal(file, Answers) if file.exists() else None
+        answers = try_unseal(self.answers / f"{result.trial.id}.json", Answers)
         return answers if isinstance(answers, Answers) and answers.weights == result.weights else None
 
     def lacks_answers(self, record: Result, keep: bool) -> bool:
@@ -182,36 +183,44 @@ class StudyFolder:
         for before, now in old.items():
             for folder, suffix in ((self.weights, "pt"), (self.answers, "json"), (self.trials, "json")):
                 file = folder / f"{before}.{suffix}"
-                if file.exists() and not (new := folder / f"{now}.{suffix}").exists():
+                new = folder / f"{now}.{suffix}"
+                if os.path.lexists(file) and not os.path.lexists(new):
                     file.rename(new)
         return len(old)
 
     def find_changed(self) -> dict[Path, str]:
         """What is wrong with kept answers and weights."""
-        found = {file: try_unseal(file, Answers) for file in sorted(self.answers.glob("[!.]*.json"))}
+        found = {file: try_unseal(file, Answers) for file in list_entries(self.answers, rf"{ID}\.json")}
         faults = {file: fault for file, fault in found.items() if isinstance(fault, str)}
-        for file in sorted(self.weights.glob("[!.]*.pt")):
+        for file in list_entries(self.weights, rf"{ID}\.pt"):
             answers = found.get(self.answers / f"{file.stem}.json")
-            if isinstance(answers, Answers) and answers.file != digest(file.read_bytes()):
-                faults[file] = "is damaged"
+            try:
+                if isinstance(answers, Answers) and answers.file != digest_file(file):
+                    faults[file] = "is damaged"
+            except OSError as error:
+                faults[file] = f"cannot be read: {error.strerror}"
         return faults
 
     def put_aside(self, record: Path) -> Path:
-        """Move a record out of the way, under a name of its own."""
-        self.aside.mkdir(exist_ok=True)
-        return record.replace(self.aside / f"{record.stem}-{digest(record.read_bytes())[:8]}.json")
+        """Move a record out of the way, whatever it is, under a name of its own."""
+        return put_aside(record, self.aside)
 
     def save_failure(self, trial: Trial, summary: str, cause: str) -> Path:
         """Keep why a trial has no record."""
         self.failed.mkdir(exist_ok=True)
-        file = self.failed / f"{trial.id}.txt"
-        write_whole(file, f"{trial.description}: {summary}\n\n{cause}".encode())
+        file = self.failure_file(trial)
+        self._write(file, mask(f"{trial.description}: {summary}\n\n{cause}").encode(errors="backslashreplace"))
         return file
 
     def failure(self, trial: Trial) -> str:
         """Why the trial has no record, in a line; empty where it has not failed."""
-        file = self.failed / f"{trial.id}.txt"
-        return file.read_text().splitlines()[0].partition(": ")[2] if file.exists() else ""
+        try:
+            lines = read_text(self.failure_file(trial)).splitlines() or [""]
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            return f"why cannot be read: {error.strerror}"
+        return lines[0].partition(": ")[2] or "why is not known"
 
     def contents(self) -> Contents:
         """All that is drawn from; rungs that are one network share a record. Raises a ValueError where no plan is."""
@@ -228,8 +237,7 @@ class StudyFolder:
 
     def record(self, trial: Trial) -> Result | None:
         """The trial's own record, if there is a whole one."""
-        file = self._record(trial)
-        result = try_unseal(file, Result) if file.exists() else None
+        result = try_unseal(self.record_file(trial), Result)
         return result if isinstance(result, Result) else None
 
     def read(self) -> tuple[dict[str, Result], dict[Path, str]]:
@@ -242,14 +250,11 @@ class StudyFolder:
         return records, {file: fault for file, fault in found.items() if isinstance(fault, str)}
 
     def _read_files(self) -> dict[Path, Result | str]:
-        return {file: try_unseal(file, Result) for file in sorted(self.trials.glob("[!.]*.json"))}
+        return {file: try_unseal(file, Result) for file in list_entries(self.trials, rf"{ID}\.json")}
 
     def faults(self) -> dict[Path, str]:
         """What is wrong with files in the records' place: damaged, or of trials that the plan has not."""
         return dict(self.contents().faults)
-
-    def _record(self, trial: Trial) -> Path:
-        return self.trials / f"{trial.id}.json"
 
 
 def read_study(folder: StudyFolder, partial: bool = False) -> Contents:

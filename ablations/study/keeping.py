@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal, cast, get_args
 
 from ablations.fields import Options, option
+from ablations.study.places import find_folder
 from ablations.study.trial import Plan
 from convnext_path.frozen import choose
 
@@ -26,7 +27,8 @@ class Keeping(Options):
 
     def find_folder(self, plan: Plan) -> Path:
         """The study's: the one that is named, or one by ladder and data."""
-        return Path(self.study or f"results/{plan.ladder}-{plan.data.title}")
+        name = f"results/{plan.ladder}-{plan.data.title}" if self.study is None else self.study
+        return find_folder(name, "--study")
 
 
 def choose_sending(mode: str) -> Mode:

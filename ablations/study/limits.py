@@ -9,7 +9,7 @@ from ablations.study.trainer import TrainerOptions
 from ablations.study.trial import Plan, Seen, Trial
 from convnext_path.frozen import choose
 
-LONGEST = 120  # characters of a name, which stand in charts, tables and logs
+LONGEST = 400  # characters of a name, which stand in charts, tables and logs; a file of weights gives up to 300
 
 
 def check_terms(plan: Plan) -> None:

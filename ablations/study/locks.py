@@ -8,13 +8,27 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from convnext_path.files import check_regular, open_own, read_regular
+
 #: What a study's driver holds, in the study's folder.
 DRIVER = Path("running", "driver")
+
+ATTEMPTS = 100  # to lock a file that others remove meanwhile
+MOST = 1000  # bytes of what a lock says
 
 
 def describe_driver(study: Path) -> str:
     """Who trains a study, as the one who comes second is told."""
-    return f"{study} is being trained by {(study / DRIVER).read_text()}; wait, or --join in"
+    return f"{study} is being trained by {read_holder(study / DRIVER)}; wait, or --join in"
+
+
+def read_holder(file: Path) -> str:
+    """What a lock says of its holder, in a line."""
+    try:
+        said = " ".join(read_regular(file, MOST).decode(errors="replace").split())
+    except OSError:  # let go of just now, or not to be read
+        said = ""
+    return said or "another process"
 
 
 @contextmanager
@@ -22,6 +36,9 @@ def hold(file: Path) -> Iterator[bool]:
     """Hold ``file`` as a lock; gives False where another process does. The system frees it when its holder ends.
 
     The file names its holder, and is gone once it is let go.
+
+    Raises:
+        OSError: it can be no lock of ours; what lies there is left alone.
     """
     stream = _lock(file)
     if stream is None:
@@ -42,30 +59,46 @@ def hold(file: Path) -> Iterator[bool]:
 
 
 def is_held(file: Path) -> bool:
-    """Whether a living process holds ``file``."""
-    if not file.exists():
+    """Whether a living process holds ``file``, another user's too. Raises an OSError where that is not seen."""
+    try:
+        asked = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
         return False
-    stream = _lock(file)
-    if stream is not None:
-        stream.close()
-    return stream is None
+    try:
+        check_regular(os.fstat(asked).st_mode, file)
+        fcntl.flock(asked, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(asked)
+    return False
 
 
 def _lock(file: Path) -> IO[str] | None:
     """The locked file, open; None where another process has it."""
-    while True:
+    for _ in range(ATTEMPTS):
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            stream = file.open("a")
-        except FileNotFoundError:
-            continue  # another process removed the folder between our two steps
+            stream = open(file, "a", encoding="utf-8", opener=open_own)  # noqa: SIM115 - held beyond
+        except FileNotFoundError as error:
+            gone = error  # another process removed the folder between our two steps, or there can be none
+            continue
+        except PermissionError:
+            if is_held(file):
+                return None
+            raise
         try:
+            check_regular(os.fstat(stream.fileno()).st_mode, file)
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(stream.fileno()).st_ino == file.stat().st_ino:
                 return stream
         except BlockingIOError:
             stream.close()
             return None
-        except FileNotFoundError:
-            pass  # its holder let it go, and removed it, between our two steps: lock the next one
+        except FileNotFoundError as error:
+            gone = error  # its holder let it go, and removed it, between our two steps: lock the next one
+        except OSError:
+            stream.close()
+            raise
         stream.close()
+    raise gone

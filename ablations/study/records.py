@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ablations.study.trial import Result, Trial, find_old_id, hash_json
+from convnext_path.files import parse_json, read_regular
 from convnext_path.frozen import Frozen
 
 Record = TypeVar("Record", bound=Frozen)
@@ -23,30 +24,38 @@ def name_as(record: Result, trial: Trial) -> Result:
 
 
 def read_sealed(file: Path) -> dict[str, Any]:
-    """A record's content that has kept its digest. Raises a ValueError where it is damaged."""
+    """A record's content that has kept its digest.
+
+    Raises:
+        OSError: it cannot be read, or is no file.
+        ValueError: it is damaged.
+    """
     try:
-        content: dict[str, Any] = json.loads(file.read_bytes())
+        content: dict[str, Any] = parse_json(read_regular(file))
         found = content.pop("digest")
-    except (ValueError, AttributeError, KeyError, TypeError):
+        kept = hash_json(content)
+    except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
         raise ValueError("is no record") from None
-    if found != hash_json(content):
+    if found != kept:
         raise ValueError("does not match its digest")
     return content
 
 
 def unseal(file: Path, kind: type[Record]) -> Record:
-    """A record that has kept its digest. Raises a ValueError where it is damaged."""
+    """A record that has kept its digest. Raises a ValueError where it is damaged, an OSError where it is not read."""
     return kind.from_dict(read_sealed(file))
 
 
 def try_unseal(file: Path, kind: type[Record]) -> Record | str:
-    """A record, or what is wrong with it."""
+    """A record, or what is wrong with it, whatever lies there."""
     try:
         content = read_sealed(file)
         record = kind.from_dict(content)
         own = not isinstance(record, Result) or file.stem in (record.trial.id, find_old_id(content["trial"]))
         return record if own else "is another trial's record"
-    except (ValueError, TypeError, OSError) as error:
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    except (ValueError, TypeError) as error:
         return str(error)
 
 

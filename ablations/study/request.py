@@ -8,10 +8,11 @@ from functools import partial
 from typing import Any
 
 from ablations.fields import Options, option
+from ablations.study.places import make_absolute
 from ablations.study.trainer import TrainerOptions
 from ablations.study.trial import Plan
 from convnext_path import LADDERS, RECIPES, Recipe, Rung
-from convnext_path.data.selection import Data
+from convnext_path.data.selection import CHECKS, Data
 from convnext_path.frozen import above, at_least, choose, within
 from convnext_path.ladder import FAMILIES, choose_ladder, flip, select_rungs
 from convnext_path.networks.peer_names import PACKAGES
@@ -51,6 +52,12 @@ class Request(Options):
     mean: tuple[float, ...] | None = option(None, "of the channels (default: the data set's own)", form="NUMBER,...")
     std: tuple[float, ...] | None = option(None, "likewise", form="NUMBER,...")
     skip_bad_images: bool = option(False, "leave files that cannot be decoded out of a folder")
+    check_images: str | None = option(
+        None,
+        "before training: full decodes each file of a folder, headers reads its header, none opens none "
+        "(default: full up to 100,000 files and 8 GiB, else headers)",
+        ("--check-images", CHECKS),
+    )
     recipe: str | None = option(None, f"one of {', '.join(RECIPES)} (default: the data set's)", ("recipe", RECIPES))
     epochs: int | None = option(
         None, "of each recipe; of the original in proportion", check=partial(within, low=1, high=1_000_000)
@@ -158,14 +165,21 @@ def find_data(request: Request, tuned: bool) -> Data:
     nowhere = request.data == "imagenet" and request.root is None and not request.here
     return Data(
         request.data,  # type: ignore[arg-type]  # one of DATA
-        root=NOWHERE if nowhere else request.root,
+        root=NOWHERE if nowhere else place_root(request),
         image_size=224 if tuned and request.image_size is None else request.image_size,
         limit_train=request.limit_train,
         holdout=request.holdout,
         mean=request.mean,
         std=request.std,
         skip_bad_images=request.skip_bad_images,
+        check_images=request.check_images,  # type: ignore[arg-type]  # one of CHECKS
     )
+
+
+def place_root(request: Request) -> str | None:
+    """Where its images are, from whatever folder that is asked later; downloads are kept in ``data``, if not said."""
+    root = "data" if not request.root and request.data.startswith("cifar") else request.root
+    return root and make_absolute(root)
 
 
 def list_seeds(seeds: int | tuple[int, ...]) -> tuple[int, ...]:

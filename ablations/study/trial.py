@@ -1,7 +1,8 @@
 """What is trained, what it gives, and the plan of a whole study, as frozen values."""
 
 import json
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -9,10 +10,15 @@ from ablations.study.origin import Confirmation, Facts, Fingerprint, Origin, lis
 from convnext_path.costs import Cost
 from convnext_path.data.selection import Data
 from convnext_path.files import digest
-from convnext_path.frozen import Frozen
+from convnext_path.frozen import Frozen, choose, show, within
 from convnext_path.ladder import LADDERS, Rung
 from convnext_path.networks.designs import Design, Size
 from convnext_path.recipe import Recipe
+
+MOST = 2**63 - 1  # of what is counted
+LARGEST = 1e12  # of what is measured: seconds, images a second, learning rates
+#: Of a trial's data, what its outcome does not depend on.
+UNSEEN = ("root", "check_images")
 
 Options = tuple[tuple[str, object], ...]  # of the Lightning trainer, by name
 
@@ -46,10 +52,11 @@ class Trial(Frozen):
     def definition(self) -> dict[str, Any]:
         """What differs from the defaults, but for what only rounds otherwise, and for names.
 
-        Names are those of ladder and rung, and of where images and weights lie: digests tell which they are.
+        Names are those of ladder and rung, and of where images and weights lie: digests tell which they are, and how
+        images were checked.
         """
         content = {name: value for name, value in self.identity.items() if name not in ("ladder", "rung", "threads")}
-        data = {name: value for name, value in content.pop("data", {}).items() if name != "root"}
+        data = {name: value for name, value in content.pop("data", {}).items() if name not in UNSEEN}
         return content | {"flags": forget_file(content.get("flags", {})), "data": data}
 
 
@@ -62,7 +69,10 @@ def find_old_id(content: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Epoch(Frozen):
-    """A point of the learning curve. Accuracies in percent; None where an epoch was not validated."""
+    """A point of the learning curve. Accuracies in percent; None where an epoch was not validated.
+
+    Raises a ValueError for a number that no training gives; a loss of validation may be infinite.
+    """
 
     epoch: int
     lr: float
@@ -71,6 +81,12 @@ class Epoch(Frozen):
     top1: float | None = None
     top5: float | None = None
     images: int = 0  # seen so far
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_numbers(self, ("epoch", "images"), ("lr",), ("top1", "top5"))
+        if not math.isfinite(self.train_loss):
+            raise ValueError(f"Epoch.train_loss must be finite, got {self.train_loss!r}")
 
 
 @dataclass(frozen=True)
@@ -86,7 +102,10 @@ class Seen(Frozen):
 
 @dataclass(frozen=True)
 class Result(Frozen):
-    """What a trial gave. Accuracies in percent, of the last epoch: no epoch is chosen by its accuracy."""
+    """What a trial gave. Accuracies in percent, of the last epoch: no epoch is chosen by its accuracy.
+
+    Raises a ValueError for a number that no training gives.
+    """
 
     trial: Trial
     cost: Cost
@@ -102,6 +121,13 @@ class Result(Frozen):
     fingerprint: Fingerprint | None = None  # None in records from before there were any
     confirmed: tuple[Confirmation, ...] = ()  # later code, in order
     seen: Seen | None = None  # None in records from before it was kept
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_numbers(self, ("peak_memory",), ("seconds",), ("top1", "top5"))
+        within("Result.images_per_second", self.images_per_second, 1e-9, LARGEST)
+        if not self.curve:
+            raise ValueError("Result.curve has no epoch")
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -136,7 +162,10 @@ class Result(Frozen):
 
 @dataclass(frozen=True)
 class Plan(Frozen):
-    """The terms of a study. ``recipes`` holds what the rungs' recipe names stand for."""
+    """The terms of a study. ``recipes`` holds what the rungs' recipe names stand for.
+
+    Raises a ValueError where there is nothing to train, or a recipe lacks.
+    """
 
     ladder: str
     rungs: tuple[Rung, ...]
@@ -146,6 +175,17 @@ class Plan(Frozen):
     trainer: Options = ()
     threads: int = 1  # of each trial
     compile: bool = False  # each trial's network
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, found in (("rungs", [rung.name for rung in self.rungs]), ("seeds", self.seeds)):
+            if not found or len(set(found)) < len(found):
+                raise ValueError(f"Plan.{name} must be one or more, each once, got {show(found)}")
+        for seed in (min(self.seeds), max(self.seeds)):
+            within("each of Plan.seeds", seed, 0, 2**32 - 1)
+        within("Plan.threads", self.threads, 1, 1024)
+        for rung in self.rungs:
+            choose("recipe", rung.recipe, dict(self.recipes))
 
     def trials(self) -> list[Trial]:
         """Seed by seed, so that the first whole ladder is there early."""
@@ -175,6 +215,14 @@ class Plan(Frozen):
         return [f"{name} is {there!r} there and {here!r} here" for name, there, here in values if there != here]
 
 
+def check_numbers(value: Frozen, counts: Sequence[str], amounts: Sequence[str], percents: Sequence[str]) -> None:
+    """Raise a ValueError for a field that is no count, no finite amount from 0 on, or no percentage; None is free."""
+    bounds = ((counts, MOST), (amounts, LARGEST), (percents, 100))
+    for name, most in ((name, most) for names, most in bounds for name in names):
+        if (number := getattr(value, name)) is not None:
+            within(f"{type(value).__name__}.{name}", number, 0, most)
+
+
 def forget_file(flags: Mapping[str, Any]) -> dict[str, Any]:
     """Flags without the path of a file that has its digest beside it."""
     return {**flags, "weights": ""} if flags.get("digest") else {**flags}
@@ -190,7 +238,7 @@ def _terms(plan: Plan) -> dict[str, Any]:
     """What two runs of one study must share. Recipes and rungs count where both have them; seeds are free."""
     return {
         "ladder": plan.ladder,
-        "data": plan.data.to_dict() | {"root": None},  # images may move; a record's origin tells whether they changed
+        "data": plan.data.to_dict() | dict.fromkeys(UNSEEN),  # images may move; a record's origin tells of a change
         "trainer": dict(plan.trainer),
         "compile": plan.compile,
         "recipe": {name: recipe.to_dict() for name, recipe in plan.recipes},

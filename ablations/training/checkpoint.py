@@ -16,7 +16,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import nn
 
-from ablations.study.checkpoints import KEPT, is_damaged
+from ablations.study.checkpoints import KEPT, is_damaged, list_checkpoints
 from convnext_path.files import digest, write_whole
 
 
@@ -28,7 +28,7 @@ class SafeCheckpoints(TorchCheckpointIO):
         content, path = pack(checkpoint), Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path.with_stem(f"{path.stem}-{digest(content)}"), content, durable=False)
-        for old in sorted(path.parent.glob("*.ckpt"))[:-KEPT]:
+        for old in list_checkpoints(path.parent)[:-KEPT]:
             old.unlink()
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from ablations.training.provenance import origin
 from ablations.training.run import make_module
 from ablations.training.seen import describe_splits
 from ablations.training.trainer import COUNTED, count_batches, count_processes, make_trainer, quiet_lightning
+from ablations.training.watching import watched
 from convnext_path.data.datasets import open_data
 from convnext_path.data.module import PathData
 from convnext_path.kernels.build import chosen
@@ -98,7 +99,8 @@ def check_plan(plan: Plan) -> Origin:
     check_terms(plan)
     trials = {trial.recipe: trial for trial in plan.trials()}
     for trial in trials.values():
-        splits = PathData(trial.data, trial.recipe).splits
+        with watched():
+            splits = PathData(trial.data, trial.recipe).splits
     check_epochs(plan, describe_splits(splits))
     check_sides(plan, splits.image_size)
     check_peers(plan, splits.num_classes, splits.in_channels, splits.image_size)

@@ -25,6 +25,8 @@ def find_origin(plan: Plan) -> Origin:
 
 
 def look(plan: Plan) -> Origin:
+    from torch import device
+
     from ablations.training.checks import check_plan
     from ablations.training.provenance import origin
     from ablations.training.trainer import find_device
@@ -33,7 +35,11 @@ def look(plan: Plan) -> Origin:
         return check_plan(plan)
     except ValueError as error:
         say(f"warning: {error}; records are compared by all but their images")
-        return origin(find_device(plan.trials()[0]), "unknown", plan.threads)
+    try:
+        place = find_device(plan.trials()[0])
+    except Exception:  # noqa: BLE001 - it has trained elsewhere: Lightning refuses in many ways what is not here
+        place = device("cpu")
+    return origin(place, "unknown", plan.threads)
 
 
 def read_known(found: Any, key: str) -> Origin | None:

@@ -18,7 +18,7 @@ def reset_peak_memory(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     elif os.path.exists("/proc/self/clear_refs"):
-        Path("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
 
 
 def peak_memory(device: torch.device) -> int:
@@ -70,4 +70,4 @@ def limited_memory(device: torch.device) -> Iterator[None]:
 
 def _read_bytes(file: str, name: str) -> int:
     """An entry of a file that Linux gives in kB."""
-    return 1024 * int(Path(file).read_text().split(f"{name}:")[1].split()[0])
+    return 1024 * int(Path(file).read_text(encoding="utf-8").split(f"{name}:")[1].split()[0])

@@ -7,13 +7,13 @@ import hashlib
 import os
 import platform
 import re
-import subprocess
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ablations.study.origin import Facts, Origin
+from convnext_path.programs import run_program
 from convnext_path.source import strip
 
 if TYPE_CHECKING:
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 #: Packages whose version may change a training's numbers.
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "numpy", "scikit-learn", "pillow")
 #: Code that cannot: what it does is seen in a trial's definition, or in nothing.
-HARMLESS = ("__init__", "ladder", "steps", "references", "convert", "files", "source", "words")
+HARMLESS = ("__init__", "ladder", "steps", "references", "convert", "files", "programs", "source", "trust", "words")
 #: Code of ours that trains beside the package's.
 TRAINS = ("run", "trainer", "curve")
-
+GIT_ANSWERS = 10.0  # seconds; on a disk that does not answer it never would
 
 #: Settings of the libraries that compute (oneDNN's, MKL's, OpenMP's, torch's, NVIDIA's), as the environment has them.
 MATH = re.compile(
@@ -93,8 +93,8 @@ def code_digest(root: Path = Path(__file__).parents[2]) -> str:
     package = root / "convnext_path"
     files = sorted(file for file in package.rglob("*.py") if file.stem not in HARMLESS)
     ours = (root / "ablations" / "training" / f"{name}.py" for name in TRAINS)
-    code = [strip(file.read_text()) for file in (*files, *ours)]
-    code += [source.read_text() for source in sorted((package / "kernels").glob("*.[ch]*"))]
+    code = [strip(file.read_text(encoding="utf-8")) for file in (*files, *ours)]
+    code += [source.read_text(encoding="utf-8") for source in sorted((package / "kernels").glob("*.[ch]*"))]
     return hashlib.sha256("\0".join(code).encode()).hexdigest()[:16]
 
 
@@ -103,8 +103,8 @@ def git_commit() -> str:
     """The commit of the working tree, ``-dirty`` where it was changed since; empty outside a repository."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
+        return run_program(command, GIT_ANSWERS).decode(errors="replace").strip()
+    except (OSError, RuntimeError):
         return ""
 
 
@@ -133,6 +133,6 @@ def instructions() -> str:
 def read_processor() -> dict[str, str]:
     """What Linux says of the first processor, by name; nothing elsewhere."""
     file = Path("/proc/cpuinfo")
-    text = file.read_text().split("\n\n")[0] if file.exists() else ""
+    text = file.read_text(encoding="utf-8").split("\n\n")[0] if file.exists() else ""
     pairs = (line.partition(":") for line in text.splitlines())
     return {name.strip(): value.strip() for name, _, value in pairs}

@@ -23,6 +23,7 @@ from urllib.request import urlopen
 from ablations.study.folder import StudyFolder
 from ablations.study.keeping import Mode
 from ablations.study.trial import Epoch, Result, Trial, hash_json
+from convnext_path.words import show_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +33,8 @@ PROJECT = "convnext-path"
 #: Seconds that W&B's server has: to answer at all, to start a run, to take the last of a trial's run while others wait,
 #: and to take all of one when nothing waits.
 ANSWER, START, FINISH, SEND = 3, 4, 4, 300
+
+TAG = 64  # characters that W&B takes of a tag
 
 log = logging.getLogger(__name__)
 
@@ -147,11 +150,11 @@ def _start(
     return wandb.init(
         id=identity,
         project=PROJECT,
-        group=study.name,
-        job_type=job_type,
-        name=name,
-        tags=tags,
-        config=config,
+        group=show_name(study.name),
+        job_type=show_name(job_type),
+        name=show_name(name),
+        tags=[show_name(tag)[:TAG] for tag in tags if tag],
+        config=show_names(config),
         dir=study.folder,
         mode=mode,
         reinit="finish_previous",
@@ -164,6 +167,15 @@ def _start(
             finish_timeout_raises=True,
         ),
     )
+
+
+def show_names(content: Any) -> Any:
+    """The same content with all that is written in it as text: W&B refuses what is not."""
+    if isinstance(content, Mapping):
+        return {show_names(name): show_names(value) for name, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [show_names(value) for value in content]
+    return show_name(content) if isinstance(content, str) else content
 
 
 def log_epoch(run: Any, epoch: Epoch) -> None:
@@ -224,11 +236,11 @@ def send_summary(study: StudyFolder, summary: "pd.DataFrame", files: Sequence[Pa
     tags = [plan.ladder, plan.data.name]
     run = _start(study, mode, f"{study.name}-summary", "summary", tags, terms, SEND)
     images = {f"charts/{file.stem}": wandb.Image(str(file)) for file in files if file.suffix == ".png"}
-    table = summary.assign(study=study.name, ladder=plan.ladder, data=plan.data.name)
+    table = summary.assign(study=show_name(study.name), ladder=plan.ladder, data=plan.data.name)
     run.log({"results": wandb.Table(dataframe=table), **images})
     for measure in ("top1", "change"):
         run.summary.update({f"{measure}/{row.rung}": getattr(row, measure) for row in summary.itertuples()})
-    name = re.sub(r"[^-\w.]", "-", study.name)
+    name = re.sub(r"[^-\w.]", "-", study.name)[:100]  # W&B takes 128 characters in all
     artifact = wandb.Artifact(f"{name}-results", type="results")
     for file in (study.plan_file, *files):
         artifact.add_file(str(file))

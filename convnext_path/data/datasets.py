@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from convnext_path.data.cifar import read_cifar
-from convnext_path.data.folders import FileImages, find_classes, open_images
+from convnext_path.data.folders import FileImages, open_folders
 from convnext_path.data.selection import Data
-from convnext_path.data.stream import is_stream, read_stream
+from convnext_path.data.splitting import split_off
+from convnext_path.data.stream import StreamImages, is_stream, read_stream
 from convnext_path.words import shorten
 
 #: Means and standard deviations of the channels.
@@ -71,23 +72,6 @@ class Splits:
         return len(self.mean)
 
 
-def split_off(indices: Sequence[int], labels: Any, size: int | float, what: str) -> tuple[list[int], list[int]]:
-    """A stratified split into (rest, part of ``size``), the same each time.
-
-    Raises:
-        ValueError: the labels do not allow it, naming ``what`` was asked for.
-    """
-    from sklearn.model_selection import train_test_split
-
-    try:
-        rest, part = train_test_split(
-            list(indices), test_size=size, stratify=np.asarray(labels)[list(indices)], random_state=0
-        )
-    except ValueError as error:
-        raise ValueError(f"{what}: {error}") from None
-    return sorted(rest), sorted(part)
-
-
 def hash_images(*sources: MemoryImages) -> str:
     """A sha256 of pixels, their layout, and labels."""
     digest = hashlib.sha256()
@@ -106,7 +90,7 @@ def open_digits(data: Data) -> Splits:
     small = torch.from_numpy(bunch.images).float().unsqueeze(1) * (255 / 16)  # N, 1, 8, 8
     large = torch.nn.functional.interpolate(small, size=32, mode="bilinear", antialias=False)
     images = MemoryImages(large.round().to(torch.uint8), bunch.target)
-    train, test = split_off(range(len(images.labels)), images.labels, 360, "digits")
+    train, test = split_off(range(len(images.labels)), images.labels, "0123456789", 360, "digits")
     return Splits(images, images, train, test, tuple("0123456789"), 32, (0.3053,), (0.3237,), hash_images(images))
 
 
@@ -128,42 +112,26 @@ def open_folder(data: Data) -> Splits:
     Or the stream that was made of such a folder.
     """
     root = str(data.root)
-    classes, found = read_stream(root) if is_stream(root) else read_folders(root, data.skip_bad_images)
+    if data.check_images == "none" and data.image_size is None and data.name == "imagefolder":
+        raise ValueError("check_images none reads no image's sides: it takes an image_size")
+    found: Sequence[FileImages] | Sequence[StreamImages]
+    if is_stream(root):
+        classes, found, notes = read_stream(root)
+    else:
+        classes, found, notes = open_folders(Path(root).expanduser(), data.skip_bad_images, data.check_images)
     train, val = found[0], found[-1]
     indices: tuple[Sequence[int], Sequence[int]] = range(len(train.labels)), range(len(val.labels))
     if train is val:
-        indices = split_off(indices[0], train.labels, 0.2, f"splitting {root}")
+        indices = split_off(indices[0], train.labels, classes, 0.2, f"splitting {root}")
     size = 224 if data.name == "imagenet" else int(np.clip(train.scan.side // 32 * 32, 32, 224))
-    digest = hashlib.sha256(" ".join(images.scan.digest for images in found).encode()).hexdigest()
-    skipped = sum(len(images.scan.bad) for images in found)
-    notes = (f"bad images left out: {skipped}",) if skipped else ()
+    digest = join_digests([images.scan.digest for images in found])
     return Splits(train, val, *indices, classes, size, *IMAGENET_STATISTICS, digest, notes)
 
 
-def read_folders(root: str, skip_bad: bool) -> tuple[tuple[str, ...], list[FileImages]]:
-    """The classes, and the images of the training split and of the validation split, if there is one."""
-    folders = find_splits(Path(root).expanduser())
-    classes = find_classes(folders[0])
-    unknown = sorted(set(find_classes(folders[-1])) - set(classes))
-    if unknown:
-        raise ValueError(f"{folders[-1]} has classes that {folders[0]} lacks: {', '.join(unknown)}")
-    return classes, open_images(folders, classes, skip_bad)
-
-
-def find_splits(root: Path) -> list[Path]:
-    """The folders that hold class folders: the training and the validation split's, or ``root`` alone.
-
-    Raises:
-        ValueError: no such folder, or no validation split beside ``train/``.
-    """
-    if not root.is_dir():
-        raise ValueError(f"no folder {root}")
-    if not (root / "train").is_dir():
-        return [root]
-    for name in ("val", "test"):
-        if (root / name).is_dir():
-            return [root / "train", root / name]
-    raise ValueError(f"{root} has train/ but neither val/ nor test/")
+def join_digests(digests: Sequence[str]) -> str:
+    """One for all; what the first says of how images were checked stays in front."""
+    check, colon, _ = digests[0].rpartition(":")
+    return check + colon + hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
 
 OPENERS: dict[str, Callable[[Data], Splits]] = {
@@ -189,17 +157,17 @@ def open_data(data: Data) -> Splits:
     splits = replace(splits, image_size=image_size, mean=data.mean or splits.mean, std=data.std or splits.std)
     if not len(splits.mean) == len(splits.std) == channels:
         raise ValueError(f"mean and std take {channels} numbers each, got {splits.mean} and {splits.std}")
-    labels = splits.train.labels
+    labels, classes = splits.train.labels, splits.classes
     if data.holdout:
-        rest, part = split_off(splits.train_indices, labels, data.holdout, f"holdout {data.holdout}")
+        rest, part = split_off(splits.train_indices, labels, classes, data.holdout, f"holdout {data.holdout}")
         splits = replace(splits, val=splits.train, train_indices=rest, val_indices=part)
     limit, found = data.limit_train, len(splits.train_indices)
     if limit is not None and limit > found:
         raise ValueError(f"limit_train is {limit}, but there are {found} training images")
     if limit is not None and limit < found:
-        _, part = split_off(splits.train_indices, labels, limit, f"limit_train {limit}")
+        _, part = split_off(splits.train_indices, labels, classes, limit, f"limit_train {limit}", whole=False)
         splits = replace(splits, train_indices=part)
-    return replace(splits, notes=(*splits.notes, *note_missing(splits)))
+    return replace(splits, notes=(*splits.notes, *note_missing(splits), *note_shared(splits)))
 
 
 def note_missing(splits: Splits) -> tuple[str, ...]:
@@ -207,3 +175,13 @@ def note_missing(splits: Splits) -> tuple[str, ...]:
     there = set(splits.val.labels[list(splits.val_indices)].tolist())
     missing = [name for label, name in enumerate(splits.classes) if label not in there]
     return (f"no validation images of: {shorten(missing, 20)}",) if missing else ()
+
+
+def note_shared(splits: Splits) -> tuple[str, ...]:
+    """A line that counts the images which train and validate too, byte for byte, where contents are known."""
+    train, val = (getattr(images, "contents", []) for images in (splits.train, splits.val))
+    if not train or not val:
+        return ()
+    trained = {train[index] for index in splits.train_indices}
+    shared = sum(val[index] in trained for index in splits.val_indices)
+    return (f"validation images that are training images too: {shared} of {len(splits.val_indices)}",) if shared else ()

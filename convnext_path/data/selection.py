@@ -1,10 +1,16 @@
 """Which images: a data set's name, where it lies, and how it is cut to size."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from convnext_path.frozen import Frozen, at_least, within
+from convnext_path.words import refuse_secrets
+
+#: How files of a folder are checked before the first step: each decoded; its header read; none opened.
+Check = Literal["full", "headers", "none"]
+CHECKS: tuple[Check, ...] = get_args(Check)
 
 
 @dataclass(frozen=True)
@@ -20,6 +26,8 @@ class Data(Frozen):
             split: for choosing settings without looking at the test split.
         mean, std: of the channels, for normalization; None for the data set's own.
         skip_bad_images: leave image files that cannot be decoded out of a folder, in place of an error.
+        check_images: whether each file of a folder is decoded before the first step (full), its header read, or none
+            opened; None for full, and headers in folders of more than 100,000 files or 8 GiB. It changes no image.
 
     Raises:
         ValueError: a number out of range, or a folder missing or not asked for.
@@ -33,13 +41,15 @@ class Data(Frozen):
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     skip_bad_images: bool = False
+    check_images: Check | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least("image_size", 1 if self.image_size is None else self.image_size, 1)
         at_least("limit_train", 1 if self.limit_train is None else self.limit_train, 1)
         within("holdout", self.holdout, 0, 0.9)
-        if self.name in ("imagefolder", "imagenet") and self.root is None:
+        refuse_secrets("root", self.root)
+        if self.is_tree and not self.root:
             raise ValueError(f"{self.name} needs a root: a folder with train/ and val/ (or test/), or class folders")
         if self.name == "digits" and self.root is not None:
             raise ValueError("digits come with scikit-learn and take no root")
@@ -47,6 +57,15 @@ class Data(Frozen):
             raise ValueError(f"std must be above 0, got {self.std}")
 
     @property
+    def is_tree(self) -> bool:
+        """Whether all that lies in ``root`` may be images."""
+        return self.name in ("imagefolder", "imagenet")
+
+    @property
     def title(self) -> str:
         """What people call it: the data set's name, or a folder's."""
-        return Path(str(self.root)).name if self.name == "imagefolder" else self.name
+        if self.name != "imagefolder":
+            return self.name
+        root = str(self.root)
+        place = root if "://" in root else os.path.abspath(os.path.expanduser(root))  # "." and ".." have names too
+        return Path(place).name or "images"

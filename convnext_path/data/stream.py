@@ -1,6 +1,7 @@
 """Image folders as chunks of many images (litdata), on a disk or in object storage: the same images in the same order.
 
-What is stored is each file's content, so that decoding gives the pixels that it gives in the folder.
+What is stored is each file's content, so that decoding gives the pixels that it gives in the folder. Chunks are taken
+to stay as they were written: a stream is written once, and its digest is that of the images which were read for it.
 """
 
 import io
@@ -8,12 +9,14 @@ import json
 from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from torch import Tensor
 
-from convnext_path.data.folders import FileImages, Scan, decode, ignored_warnings
+from convnext_path.data.decoding import decode, ignored_warnings
+from convnext_path.data.folders import Folders
+from convnext_path.data.scanning import Scan
 
 #: A set of one item beside the sets of images: their classes and labels, and what a scan found.
 MANIFEST = "manifest"
@@ -23,8 +26,9 @@ CHUNK = "64MB"
 class StreamImages:
     """The images of one stream, fetched chunk by chunk and decoded when asked for."""
 
-    def __init__(self, place: str, labels: Sequence[int], scan: Scan) -> None:
+    def __init__(self, place: str, labels: Sequence[int], scan: Scan, bits: int) -> None:
         self.place, self.labels, self.scan = place, np.asarray(labels, dtype=np.int64), scan
+        self.bits, self.contents = bits, scan.list_contents()
 
     @cached_property
     def items(self) -> Any:
@@ -32,7 +36,7 @@ class StreamImages:
 
     def __getitem__(self, index: int) -> Tensor:
         with ignored_warnings():
-            return decode(io.BytesIO(self.items[index]))
+            return decode(io.BytesIO(self.items[index]), self.bits)
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what is open: each process that reads opens its own."""
@@ -44,13 +48,17 @@ def is_stream(root: str) -> bool:
     return "://" in root or (Path(root).expanduser() / MANIFEST / "index.json").is_file()
 
 
-def write_stream(classes: Sequence[str], splits: Sequence[FileImages], out: str, workers: int = 1) -> None:
-    """Write each split's good images, and a manifest when all are there. ``out``: a folder, or a URL."""
+def write_stream(folders: Folders, out: str, workers: int = 1) -> None:
+    """Write each split's good images, and a manifest when all are there. ``out``: a folder, or a URL.
+
+    Raises:
+        ImageFileError: a file is not what it was when the images were checked.
+    """
     contents = {}
-    for name, images in zip(("train", "val"), splits, strict=False):
-        write_items(partial(read_file, images.folder), images.files, f"{out}/{name}", workers)
+    for name, images in zip(("train", "val"), folders.images, strict=False):
+        write_items(partial(images.read, how=read_whole), [*range(len(images.files))], f"{out}/{name}", workers)
         contents[name] = {"labels": images.labels.tolist(), "scan": images.scan.to_dict()}
-    manifest = json.dumps({"classes": list(classes), "splits": contents})
+    manifest = json.dumps({"classes": folders.classes, "splits": contents, "notes": folders.notes})
     write_items(str.encode, [manifest], f"{out}/{MANIFEST}", 1)
 
 
@@ -67,11 +75,11 @@ def check_empty(out: str) -> None:
         raise ValueError(f"{out} is there, and not empty; name another --out")
 
 
-def read_file(folder: Path, file: str) -> bytes:
-    return (folder / file).read_bytes()
+def read_whole(file: BinaryIO) -> bytes:
+    return file.read()
 
 
-def write_items(read: Any, inputs: Sequence[str], place: str, workers: int) -> None:
+def write_items(read: Any, inputs: Sequence[Any], place: str, workers: int) -> None:
     litdata = import_litdata()
     litdata.optimize(
         read,
@@ -86,8 +94,8 @@ def write_items(read: Any, inputs: Sequence[str], place: str, workers: int) -> N
     )
 
 
-def read_stream(root: str) -> tuple[tuple[str, ...], list[StreamImages]]:
-    """The classes, and the images of the training split and of the validation split, if there is one.
+def read_stream(root: str) -> tuple[tuple[str, ...], list[StreamImages], tuple[str, ...]]:
+    """The classes, the images of the training split and of the validation split, if there is one, and what is unusual.
 
     Raises:
         ValueError: no stream there.
@@ -96,10 +104,11 @@ def read_stream(root: str) -> tuple[tuple[str, ...], list[StreamImages]]:
     try:
         manifest = json.loads(bytes(open_items(f"{root}/{MANIFEST}")[0]))
         splits = {name: (split["labels"], Scan.from_dict(split["scan"])) for name, split in manifest["splits"].items()}
-        classes = tuple(manifest["classes"])
+        classes, notes = tuple(manifest["classes"]), tuple(manifest.get("notes", ()))
     except Exception as error:  # noqa: BLE001 - storage fails in every way: no such place, no right to it, not ours
         raise ValueError(f"no stream of images at {root}: {' '.join(str(error).split())}") from None
-    return classes, [StreamImages(f"{root}/{name}", *found) for name, found in splits.items()]
+    bits = max(scan.bits for _, scan in splits.values()) or 16
+    return classes, [StreamImages(f"{root}/{name}", *found, bits) for name, found in splits.items()], notes
 
 
 def open_items(place: str) -> Any:

@@ -1,34 +1,24 @@
-"""Compiles and loads what this folder has in C++, once, on first use, for this processor and by the user's compiler.
+"""The kernels that this folder has in C++: loaded once, on first use, and called by name.
 
-Where that cannot be, all is as in torch, and one line of the log says why.
+Where they cannot be had, all is as in torch, and one line of the log says why.
 """
 
 import ctypes
 import logging
 import os
-import re
-import shlex
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
-from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
-from convnext_path.files import cache_file, digest, keep
 from convnext_path.frozen import choose
+from convnext_path.kernels import compiler
 
-FOLDER = Path(__file__).parent
-SOURCES = tuple(FOLDER / name for name in ("channels.cpp", "depthwise.cpp", "gelu.cpp", "vectors.h"))
-FLAGS = ("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-fopenmp")  # torch's own OpenMP is there already
-SEAL = len(digest(b""))
 #: What the functions compute in, and how that ends their names.
 TYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 
@@ -103,77 +93,25 @@ class Library(NamedTuple):
 def load() -> Library:
     """Load the kernels, after compiling them if the cache has none that are whole. Starts no thread."""
     try:
-        compiler = find_compiler()
-        macros = run(*compiler, *FLAGS, "-x", "c++", "-dM", "-E", os.devnull)  # with version and processor's features
-        sources = (source.read_bytes() for source in SOURCES)
-        key = digest(b"\0".join((*sources, repr((compiler, FLAGS)).encode(), macros)))
-        file = cache_file(f"kernels-{key[:32]}.so")
-        if not is_whole(file):
-            keep(file, compile_library(compiler))
-        return Library(declare(ctypes.CDLL(str(file))), describe_compiler(compiler, macros))
+        command = compiler.find_compiler()
+        with compiler.noted_hang(command):
+            macros = compiler.read_macros(command)
+            with compiler.built(command, macros) as file:
+                library = declare(ctypes.CDLL(str(file)))
+        return Library(library, compiler.describe_compiler(command, macros))
     except (LookupError, OSError, RuntimeError, ValueError) as error:
         logging.getLogger(__name__).warning("networks train at torch's own speed: %s", error)
         # No more than this: records hold it, and are compared.
         return Library(None, f"stock ({error if isinstance(error, LookupError) else 'kernels not built'})")
 
 
-def find_compiler() -> list[str]:
-    """The C++ compiler's command: $CXX, which may hold options, or the first one on the path.
-
-    Raises:
-        LookupError: there is none.
-        ValueError: a quotation in $CXX does not end.
-    """
-    found = (path for name in ("c++", "g++", "clang++") if (path := shutil.which(name)))
-    command = shlex.split(os.environ.get("CXX", "")) or [next(found, "")]
-    if not command[0]:
-        raise LookupError("no C++ compiler")
-    return command
-
-
-def run(*command: str) -> bytes:
-    """What a command prints. A RuntimeError, with the first line of its complaint, where it fails."""
-    try:
-        return subprocess.run(command, capture_output=True, check=True).stdout
-    except subprocess.CalledProcessError as error:
-        complaint = error.stderr.decode(errors="replace").strip().partition("\n")[0]
-        raise RuntimeError(f"{command[0]} fails: {complaint or error.returncode}") from None
-
-
-def read_version(macros: str) -> str:
-    """The compiler's name and version: GNU's __VERSION__ is a number, Clang's begins with a name."""
-    found = re.search(r'#define __VERSION__ "([^"]+)"', macros)
-    version = found[1] if found else "unknown"
-    return f"g++ {version}" if version[0].isdigit() else version
-
-
-def describe_compiler(compiler: list[str], macros: bytes) -> str:
-    """All that decides what was compiled: the compiler by version, not by place, its options, and what these define."""
-    options = " ".join((*compiler[1:], *FLAGS))
-    return f"ours ({read_version(macros.decode())} {options}, defines {digest(macros)[:8]})"
-
-
-def compile_library(compiler: list[str]) -> bytes:
-    """The library, and after its end, where no loader looks, its SHA-256."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "kernels.so"
-        run(*compiler, *FLAGS, *(str(source) for source in SOURCES if source.suffix == ".cpp"), "-o", str(file))
-        content = file.read_bytes()
-    return content + digest(content).encode()
-
-
-def is_whole(file: Path) -> bool:
-    if not file.exists():
-        return False
-    content = file.read_bytes()
-    return digest(content[:-SEAL]).encode() == content[-SEAL:]
-
-
 def declare(library: ctypes.CDLL) -> ctypes.CDLL:
-    """Tell ctypes what the functions take and return."""
+    """Tell ctypes what the functions take and return. Raises a RuntimeError where one is not there."""
     pointer, number = ctypes.c_void_p, ctypes.c_int64
-    library.depthwise_scratch.argtypes, library.depthwise_scratch.restype = [pointer, ctypes.c_int], number
-    library.channels_scratch.argtypes, library.channels_scratch.restype = [number] * 2, number
+    scratch: dict[str, Sequence[type]] = {"depthwise": [pointer, ctypes.c_int], "channels": [number] * 2}
+    for name, types in scratch.items():
+        function = find_function(library, f"{name}_scratch")
+        function.argtypes, function.restype = types, number
     takes: dict[str, Sequence[type]] = {
         "depthwise_gradients": [pointer] * 6,
         "gelu": [pointer] * 3 + [number],
@@ -184,10 +122,17 @@ def declare(library: ctypes.CDLL) -> ctypes.CDLL:
         "batch_norm_gradients": [number] * 2 + [pointer] * 9,
     }
     for name, types in takes.items():
-        for dtype in TYPES.values():
-            if function := getattr(library, f"{name}_{dtype}", None):  # LayerNorm is for bfloat16 alone
-                function.argtypes, function.restype = [*types, ctypes.c_int], None
+        for dtype in ["bfloat16"] if name.startswith("layer_norm") else TYPES.values():
+            function = find_function(library, f"{name}_{dtype}")
+            function.argtypes, function.restype = [*types, ctypes.c_int], None
     return library
+
+
+def find_function(library: ctypes.CDLL, name: str) -> Any:
+    try:
+        return getattr(library, name)
+    except AttributeError:
+        raise RuntimeError(f"what was compiled has no {name}") from None
 
 
 def computes(x: Tensor) -> bool:

@@ -16,7 +16,7 @@ from convnext_path.networks.path import PathNet
 from convnext_path.networks.swin import SwinNet
 from convnext_path.networks.transformer_flags import SWIN, SWIN_V2, VIT
 from convnext_path.networks.vit import ViTNet
-from convnext_path.words import shorten
+from convnext_path.networks.weight_files import clean_names, find_weights, refuse_misfits
 
 RESNET_LAYOUT = {
     "stem.conv": "conv1",
@@ -130,34 +130,33 @@ LAYOUTS: dict[Design, Layouts] = {
 COUNTER = "num_batches_tracked"
 
 
-def import_weights(net: Network, state_dict: Mapping[str, Tensor]) -> str:
+def import_weights(net: Network, state_dict: Mapping[str, object]) -> str:
     """Load weights named as torchvision, timm or the released checkpoints name them; return which it was.
 
-    A released checkpoint may come as saved, under its ``model`` key. ``net`` changes only if all fits.
+    They may come as checkpoints hold them, under a key as ``model`` and with names that a wrapper began.
+    ``net`` changes only if all fits.
 
     Raises:
         ValueError: ``net`` is neither end of the road, or tensors are missing, unexpected or misshapen;
             the message lists the first of them.
     """
-    weights: Mapping[str, Tensor] = state_dict.get("model", state_dict)  # type: ignore[assignment]
     own = net.state_dict()
-    names = {layout: name_tensors(net, layout) for layout in layouts_of(net)}
-    layout = max(names, key=lambda layout: len(set(names[layout].values()) & set(weights)))
-    ours = names[layout]
-    wrong = {
-        "missing": sorted(name for name in set(ours.values()) - set(weights) if not name.endswith(COUNTER)),
-        "unexpected": sorted(set(weights) - set(ours.values())),
-        "misshapen": [
-            f"{theirs} {tuple(weights[theirs].shape)} for {tuple(own[name].shape)}"
-            for name, theirs in ours.items()
-            if theirs in weights and _squeezed(weights[theirs]) != _squeezed(own[name])
-        ],
-    }
-    if any(wrong.values()):
-        lists = "; ".join(f"{what}: {shorten(which, 6)}" for what, which in wrong.items() if which)
-        raise ValueError(f"weights do not fit (read as {layout}'s): {lists}")
-    found = {name: weights.get(theirs, own[name]) for name, theirs in ours.items()}
-    net.load_state_dict({name: tensor.reshape(own[name].shape) for name, tensor in found.items()})
+    layouts = {layout: name_tensors(net, layout) for layout in layouts_of(net)}
+    found = find_weights(state_dict)
+    read = {layout: clean_names(found, names.values()) for layout, names in layouts.items()}
+    layout = max(read, key=lambda layout: len(set(layouts[layout].values()) & set(read[layout])))
+    ours, weights = layouts[layout], read[layout]
+    misshapen = [
+        f"{theirs} {tuple(weights[theirs].shape)} for {tuple(own[name].shape)}"
+        for name, theirs in ours.items()
+        if theirs in weights and _squeezed(weights[theirs]) != _squeezed(own[name])
+    ]
+    missing = sorted(name for name in set(ours.values()) - set(weights) if not name.endswith(COUNTER))
+    unexpected = sorted(set(weights) - set(ours.values()))
+    wrong = {"missing": missing, "unexpected": unexpected, "misshapen": misshapen}
+    refuse_misfits(wrong, f"weights do not fit (read as {layout}'s): ")
+    tensors = {name: weights.get(theirs, own[name]) for name, theirs in ours.items()}
+    net.load_state_dict({name: tensor.reshape(own[name].shape) for name, tensor in tensors.items()})
     return layout
 
 

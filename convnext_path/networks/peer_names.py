@@ -1,5 +1,6 @@
 """Names of other packages' networks and weights: which there are, and which are meant. Nothing is made or loaded."""
 
+import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -96,7 +97,7 @@ def choose_weights(scale: PeerScale, file: str | None) -> PeerFlags:
         ValueError: the file cannot be read, or nothing is published.
     """
     if file is not None:
-        path = str(Path(file).expanduser().resolve())
+        path = os.path.realpath(os.path.expanduser(file))
         return PeerFlags(path, digest(read_file(path)))
     if scale.package == "torchvision":
         import torchvision
@@ -111,7 +112,11 @@ def choose_weights(scale: PeerScale, file: str | None) -> PeerFlags:
 
 
 def read_file(file: str) -> bytes:
+    """What a file holds. Raises a ValueError where it cannot be read, or is no file: a pipe would never end."""
     try:
-        return Path(file).read_bytes()
+        path = Path(file)
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise ValueError(f"weights {file} are no file")
+        return path.read_bytes()
     except OSError as error:
         raise ValueError(f"weights {file} cannot be read: {error.strerror}") from None

@@ -85,4 +85,6 @@ def test_the_line_goes_from_the_origin_through_the_first_rung() -> None:
     figure = draw_times([*rows, make_row(source="timm")], "$x^2$")
     line, *_ = figure.axes[0].get_lines()
     assert (line.get_xy1(), line.get_xy2()) == ((0, 0), (10**9, 20.0))  # type: ignore[attr-defined]
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["\u20071  resnet", "\u20072  gelu"]
+    legend = figure.axes[0].get_legend()
+    assert legend
+    assert [text.get_text() for text in legend.get_texts()] == ["\u20071  resnet", "\u20072  gelu"]

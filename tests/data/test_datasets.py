@@ -117,7 +117,7 @@ def one_image(root: Path, make: Maker) -> None:
         (no_val, "has train/ but neither val/ nor test/"),
         (foreign_class, "classes that .*train lacks: fox"),
         (empty_class, "no images in .*dog"),
-        (one_image, "splitting"),
+        (one_image, "splitting .*classes of one image: cat, dog$"),
         (one_class, "has one class, cat; a classifier needs two"),
         (other_names_of_splits, "has training, validation where classes are looked for"),
     ],
@@ -183,7 +183,7 @@ def test_bad_values(bad: dict, message: str) -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (Data("digits", limit_train=5), "limit_train 5: .*number of classes"),
+        (Data("digits", limit_train=5), "limit_train 5: each of 10 classes needs an image"),
         (Data("digits", limit_train=5000), "limit_train is 5000, but there are 1437"),
         (Data("digits", mean=(0.5, 0.5)), "mean and std take 1 numbers each"),
         (Data("digits", mean=(0.5,) * 3, std=(0.5,) * 3), "mean and std take 1 numbers each"),

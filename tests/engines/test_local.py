@@ -12,7 +12,7 @@ import pytest
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
-from ablations.engines.local import Failure, Job, Message, describe_exit, run_process, train
+from ablations.engines.local import Failure, Job, Message, run_process, train
 from ablations.study.trial import Epoch, Plan, Result, Trial
 from ablations.training.curve import DivergenceError
 from convnext_path.data import module as data
@@ -140,7 +140,3 @@ def test_the_real_work(job: Job) -> None:
     result = run_process(job, lambda epoch: None)
     assert isinstance(result, Result)
     assert result.trial == job.trial
-
-
-def test_exit_codes_in_words() -> None:
-    assert describe_exit(-15) == "its process was ended by SIGTERM"

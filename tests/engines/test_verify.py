@@ -43,6 +43,8 @@ def blur(gap: float) -> tuple[Sketch, ...]:
         ({"losses": (2.5,)}, "different", "losses (2.5, 2.25) there, (2.5,) here"),
         ({"sketches": blur(4e-6)}, "the same but for rounding", "training images differ by 4e-06 of their size"),
         ({"sketches": blur(1e-5)}, "different", "training images differ by 1e-05 of their size"),
+        ({"losses": (float("nan"), 2.25)}, "different", "training loss 1: 2.5 there, nan here"),
+        ({"sketches": blur(float("nan"))}, "different", "training images differ by nan of their size"),
         ({"optimizer": "SGD"}, "different", "optimizer AdamW there, SGD here"),
     ],
 )

@@ -1,5 +1,6 @@
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,11 +9,21 @@ from torch import Tensor, nn
 
 from convnext_path.kernels import build, channels, depthwise, gelu
 from convnext_path.kernels.build import use_kernels
+from convnext_path.kernels.compiler import FOLDER
 
 DTYPES = [torch.float32, torch.bfloat16]
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-2}
 TARGETS = ["-march=native", "-mtune=generic"]
 needs_kernels = pytest.mark.skipif(build.load().functions is None, reason=build.load().title)
+
+
+@pytest.fixture
+def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty cache, and a process that has not looked for the kernels yet; gives where the kernels will be."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    build.load.cache_clear()
+    yield tmp_path / "cache" / "convnext-path"
+    build.load.cache_clear()
 
 
 @pytest.fixture
@@ -80,7 +91,7 @@ def run_sanitized(program: str, target: str, folder: Path) -> None:
         pytest.skip("no C++ compiler")
     (folder / "bounds.cpp").write_text(program)
     flags = ["-O1", "-g", "-std=c++17", "-fopenmp", target, "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    files = [f"-I{build.FOLDER}", str(folder / "bounds.cpp"), "-o", str(folder / "bounds")]
+    files = [f"-I{FOLDER}", str(folder / "bounds.cpp"), "-o", str(folder / "bounds")]
     if subprocess.run([compiler, *flags, *files], capture_output=True, check=False).returncode:
         pytest.skip("no sanitizers")
     subprocess.run([folder / "bounds"], check=True, env={"ASAN_OPTIONS": "detect_leaks=0"})

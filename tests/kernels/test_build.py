@@ -2,7 +2,6 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,15 +13,6 @@ from tests.kernels.conftest import needs_kernels
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty cache, and a process that has not looked for the kernels yet; gives where the kernels will be."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    build.load.cache_clear()
-    yield tmp_path / "convnext-path"
-    build.load.cache_clear()
 
 
 def test_without_a_compiler_it_is_torchs_own_and_says_so_once(
@@ -38,44 +28,6 @@ def test_without_a_compiler_it_is_torchs_own_and_says_so_once(
     ]
     assert build.describe(CPU) == "stock (no C++ compiler)"
     assert not fresh.exists()
-
-
-@pytest.mark.parametrize("cxx", ["false", "no-such-compiler", "c++ -no-such-flag", "true", "'"])
-def test_a_compiler_that_fails_is_no_compiler(cxx: str, fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CXX", cxx)
-    assert build.describe(CPU) == "stock (kernels not built)"
-    assert not list(fresh.glob("*"))
-
-
-def test_a_cache_that_cannot_be_written_means_torchs_own(
-    fresh: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert build.describe(CPU) == "stock (kernels not built)"
-
-
-@needs_kernels
-@pytest.mark.parametrize("damage", [lambda b: b"", lambda b: b[:1000], lambda b: b[:999] + b"x" + b[1000:], None])
-def test_a_damaged_kernel_is_made_again(
-    damage: Callable[[bytes], bytes] | None, kernels: list[Path], fresh: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    built: list[object] = []
-    whole = kernels[0].read_bytes()
-    monkeypatch.setattr(build, "compile_library", lambda compiler: built.append(compiler) or whole)
-    title = build.describe(CPU)
-    assert title.startswith("ours (")
-    (file,) = fresh.iterdir()
-    file.unlink()  # this process runs it: it must not be written to
-    if damage is not None:
-        file.write_bytes(damage(whole))
-    build.load.cache_clear()
-    assert build.describe(CPU) == title
-    assert len(built) == 2
-    assert build.is_whole(file)
-    build.load.cache_clear()
-    assert build.describe(CPU) == title
-    assert len(built) == 2
 
 
 @needs_kernels

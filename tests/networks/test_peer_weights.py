@@ -1,9 +1,12 @@
 import os
 import re
+from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 from urllib.error import URLError
 
 import pytest
+import safetensors.torch
 import timm
 import torch
 import torchvision
@@ -13,7 +16,8 @@ from ablations.study.folder import StudyFolder
 from ablations.study.predictions import Answers
 from ablations.study.trial import Trial
 from ablations.training.checkpoint import pack_weights
-from convnext_path import RECIPES
+from convnext_path import CONVNEXT, RECIPES, SCALES, PathNet
+from convnext_path.networks.convert import export_weights
 from convnext_path.networks.peer_names import PeerFlags, choose_weights, find_peer
 from convnext_path.networks.registry import begin, make_network
 from convnext_path.references import find_model
@@ -69,10 +73,11 @@ def test_weights_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(ValueError, match="w.pth cannot be read: No such file"):
         choose_weights(scale, str(file))
     other = choose_weights(scale, save(torchvision.models.resnet34(), file))
-    refuse("torchvision:resnet18 cannot begin with .*w.pth: .*Unexpected key.*layer1.2.conv1.weight", other)
+    refuse("torchvision:resnet18 cannot begin with .*w.pth: unexpected: layer1.2.bn1.bias, .* and 77 more", other)
     wide = torchvision.models.resnet18()
     wide.layer4[0].conv1 = nn.Conv2d(256, 512, 1, bias=False)
-    refuse("size mismatch for layer4.0.conv1.weight", choose_weights(scale, save(wide, file)))
+    misshapen = r"w.pth: misshapen: layer4.0.conv1.weight \[512, 256, 1, 1\] for \[512, 256, 3, 3\]$"
+    refuse(misshapen, choose_weights(scale, save(wide, file)))
     refuse("w.pth: it has changed since", other)
     torch.save([1], file)
     refuse("w.pth: it holds no weights: no tensors", choose_weights(scale, str(file)))
@@ -93,7 +98,7 @@ def test_a_weights_file_runs_no_code(tmp_path: Path) -> None:
     torch.save({"fc.weight": Trap(tmp_path / "sprung")}, tmp_path / "w.pth")
     scale = find_peer("resnet18")
     flags = choose_weights(scale, str(tmp_path / "w.pth"))
-    with pytest.raises(ValueError, match="holds no weights"):
+    with pytest.raises(ValueError, match="it holds a posix.mkdir beside the weights"):
         begin(make_network(flags, scale, RECIPE), flags, scale)
     assert not (tmp_path / "sprung").exists()
 
@@ -183,3 +188,138 @@ def test_timms_refuse_another_networks_file(tmp_path: Path) -> None:
     net = make_network(PeerFlags(), scale, RECIPE, 5, image_size=64)
     with pytest.raises(ValueError, match="timm:test_vit cannot begin with .*w.pth: missing: "):
         begin(net, choose_weights(scale, file), scale, 5, image_size=64)
+
+
+def release_convnext(name: str) -> str:
+    """A name of timm's as in the ConvNeXt authors' code."""
+    name = re.sub(r"^stem\.", "downsample_layers.0.", name)
+    name = re.sub(r"^stages\.(\d)\.downsample", r"downsample_layers.\1", name)
+    name = re.sub(r"^stages\.(\d)\.blocks", r"stages.\1", name)
+    name = name.replace("conv_dw", "dwconv").replace("mlp.fc", "pwconv")
+    name = name.replace("mlp.grn.weight", "grn.gamma").replace("mlp.grn.bias", "grn.beta")
+    return name.replace("head.norm", "norm").replace("head.fc", "head")
+
+
+def release_swin(name: str) -> str:
+    """A name of timm's as in Microsoft's code, which merges patches at the end of a stage."""
+    name = re.sub(r"^layers\.(\d)\.downsample", lambda found: f"layers.{int(found[1]) - 1}.downsample", name)
+    return name.replace("head.fc", "head")
+
+
+def keep_name(name: str) -> str:
+    return name
+
+
+#: Networks as their authors released them: a file's names, and shapes of what files alone hold.
+RELEASED: dict[str, tuple[Callable[[str], str], dict[str, tuple[int, ...]]]] = {
+    "test_convnext": (release_convnext, {}),
+    "convnextv2_atto": (release_convnext, {}),
+    "swin_tiny_patch4_window7_224": (
+        release_swin,
+        {"layers.0.blocks.0.attn.relative_position_index": (49, 49), "layers.0.blocks.1.attn_mask": (64, 49, 49)},
+    ),
+    "swinv2_tiny_window8_256": (
+        release_swin,
+        {"layers.0.blocks.0.attn.relative_coords_table": (1, 15, 15, 2), "layers.0.blocks.1.attn_mask": (64, 64, 64)},
+    ),
+    "test_vit": (keep_name, {}),
+    "resnet18": (keep_name, {}),
+}
+
+
+@pytest.mark.parametrize("name", RELEASED)
+@torch.no_grad()
+def test_what_authors_released_is_converted_by_timm(name: str, tmp_path: Path) -> None:
+    translate, extras = RELEASED[name]
+    theirs = timm.create_model(name, num_classes=12).eval()
+    for tensor in theirs.parameters():
+        tensor.uniform_(-0.1, 0.1)
+    released = {translate(n): w[None, None, None] if "grn" in n else w for n, w in theirs.state_dict().items()}
+    released |= {n: torch.zeros(shape) for n, shape in extras.items()}
+    torch.save({"model": released, "args": Namespace(lr=0.1), "epoch": 300}, tmp_path / "w.pth")
+    rung, side = find_model(f"timm:{name}", file=str(tmp_path / "w.pth")), theirs.default_cfg["input_size"][-1]
+    images = torch.randn(1, 3, side, side)
+    for classes in (12, 5):
+        net = make_network(rung.flags, rung.scale, RECIPE, classes, image_size=side).eval()
+        begin(net, rung.flags, rung.scale, classes, image_size=side)
+        check_begun(net, theirs.state_dict())
+        assert torch.equal(net(images), theirs(images)) == (classes == 12)
+
+
+@torch.no_grad()
+def test_the_authors_convnext_gives_our_logits_in_timm(tmp_path: Path) -> None:
+    ours = PathNet(CONVNEXT, SCALES["T"], layer_scale=1.0).eval()
+    torch.save({"model": export_weights(ours, "released")}, tmp_path / "w.pth")
+    rung = find_model("timm:convnext_tiny", file=str(tmp_path / "w.pth"))
+    net = make_network(rung.flags, rung.scale, RECIPE, 1000, image_size=64).eval()
+    begin(net, rung.flags, rung.scale, 1000, image_size=64)
+    images = torch.randn(2, 3, 64, 64)
+    assert torch.allclose(net(images), ours(images), atol=1e-4)
+
+
+def wrap_ema(state: dict[str, torch.Tensor]) -> object:
+    return {"model_ema": {"n_averaged": torch.tensor(3), **{f"module.{n}": w for n, w in state.items()}}, "epoch": 1}
+
+
+def wrap_lightning(state: dict[str, torch.Tensor]) -> object:
+    named = {f"net.{n}": w for n, w in state.items()} | {"criterion.weight": torch.ones(12)}
+    return {"state_dict": named, "hyper_parameters": {"lr": 0.1}, "callbacks": {}, "pytorch-lightning_version": "2.6"}
+
+
+#: Whoever trained the network.
+TRAINED: dict[str, Callable[[dict[str, torch.Tensor]], object]] = {
+    "DataParallel": lambda state: {"state_dict": {f"module.{n}": w for n, w in state.items()}, "best_acc1": 75.0},
+    "compiled": lambda state: {f"_orig_mod.module.{n}": w for n, w in state.items()},
+    "torchvision's averages": wrap_ema,
+    "timm": lambda state: {"arch": "x", "args": Namespace(lr=0.1), "state_dict": state, "state_dict_ema": state},
+    "Lightning": wrap_lightning,
+    "half": lambda state: {n: w.half() if w.is_floating_point() else w for n, w in state.items()},
+    "no counters": lambda state: {n: w for n, w in state.items() if "num_batches" not in n},
+}
+
+
+@pytest.mark.parametrize("by", TRAINED)
+@pytest.mark.parametrize("name", ["torchvision:resnet18", "timm:test_resnet", "torchvision:mnasnet0_5"])
+def test_whoever_trained_weights_they_are_begun_with(name: str, by: str, tmp_path: Path) -> None:
+    package, _, model = name.partition(":")
+    make = timm.create_model if package == "timm" else torchvision.models.get_model
+    source = {
+        n: w.half().float() if w.is_floating_point() else w for n, w in make(model, num_classes=12).state_dict().items()
+    }
+    torch.save(TRAINED[by](source), tmp_path / "w.pth")
+    rung = find_model(name, file=str(tmp_path / "w.pth"))
+    for classes in (12, 5):
+        net = make_network(rung.flags, rung.scale, RECIPE, classes, image_size=64)
+        begin(net, rung.flags, rung.scale, classes, image_size=64)
+        check_begun(net, source)
+
+
+def test_safetensors_and_files_without_a_classifier_are_taken(tmp_path: Path) -> None:
+    for name in ("torchvision:resnet18", "timm:test_resnet", "torchvision:mnasnet0_5"):
+        scale = find_peer(name)
+        source = make_network(PeerFlags(), scale, RECIPE, 12, image_size=64).state_dict()
+        bare = {n: w for n, w in source.items() if not n.startswith(("fc.", "head.", "classifier."))}
+        safetensors.torch.save_file(bare, tmp_path / "w.safetensors")
+        net = make_network(PeerFlags(), scale, RECIPE, 12, image_size=64)
+        before = {n: w.clone() for n, w in net.state_dict().items()}
+        begin(net, choose_weights(scale, str(tmp_path / "w.safetensors")), scale, 12, image_size=64)
+        check_begun(net, {n: bare.get(n, before[n]) for n in before})
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (Path.mkdir, "w.pth cannot be read: Is a directory"),
+        (os.mkfifo, "w.pth are no file"),
+        (lambda file: file.symlink_to("/dev/zero"), "are no file"),
+        (lambda file: file.symlink_to("nothing"), "nothing cannot be read: No such file"),
+        (lambda file: file.symlink_to(file), "w.pth cannot be read: "),
+        (lambda file: None, "w.pth cannot be read: No such file"),
+    ],
+)
+def test_what_is_no_file_is_refused(make: Callable[[Path], object], message: str, tmp_path: Path) -> None:
+    make(tmp_path / "w.pth")
+    with pytest.raises(ValueError, match=message):
+        find_model("resnet18", file=str(tmp_path / "w.pth"))
+    with pytest.raises(ValueError, match="cannot be read"):
+        find_model("resnet18", file="~nobody-of-this-name/w.pth")

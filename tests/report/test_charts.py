@@ -1,36 +1,35 @@
+import io
+import math
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from matplotlib.text import Text
 from PIL import Image
 
-from ablations.analysis.stats import Step, summarize
+from ablations.analysis.stats import Step
+from ablations.report.changes import draw_changes
 from ablations.report.charts import (
-    MACS,
-    SECONDS,
+    CHARTS,
+    MOST,
     axis_limits,
-    draw_changes,
     draw_curves,
-    draw_road,
     draw_steps,
-    draw_times,
+    list_charts,
     plot_study,
 )
-from ablations.study.trial import Plan
-from convnext_path import LADDERS
-from convnext_path.references import REFERENCES
-from tests.conftest import fake_result
+from ablations.report.roads import SECONDS, draw_road, draw_times
+from ablations.report.style import is_drawable, save_chart
+from ablations.study.predictions import Answers
+from convnext_path import LADDERS, Cost
+from convnext_path.words import show_name
+from tests.report.conftest import HARD, NAMES
 
-
-@pytest.fixture
-def steps(plan: Plan) -> list[Step]:
-    recipes = tuple((name, plan.recipes[0][1]) for name in ("original", "enhanced"))
-    plan = replace(plan, rungs=LADDERS["convnext-nano"], recipes=recipes)
-    scores = {rung.name: 80.0 + i / 2 for i, rung in enumerate(plan.rungs)}
-    lost = [("gelu", 0), ("gelu", 1), ("layer_norm", 1)]
-    results = [fake_result(t, scores[t.rung] + t.seed) for t in plan.trials() if (t.rung, t.seed) not in lost]
-    return summarize(plan, results)
+MakeSteps = Callable[..., list[Step]]
 
 
 def test_writes_whole_files(tmp_path: Path, steps: list[Step]) -> None:
@@ -45,24 +44,6 @@ def test_writes_whole_files(tmp_path: Path, steps: list[Step]) -> None:
             ET.parse(file)
     again = plot_study(tmp_path / "..", "nano on digits", steps)
     assert files[1].read_bytes() == again[1].read_bytes()  # no date, no random names
-
-
-def test_a_reference_far_below_leaves_the_road_its_room(steps: list[Step]) -> None:
-    before = draw_road(steps, "title", MACS).axes[0].get_ylim()
-    low = Step(REFERENCES["vit-nano"], (replace(steps[0].results[0], top1=20.0),), 1)
-    figure = draw_road([*steps, low], "title", MACS)
-    assert figure.axes[0].get_ylim() == pytest.approx(before)
-    assert "ViT-nano: 20.0 %" in [text.get_text()[4:] for text in figure.legends[0].get_texts()]
-    high = replace(low, results=(replace(steps[0].results[0], top1=99.0),))
-    assert draw_road([*steps, high], "title", MACS).axes[0].get_ylim()[1] > 99
-
-
-def test_a_title_is_text_whatever_it_holds(tmp_path: Path, steps: list[Step]) -> None:
-    title = r"""$x^2$ \frac{ [red] <b> & "it's" é"""
-    for file in plot_study(tmp_path, title, steps):
-        if file.suffix == ".svg":
-            texts = ["".join(text.itertext()) for text in ET.parse(file).iter("{http://www.w3.org/2000/svg}text")]
-            assert sum(text.startswith(f"{title}: ") for text in texts) == 1
 
 
 def test_a_bar_a_step_in_order_tried_ones_hatched(steps: list[Step]) -> None:
@@ -81,48 +62,98 @@ def test_a_bar_a_step_in_order_tried_ones_hatched(steps: list[Step]) -> None:
     assert [text for text in texts if "seeds" in text] == [f"{half.top1.mean:.1f}  (1 of 2 seeds)"]
 
 
-def test_the_road_goes_through_adopted_steps(steps: list[Step]) -> None:
-    axes = draw_road(steps, "title", MACS).axes[0]
-    adopted = [step.top1.mean for step in steps if step.rung.adopted and step.results]
-    assert list(axes.lines[0].get_ydata()) == pytest.approx(adopted)
-
-
-def test_a_study_of_tried_steps_alone_has_no_road_but_points(steps: list[Step]) -> None:
-    tried = [replace(step, rung=replace(step.rung, adopted=False)) for step in steps[:3]]
-    figure = draw_road(tried, "title", MACS)
-    (legend,) = figure.legends
-    assert len(legend.get_texts()) == 3
-    assert figure.axes[0].get_ylim()[0] > 70
-
-
-def test_an_original_recipe_far_below_is_drawn_at_the_roads_edge(steps: list[Step]) -> None:
-    start = replace(steps[0], results=tuple(replace(result, top1=50.0) for result in steps[0].results))
-    axes = draw_road([start, *steps[1:]], "title", MACS).axes[0]
-    low, _ = axes.get_ylim()
-    assert 75 < low == next(iter(axes.lines[0].get_ydata()))
-    assert any("(original recipe): 50.0 %" in str(point.get_label()) for point in axes.lines)
-
-
-def test_a_change_beyond_the_axis_is_an_arrow(steps: list[Step]) -> None:
-    start = replace(steps[0], results=tuple(replace(result, top1=50.0) for result in steps[0].results))
-    changed = [replace(steps[1], base=start), *steps[2:]]
-    marks = [line.get_marker() for line in draw_changes(changed, "title").axes[0].lines]
-    assert (marks.count(">"), marks.count("<")) == (2, 0)  # its mean, and an end of its interval
-
-
 def test_one_step_and_none() -> None:
-    rung = LADDERS["convnext-nano"][0]
-    empty = [Step(rung, (), 3)]
+    empty = [Step(LADDERS["convnext-nano"][0], (), 3)]
     assert axis_limits(empty) == (0.0, 100.0)
-    draw_steps(empty, "title")
-    for draw in (draw_changes, draw_curves, draw_times):
+    for draw in (draw_steps, draw_changes, draw_curves, draw_times, partial(draw_road, price=SECONDS)):
         draw(empty, "title")
-    draw_road(empty, "title", SECONDS)
+    assert list_charts("title", []) == {}
 
 
-@pytest.mark.parametrize("values", [(95.0, 95.0), (95.1, 97.3), (10.0, 99.0), (0.0, 0.4), (99.9, 100.0)])
+@pytest.mark.parametrize(
+    "values", [(95.0, 95.0), (95.1, 97.3), (10.0, 99.0), (0.0, 0.4), (99.9, 100.0), (0.0, 0.0), (100.0, 100.0)]
+)
 def test_axis_limits_hold_the_values(values: tuple[float, float], steps: list[Step]) -> None:
     two = [replace(steps[0], results=tuple(replace(steps[0].results[0], top1=v) for v in values))]
     low, high = axis_limits(two)
     assert 0 <= low <= min(values) <= max(values) <= high <= 100
     assert low < high
+
+
+@pytest.mark.parametrize("name", HARD, ids=range(len(HARD)))
+def test_charts_hold_every_name(name: str, tmp_path: Path, make_steps: MakeSteps) -> None:
+    draw_with(name, tmp_path, make_steps)
+
+
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(NAMES)
+def test_charts_hold_any_name(tmp_path: Path, make_steps: MakeSteps, name: str) -> None:
+    draw_with(name, tmp_path, make_steps)
+
+
+def draw_with(name: str, folder: Path, make_steps: MakeSteps) -> None:
+    """Draw charts that hold a name wherever there is one: files are whole, and texts lie within their figures."""
+    steps = make_steps(2, {"title": name, "section": name})
+    answers = Answers("d", "w", (name, "b"), (0, 1), (0, 1), (0.5, 0.5))
+    shown = "".join(show_name(f"{name[:300]} … {name[-300:]}" if len(name) > 600 else name).split())
+    for chart, draw in list_charts(name[:255], steps, {name: [answers]}).items():
+        png, svg = save_chart(folder / chart, draw)
+        with Image.open(png) as image:
+            assert max(image.size) < 2**16
+        texts = "".join("".join(ET.parse(svg).getroot().itertext()).split())
+        assert shown in texts
+
+
+@pytest.mark.filterwarnings("ignore:Glyph")
+def test_texts_lie_within_their_figures(make_steps: MakeSteps) -> None:
+    steps = make_steps(5, {"title": "a long title of many words " * 9, "section": "x" * 255})
+    answers = Answers("d", "w", ("y" * 255, "b"), (0, 1), (0, 1), (0.5, 0.5))
+    for draw in list_charts("z" * 255, steps, {"long " * 50: [answers]}).values():
+        figure = draw()
+        figure.savefig(io.BytesIO(), format="png", dpi=100)
+        width, height = figure.bbox.size
+        for text in figure.findobj(Text):
+            assert isinstance(text, Text)
+            box = text.get_window_extent()
+            if text.get_visible() and len(text.get_text()) > 10:
+                assert -2 <= box.x0 <= box.x1 <= width + 2, text.get_text()
+                assert -2 <= box.y0 <= box.y1 <= height + 2, text.get_text()
+
+
+def test_charts_of_two_measures_take_four_points(tmp_path: Path, make_steps: MakeSteps) -> None:
+    few = ["accuracy", "changes", "curves"]
+    assert list(list_charts("title", make_steps(3))) == few
+    assert set(list_charts("title", make_steps(4))) == {*few, "road", "road-seconds", "times"}
+    own = [tmp_path / name for name in ("road.txt", "my-road.png")]
+    for file in (*own, *(tmp_path / f"{name}.{suffix}" for name in CHARTS for suffix in ("png", "svg"))):
+        file.write_text("of before")
+    plot_study(tmp_path, "title", make_steps(2))
+    assert sorted(tmp_path.iterdir()) == sorted([*own, *(tmp_path / f"{n}.{s}" for n in few for s in ("png", "svg"))])
+
+
+def test_more_steps_than_a_picture_has_room_for(make_steps: MakeSteps) -> None:
+    charts = list_charts("title", make_steps(10 * MOST, seconds=lambda place, seed: 1.0 + place))
+    for name in ("accuracy", "changes", "road"):
+        figure = charts[name]()
+        assert figure.get_figheight() < 100
+        assert f"title, the first {MOST} of {10 * MOST}" in figure.get_suptitle()
+
+
+@pytest.mark.parametrize("number", [0.0, 1.0, -1.0, math.inf, -math.inf, math.nan, 1e308, 1e-300, 5e-324])
+def test_any_number_is_drawn_or_written(number: float, make_steps: MakeSteps) -> None:
+    """Of one step among others in one measure, and of all of them in another."""
+
+    def choose(place: int, seed: int) -> float:
+        return number if place == 2 else 50.0 + place + seed
+
+    steps = make_steps(6, top1=choose, images_per_second=choose, seconds=lambda place, seed: number)
+    for chart in ("accuracy", "changes", "road", "times"):
+        list_charts("title", steps)[chart]().draw_without_rendering()
+    assert ("road-seconds" in list_charts("title", steps)) == is_drawable(number)
+
+
+@pytest.mark.parametrize("macs", [0, 1, 10**30, 10**300, 10**400])
+def test_costs_of_any_size_are_drawn(macs: int, make_steps: MakeSteps) -> None:
+    steps = make_steps(4, cost=lambda place, seed: Cost(100, (("conv", macs),), 50))
+    for chart in {"accuracy", "road", "times"} & list_charts("title", steps).keys():
+        list_charts("title", steps)[chart]().draw_without_rendering()

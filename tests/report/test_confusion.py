@@ -1,10 +1,12 @@
 import io
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from ablations.report.confusion import NAMED, NUMBERED, count_confusions, draw_confusions
+from ablations.report.confusion import MOST, NAMED, NUMBERED, count_confusions, draw_confusions, has_confusions
+from ablations.study.predictions import Answers
 from tests.study.test_predictions import make_answers
 
 
@@ -45,3 +47,25 @@ def test_many_classes_have_no_numbers_and_then_no_names(count: int) -> None:
     axes = draw_confusions({"net": [type(answers)("d", "w", names, (0,), (0,), (1.0,))]}, "title").axes[0]
     assert not axes.texts
     assert len(axes.get_xticklabels()) == (count if count <= NAMED else 0)
+
+
+@pytest.mark.parametrize("count", [NUMBERED, NAMED])
+def test_long_names_of_classes_do_not_cover_each_other(count: int) -> None:
+    names = tuple(f"{i} {'a class with a long name ' * 4}" for i in range(count))
+    figure = draw_confusions({"net": [Answers("d", "w", names, (0,), (0,), (1.0,))]}, "title")
+    figure.draw_without_rendering()
+    width, height = figure.bbox.size
+    axes = figure.axes[0]
+    boxes = [label.get_window_extent() for label in axes.get_yticklabels()]
+    assert all(before.y0 >= after.y1 - 2 for before, after in pairwise(boxes))
+    for box in (*boxes, *(label.get_window_extent() for label in axes.get_xticklabels())):
+        assert -2 <= box.x0 <= box.x1 <= width + 2
+        assert -2 <= box.y0 <= box.y1 <= height + 2
+
+
+def test_no_matrix_of_more_classes_than_points() -> None:
+    many = Answers("d", "w", tuple(map(str, range(MOST + 1))), (0,), (0,), (1.0,))
+    assert not has_confusions({"net": [many]})
+    assert has_confusions({"net": [replace(many, classes=many.classes[1:])]})
+    assert not has_confusions({})
+    assert not has_confusions(None)

@@ -1,7 +1,9 @@
 import re
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,9 +25,11 @@ from convnext_path import LADDERS, RECIPES, Data
 from convnext_path.data.datasets import open_data
 from convnext_path.ladder import MODEL
 from convnext_path.references import REFERENCES
+from convnext_path.words import show_name
 from tests.conftest import fake_result
+from tests.report.conftest import HARD
 
-COLUMNS = ("step", *MEASURES, "verdict")
+COLUMNS = ("step", "verdict", *MEASURES)
 MARKUP = """<script>alert("x")</script> & <b>'bold'</b>"""
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 needs_browser = pytest.mark.skipif(
@@ -74,6 +78,41 @@ def test_names_are_no_markup(page: Path) -> None:
     assert "&lt;script&gt;alert" in text
     assert "killed &lt;by&gt; a signal" in text
     assert "--study &#39;&lt;i&gt;&#39;" in text
+
+
+@pytest.mark.parametrize("name", HARD, ids=range(len(HARD)))
+def test_a_page_holds_every_name(name: str, plan: Plan, tmp_path: Path) -> None:
+    """It is UTF-8 and parses, its charts too, and no name becomes a part of it."""
+    rungs = tuple(replace(rung, title=f"{name}.{i}", section=name) for i, rung in enumerate(plan.rungs))
+    study = StudyFolder(tmp_path / "study")
+    study.begin(replace(plan, rungs=rungs), "run")
+    for trial in study.plan().trials():
+        study.save(fake_result(trial, 80.0 + trial.seed))
+    draw(study, study.contents())
+    text = (study.folder / "report.html").read_bytes().decode()
+    reader = Reader()
+    reader.feed(text)
+    shown = "".join(reader.text.split())
+    for i in range(2):
+        assert "".join(show_name(f"{name}.{i}").split()) in shown
+    assert reader.tags["script"] == 1
+    assert reader.tags["svg"] == text.count("<svg") == 3
+    table = pd.read_csv(study.folder / "results.csv", encoding="utf-8", keep_default_na=False, dtype=str)
+    assert list(table["title"]) == [show_name(rung.title) for rung in rungs]
+
+
+class Reader(HTMLParser):
+    """Counts a page's tags and keeps its text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags, self.text = Counter[str](), ""
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.tags[tag] += 1
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
 
 
 def test_the_page_says_what_is_missing(page: Path) -> None:
@@ -315,6 +354,30 @@ def test_it_reads_at_any_width_in_light_and_dark(width: int, scheme: str, browse
     assert min(contrast(*pair) for pair in pairs) > 4.5  # WCAG 2.2, AA
     dark = luminance(next(iter(pairs))[1]) < 0.2
     assert dark == (scheme == "dark")
+
+
+@needs_browser
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [375, 768, 1280, 1920])
+def test_every_cell_of_the_table_can_be_reached(width: int, browser: Any) -> None:
+    set_view(browser, width)
+    shown, whole = browser.execute_script(
+        "const r = document.querySelector('[role=region]'); return [r.clientWidth, r.scrollWidth]"
+    )
+    assert whole <= shown or width < 1280
+    hint = browser.find_element("css selector", ".sideways")
+    assert hint.is_displayed() == (width < 1200)
+    reached = browser.execute_script("""
+        const region = document.querySelector("[role=region]"), frame = region.getBoundingClientRect();
+        const name = document.querySelector("tbody th").getBoundingClientRect().width;
+        return [...document.querySelectorAll("tbody tr:first-child > td, thead th ~ th")].map(cell => {
+            region.scrollLeft = cell.offsetLeft - name;
+            const box = cell.getBoundingClientRect();
+            return box.left >= frame.left + name - 1 && box.right <= frame.right + 1;
+        })
+    """)
+    assert len(reached) == 2 * len(COLUMNS) - 2
+    assert all(reached)
 
 
 def luminance(colour: str) -> float:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from ablations.__main__ import main
+from ablations.report import lettering
 from ablations.study.folder import StudyFolder
 from ablations.study.trial import Plan, Trial
 from convnext_path.ladder import flip
@@ -126,3 +127,25 @@ def test_a_full_disk_leaves_what_was_there(plan: Plan, tmp_path: Path, monkeypat
     monkeypatch.setattr("os.replace", fill)
     assert main(["report", str(tmp_path / "study")]) == 1
     assert {file: file.read_bytes() for file in before} == before
+
+
+def test_characters_without_a_font_are_told_once(
+    plan: Plan, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lettering, "FOUND", dict.fromkeys("中文"))
+    rungs = tuple(replace(rung, title=f"中文 {rung.title}") for rung in plan.rungs)
+    make_study(replace(plan, rungs=rungs), tmp_path / "study")
+    assert main(["plot", str(tmp_path / "study")]) == 0
+    warnings = [line for line in capsys.readouterr().out.splitlines() if "no font here has" in line]
+    assert warnings == [
+        "warning: no font here has U+4E2D, U+6587 (CJK): PNG charts show boxes; installing Noto Sans helps"
+    ]
+    assert "中文" in (tmp_path / "study" / "accuracy.svg").read_text(encoding="utf-8")
+
+
+def test_charts_that_there_are_none_of_are_not_on_the_page(plan: Plan, tmp_path: Path) -> None:
+    (tmp_path / "study").mkdir()
+    page = report(plan, tmp_path / "study")
+    assert 'id="changes"' in page
+    assert 'id="road"' not in page
+    assert not (tmp_path / "study" / "road.png").exists()

@@ -1,9 +1,11 @@
-from hypothesis import given
-from hypothesis import strategies as st
+import io
+
+import pytest
 from IPython.core.formatters import DisplayFormatter
 from matplotlib import colors
 
-from ablations.report.style import BAR, ROAD, SIZE, Chart, find_offsets
+from ablations.report.style import BAR, ROAD, Chart, is_drawable, start_chart, write_below
+from tests.report.conftest import HARD
 
 
 def test_colours_differ_in_grey() -> None:
@@ -15,17 +17,29 @@ def test_colours_differ_in_grey() -> None:
     assert 1 - grey(BAR) > 0.4
 
 
-@given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), min_size=1, max_size=6))
-def test_numbered_points_move_only_where_they_would_cover_another(places: list[tuple[int, int]]) -> None:
-    before = [complex(*place) for place in places]
-    offsets = find_offsets(before)
-    after = [place + complex(*offset) for place, offset in zip(before, offsets, strict=True)]
-    assert offsets[0] == (0, 0)
-    for i, (place, offset) in enumerate(zip(before, offsets, strict=True)):
-        assert all(abs(after[i] - other) > SIZE for other in after[:i])
-        assert (offset == (0, 0)) == all(abs(place - other) > SIZE for other in after[:i])
-
-
 def test_a_notebook_shows_a_chart() -> None:
     data, _ = DisplayFormatter().format(Chart(figsize=(2, 1)))
     assert data["image/png"].startswith(b"\x89PNG")
+
+
+@pytest.mark.filterwarnings("ignore:Glyph")
+@pytest.mark.parametrize("title", HARD, ids=range(len(HARD)))
+def test_what_is_written_around_a_chart_is_within_its_figure(title: str) -> None:
+    figure = start_chart(f"{title}: title", 2)
+    figure.add_subplot()
+    write_below(figure, f"{title}: below")
+    figure.savefig(io.BytesIO(), format="png", dpi=50)
+    width, height = figure.bbox.size
+    for text in figure.texts:
+        box = text.get_window_extent()
+        assert box.x0 >= -1
+        assert box.x1 <= width + 1
+        assert box.y0 >= -1
+        assert box.y1 <= height + 1
+
+
+@pytest.mark.parametrize("number", [float("inf"), float("-inf"), float("nan"), 1e308, -1e101, 1e-300, 5e-324])
+def test_no_axis_holds_such_numbers(number: float) -> None:
+    assert not is_drawable(number)
+    assert is_drawable(0.0)
+    assert is_drawable(-1e9)

@@ -15,6 +15,9 @@ from convnext_path import LADDERS
 from convnext_path.files import digest
 from convnext_path.ladder import flip
 from tests.conftest import fake_result, pending
+from tests.oddities import ODDITIES, place
+
+GONE = 2**22 + 1  # no process: Linux has fewer
 
 
 def test_a_study_keeps_its_records(tmp_path: Path, plan: Plan) -> None:
@@ -76,7 +79,7 @@ def test_another_recipe_data_or_rung_is_refused(tmp_path: Path, plan: Plan) -> N
     for other, message in [
         (replace(plan, recipes=((name, recipe.with_epochs(7)),)), "recipe.enhanced.epochs is 1 there and 7 here"),
         (replace(plan, data=replace(plan.data, limit_train=99)), "data.limit_train is 100 there and 99 here"),
-        (replace(plan, rungs=LADDERS["convnext-nano"]), "rung.recipe.scale.*there"),
+        (replace(plan, rungs=LADDERS["convnext-nano"][1:]), "rung.recipe.scale.*there"),
     ]:
         with pytest.raises(ValueError, match=message):
             study.merge(other)
@@ -95,11 +98,18 @@ def test_what_a_kill_in_the_first_moment_leaves_is_no_obstacle(tmp_path: Path, p
     assert StudyFolder(tmp_path).merge(plan) == plan
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[]", '{"ladder": 3}'])
-def test_a_broken_plan_is_named(tmp_path: Path, plan: Plan, content: str) -> None:
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"", b"{}", b"[]", b'{"ladder": 3}', b"[" * 200_000, b'{"rungs":' * 900 + b"1" + b"}" * 900, b"9" * 5000),
+        *(b"\xe9", b'{"seeds": [NaN]}', b'{"seeds": 1, "seeds": 2}', b"null", '{"a": 1}'.encode("utf-16"), bytes(9)),
+    ],
+    ids=lambda content: repr(content[:20]),
+)
+def test_a_broken_plan_is_named(tmp_path: Path, plan: Plan, content: bytes) -> None:
     study = StudyFolder(tmp_path)
     study.begin(plan)
-    study.plan_file.write_text(content)
+    study.plan_file.write_bytes(content)
     with pytest.raises(ValueError, match="study.json holds no Plan"):
         study.merge(plan)
 
@@ -227,12 +237,13 @@ def test_a_trial_is_claimed_once_and_forgets_other_origins(tmp_path: Path, plan:
     with study.claim(trial, Origin((("torch", "1"),))) as place:
         assert place is not None
         place.mkdir()
-        (place / "00003-x.ckpt").write_text("3")
+        file = place / f"00003-{digest(b'')}.ckpt"
+        file.touch()
         assert study.is_running(trial)
         with study.claim(trial, Origin((("torch", "1"),))) as other:
             assert other is None
     assert not study.is_running(trial)
-    assert [file.name for file in study.checkpoints(trial.id)] == ["00003-x.ckpt"]
+    assert study.checkpoints(trial.id) == study.checkpoints() == [file]
     with study.claim(trial, Origin((("torch", "2"),))) as again:
         assert again != place
         assert study.checkpoints(trial.id) == []
@@ -291,11 +302,111 @@ def test_a_record_of_today_counts_before_one_with_an_old_id(tmp_path: Path, plan
     assert old.exists()
 
 
-def test_drafts_of_killed_writes_are_cleared_wherever_they_are(tmp_path: Path, plan: Plan) -> None:
+def test_drafts_of_killed_writes_are_cleared_wherever_they_are(tmp_path: Path, plan: Plan, trial: Trial) -> None:
     study = StudyFolder(tmp_path)
     study.begin(plan)
+    for folder, suffix in (
+        (study.weights, "pt"),
+        (study.answers, "json"),
+        (study.failed, "txt"),
+        (study.trials, "json"),
+    ):
+        folder.mkdir(exist_ok=True)
+        (folder / f".{trial.id}.{suffix}.{GONE}").write_text("half, as once")
+        (folder / f".{trial.id}.{suffix}.{GONE}.draft").write_text("half")
+    (tmp_path / f".study.json.{GONE}.draft").write_text("{")
+    study.begin(plan)
+    with study.claim(trial, Origin()) as place:
+        assert place
+        place.mkdir()
+        (place / f".00001-{digest(b'')}.ckpt.{GONE}.draft").write_text("half")
+    with study.claim(trial, Origin()):
+        assert not [file for file in tmp_path.rglob(".*") if str(GONE) in file.name]
+
+
+@pytest.mark.parametrize(("kind", "why"), ODDITIES.items())
+def test_whatever_lies_at_a_studys_files_it_is_named_and_a_run_goes_on(
+    tmp_path: Path, plan: Plan, trial: Trial, kind: str, why: str, alarm: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    study, answers = StudyFolder(tmp_path), Answers("d", "abc", ("cat",), (0,), (0,), (0.9,))
+    study.begin(plan, "command")
     for folder in (study.weights, study.answers, study.failed):
         folder.mkdir()
-        (folder / ".abc.pt.123").write_text("half")
-    with study.lead():
-        assert not [*tmp_path.glob("*/.abc*")]
+    files = (study.record_file(trial), study.answers / f"{trial.id}.json", study.weights / f"{trial.id}.pt")
+    study.commands_file.unlink()
+    for file in (*files, study.failure_file(trial), study.commands_file):
+        place(file, kind)
+    assert study.read() == ({}, {files[0]: study.read()[1][files[0]]})
+    assert study.read()[1][files[0]].startswith(f"cannot be read: {why}")
+    assert study.read_answers(fake_result(trial)) is None
+    assert set(study.find_changed()) >= {files[1]}
+    assert "cannot be read" in study.failure(trial) or kind == "link to nothing"
+    kept = study.put_aside(files[0])
+    assert os.path.lexists(kept)
+    if kind != "too large":
+        assert study.commands() == []
+        study.begin(plan, "command")
+        assert study.commands() == ["command"]
+    study.save_failure(trial, "it broke", "why")
+    assert study.failure(trial) == "it broke"
+    study.keep(trial, b"weights", answers)
+    study.save(fake_result(trial))
+    assert study.faults() == study.find_changed() == {}
+    assert study.read_answers(fake_result(trial))
+    assert study.failure(trial) == ""
+
+
+def test_a_record_that_cannot_be_read_is_kept_aside_where_another_is_saved(tmp_path: Path, trial: Trial) -> None:
+    study = StudyFolder(tmp_path)
+    study.record_file(trial).mkdir(parents=True)
+    (study.record_file(trial) / "mine").touch()
+    study.save(fake_result(trial))
+    assert [entry.name for entry in study.aside.glob("*/*")] == ["mine"]
+    assert study.record(trial) == fake_result(trial)
+
+
+@pytest.mark.parametrize(("kind", "why"), ODDITIES.items())
+def test_a_plan_that_is_no_file_is_a_line(
+    tmp_path: Path, plan: Plan, kind: str, why: str, alarm: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = StudyFolder(tmp_path)
+    place(study.plan_file, kind)
+    for read in (study.plan, lambda: study.merge(plan), study.contents):
+        with pytest.raises(ValueError, match=f"study.json cannot be read: {why}"):
+            read()
+
+
+@pytest.mark.parametrize("name", ["ladder", "rungs", "seeds", "data", "recipes"])
+@pytest.mark.parametrize("value", ["absent", None, [], {}, "x", -1, 1.5, [None], [[]], [1, 1], True, 10**400, "\ud800"])
+def test_a_plan_of_other_values_is_a_line(tmp_path: Path, plan: Plan, name: str, value: object) -> None:
+    content = plan.to_dict() | {name: value}
+    if value == "absent":
+        del content[name]
+    study = StudyFolder(tmp_path)
+    study.plan_file.write_text(json.dumps(content))
+    if (name, value) in (("ladder", "x"), ("ladder", "\ud800"), ("data", {})):
+        assert study.plan().trials()
+    else:
+        with pytest.raises(ValueError, match=r"study\.json holds no Plan: .*" + name.rstrip("s").title()[1:]) as raised:
+            study.plan()
+        assert len(str(raised.value)) < 2000
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"no colon", b"caf\xe9\n\n", b"\x00"])
+def test_a_failure_that_does_not_say_why(tmp_path: Path, trial: Trial, content: bytes) -> None:
+    study = StudyFolder(tmp_path)
+    study.failed.mkdir()
+    study.failure_file(trial).write_bytes(content)
+    assert study.failure(trial) == "why is not known"
+
+
+def test_commands_keep_their_bytes(tmp_path: Path, plan: Plan) -> None:
+    """Names of files need not be UTF-8."""
+    study, before = StudyFolder(tmp_path), b"run --root caf\xe9\nrun"
+    study.commands_file.write_bytes(before)
+    for command in ("run --root \udce9", "run --root caf\udce9", "run --root \udce9", "run"):
+        study.begin(plan, command)
+    assert study.commands_file.read_bytes() == before + b"\nrun --root \xe9\n"
+    assert study.commands() == ["run --root caf\ufffd", "run", "run --root \ufffd"]

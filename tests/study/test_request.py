@@ -34,7 +34,7 @@ def test_images_that_are_not_here_are_not_looked_for() -> None:
     with pytest.raises(ValueError, match="imagenet needs a root"):
         make_plan(LadderRequest(data="imagenet"))
     assert make_plan(LadderRequest(data="imagenet", here=False)).data.root == NOWHERE
-    assert make_plan(LadderRequest(data="imagenet", root="x", here=False)).data.root == "x"
+    assert make_plan(LadderRequest(data="imagenet", root="/x", here=False)).data.root == "/x"
 
 
 def test_models_are_a_comparison(tmp_path: Path) -> None:

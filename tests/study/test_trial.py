@@ -14,6 +14,9 @@ def test_records_round_trip(trial: Trial) -> None:
 
 
 def test_the_id_hashes_what_changes_the_outcome(trial: Trial) -> None:
+    elsewhere = replace(trial.data, root="/elsewhere", name="cifar10")
+    assert replace(trial, data=elsewhere).id == replace(trial, data=replace(elsewhere, root=None)).id
+    assert replace(trial, data=replace(trial.data, check_images="headers")).id == trial.id
     same = replace(trial, ladder="another", rung="name")
     others = [
         replace(trial, seed=5),
@@ -68,3 +71,10 @@ def test_networks_of_other_kinds_have_other_ids(trial: Trial) -> None:
     assert len({other.id for other in trials}) == 3
     assert trials[0].definition["flags"] == trials[0].definition["scale"] == {}
     assert trials[1].definition["flags"] == {"kind": "SwinFlags"}
+
+
+def test_images_may_move_and_be_checked_otherwise(plan: Plan) -> None:
+    other = replace(plan, data=replace(plan.data, check_images="none"))
+    assert plan.conflicts(other) == []
+    assert plan.add(other).data == other.data
+    assert [trial.id for trial in other.trials()] == [trial.id for trial in plan.trials()]

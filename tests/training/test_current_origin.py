@@ -82,6 +82,21 @@ def test_where_images_are_missing_all_else_is_told(
     )
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        *((("accelerator", "tpu"),), (("devices", 64), ("accelerator", "gpu")), (("num_nodes", 0),), (("nothing", 1),)),
+        *((("precision", "x"),), (("strategy", "deepspeed"),), (("gradient_clip_val", "x"),)),
+    ],
+)
+def test_a_study_that_cannot_train_here_is_looked_after_here(
+    plan: Plan, options: tuple[tuple[str, object], ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    elsewhere = replace(plan, trainer=options)
+    assert dict(find_origin(elsewhere).experiment)["data"] == "unknown"
+    assert "; records are compared by all but their images" in capsys.readouterr().out
+
+
 def test_a_study_is_looked_after_without_torch(tmp_path: Path, plan: Plan) -> None:
     from ablations.study.folder import StudyFolder
 

@@ -87,6 +87,8 @@ TRAINS = [
 ]
 HARMLESS = [
     "convnext_path/files.py",
+    "convnext_path/programs.py",
+    "convnext_path/trust.py",
     "ablations/report/charts.py",
     "ablations/engines/scheduler.py",
     "convnext_path/ladder.py",

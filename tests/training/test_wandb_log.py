@@ -21,7 +21,7 @@ from ablations.report.charts import plot_study
 from ablations.study.folder import StudyFolder
 from ablations.study.keeping import Mode
 from ablations.study.trial import Plan, Result, Trial
-from ablations.training.wandb_log import choose_mode, finish_run, send_summary, start_run
+from ablations.training.wandb_log import choose_mode, finish_run, send_result, send_summary, start_run
 from tests.conftest import COST, fake_result
 
 
@@ -261,3 +261,19 @@ def test_a_server_that_dies_costs_nothing(server: ThreadingHTTPServer, study: St
     assert run["display_name"] == "recipe-seed0"
     assert run["summary"]["top1"] == pytest.approx(result.top1)
     assert any("val/loss" in item for item in run["history"])
+
+
+def test_names_that_are_no_text_are_sent_as_text(tmp_path: Path, plan: Plan, study: StudyFolder) -> None:
+    name = "caf\udce9\n" + "x" * 80
+    odd = replace(plan, rungs=tuple(replace(r, name=f"{r.name}{name}", title=name) for r in plan.rungs))
+    beside = StudyFolder(tmp_path / "odd")
+    beside.begin(odd)
+    for trial in odd.trials():
+        beside.save(fake_result(trial))
+    result = beside.results()[0]
+    assert send_result(beside, result, "offline")
+    table = to_frame(summarize(odd, beside.results()))
+    assert send_summary(beside, table, [], "offline")
+    runs = read_runs(beside)
+    shown = f"recipecaf\\xe9\\n{'x' * 80}"
+    assert {run["display_name"] for run in runs} == {f"{shown}-seed0", "odd-summary"}

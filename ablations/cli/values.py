@@ -1,0 +1,150 @@
+"""Words and lines of config files as values: a text is what was typed, whatever YAML would make of it."""
+
+import argparse
+import re
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+from itertools import islice
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin
+
+import yaml
+
+NUMBERS = {int: re.compile(r"[+-]?[0-9]+"), float: re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")}
+LONGEST = 400  # digits of a number
+DEEPEST = 10  # of mappings and lists within each other in a config file
+SHOWN = 60  # characters of a value in an error
+
+
+class ReadError(argparse.ArgumentTypeError, ValueError):
+    """A word is no value of an option; says what is."""
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads what is typed for an option of a type: text, numbers, true or false, or one of several words.
+
+    A value that has the type already (of a config file, a default) is taken as it is. Raises a :class:`ReadError`.
+    """
+
+    hint: Any
+
+    @property
+    def names(self) -> list[str]:
+        """What the option takes: names of types, and the values of literals."""
+        return list(dict.fromkeys(name_types(self.hint)))
+
+    def __call__(self, word: Any) -> Any:
+        for kind in list_kinds(self.hint):
+            value = read_as(kind, word)
+            if value is not MISSED:
+                return value
+        text = str(word)
+        shown = text if len(text) <= SHOWN else f"{text[:SHOWN]}... ({len(text)} characters)"
+        raise ReadError(f"takes {' or '.join(self.names)}, got {shown!r}")
+
+
+MISSED = object()  # said where a word is no value of a kind
+
+
+def list_kinds(hint: Any) -> list[Any]:
+    """The types and literals that a hint stands for, text last."""
+    kinds = [kind for part in get_args(hint) for kind in list_kinds(part)] if is_union(hint) else [hint]
+    return sorted(kinds, key=lambda kind: kind is str)
+
+
+def is_union(hint: Any) -> bool:
+    return bool(get_args(hint)) and get_origin(hint) not in (Literal, tuple, list)
+
+
+def name_types(hint: Any) -> list[str]:
+    """What a hint allows, in words."""
+    if get_origin(hint) is Literal:
+        return [str(value) for value in get_args(hint)]
+    if is_union(hint):
+        return [name for part in get_args(hint) if part is not NoneType for name in name_types(part)]
+    return [f"[{name_types(get_args(hint)[0])[0]},...]"] if get_args(hint) else [hint.__name__]
+
+
+def read_as(kind: Any, word: Any) -> Any:
+    """A word as a value of a type or literal; :data:`MISSED` where it is none."""
+    if get_origin(kind) is Literal:
+        return next((value for value in get_args(kind) if word == value or word == str(value)), MISSED)
+    if get_args(kind):
+        return read_list(get_args(kind)[0], word)
+    if kind is NoneType:
+        return MISSED if word is not None else None
+    if kind is bool:
+        return {"true": True, "false": False}.get(str(word).lower(), MISSED) if isinstance(word, str | bool) else MISSED
+    if kind in NUMBERS:
+        return read_number(kind, word)
+    return word if isinstance(word, kind) else MISSED
+
+
+def read_list(kind: Any, word: Any) -> Any:
+    """A list of a config file, or typed as [0,1]."""
+    if isinstance(word, str) and word.startswith("[") and word.endswith("]"):
+        word = word[1:-1].split(",")
+    values = [read_as(kind, one) for one in word] if isinstance(word, list | tuple) else []
+    return MISSED if not values or MISSED in values else values
+
+
+def read_number(kind: Any, word: Any) -> Any:
+    """A number in decimal digits: of floats also with a point or an exponent; not a truth value."""
+    if isinstance(word, str):
+        digits = sum(character.isdigit() for character in word)
+        return kind(word) if NUMBERS[kind].fullmatch(word) and digits <= LONGEST else MISSED
+    if isinstance(word, bool) or not isinstance(word, int | float) or (kind is int and isinstance(word, float)):
+        return MISSED
+    return kind(word)
+
+
+class TextLoader(yaml.SafeLoader):
+    """Reads YAML whose plain words stay text but for null, true and false. Refuses a key that comes twice."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - as the class above has it
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        if twice := next((key for key in keys if keys.count(key) > 1), None):
+            raise yaml.YAMLError(f"{twice} is there twice")
+        return super().construct_mapping(node, deep)
+
+
+TextLoader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"(null|~|)\Z"), ["n", "~", ""])
+TextLoader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"(true|false)\Z"), ["t", "f"])
+
+
+def load_config(text: str) -> Any:
+    """What a config says. Raises a YAMLError."""
+    try:
+        check_config(text)
+    except ValueError as error:
+        raise yaml.YAMLError(f"it {error}") from None
+    return yaml.load(text, Loader=TextLoader)
+
+
+def check_config(text: str) -> None:
+    """Refuse what a config of options cannot be: anything but a mapping, aliases, deep nests.
+
+    Raises:
+        ValueError: says what is wrong with it.
+    """
+    try:
+        events = yaml.parse(text)
+        if not isinstance(next(islice(events, 2, None), None), yaml.MappingStartEvent):  # behind stream and document
+            raise ValueError("holds no options; --print_config shows how they are written")
+        check_inside(events)
+    except yaml.YAMLError as error:
+        raise ValueError(f"is no YAML: {error}") from None
+
+
+def check_inside(events: Iterable[yaml.Event]) -> None:
+    """Refuse aliases and deep nests. Stops at the first: to read thousands of brackets takes minutes."""
+    depth = 1
+    for event in events:
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError("has aliases; write the values out")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise ValueError(f"is nested more than {DEEPEST} deep")

@@ -1,0 +1,177 @@
+"""Which files of a tree of folders are images, and of which class; none is opened here."""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+from unicodedata import normalize
+
+from convnext_path.data.decoding import find_endings
+from convnext_path.words import shorten
+
+#: Names of splits, not of classes.
+SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
+
+#: What file managers leave everywhere, beside hidden files: nobody asks after it.
+CLUTTER = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"}
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The image files of a split.
+
+    Args:
+        folder: what holds the class folders.
+        files: the images' paths in it, each beginning with its class folder, sorted.
+        left_out: how many files beside them are not read, by the ending of their names.
+    """
+
+    folder: Path
+    files: Sequence[str]
+    left_out: Mapping[str, int]
+
+
+def find_splits(root: Path) -> list[Path]:
+    """The folders that hold class folders: the training and the validation split's, or ``root`` alone.
+
+    Raises:
+        ValueError: no such folder, or no validation split beside ``train/``.
+    """
+    if not root.is_dir():
+        raise ValueError(f"no folder {root}")
+    if not (root / "train").is_dir():
+        return [root]
+    for name in ("val", "test"):
+        if (root / name).is_dir():
+            return [root / "train", root / name]
+    raise ValueError(f"{root} has train/ but neither val/ nor test/")
+
+
+def list_folders(folder: Path) -> list[str]:
+    """The names of the folders in ``folder``, sorted; hidden ones do not count. Raises a ValueError."""
+    try:
+        return sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    except OSError as error:
+        refuse(error)
+
+
+def find_classes(folder: Path) -> tuple[str, ...]:
+    """The class folders' names, sorted; hidden ones do not count. A ValueError where there are none."""
+    classes = list_folders(folder)
+    if not classes:
+        raise ValueError(f"{folder} has no class folders")
+    if splits := SPLITS.intersection(name.lower() for name in classes):
+        allowed = "splits are named train/ and val/ or test/"
+        raise ValueError(f"{folder} has {', '.join(sorted(splits))} where classes are looked for; {allowed}")
+    return tuple(classes)
+
+
+def list_images(folder: Path) -> Listing:
+    """The image files under the class folders of ``folder``. Raises a ValueError where one cannot be read."""
+    files: list[str] = []
+    left_out: Counter[str] = Counter()
+    endings = find_endings()
+    for name in find_classes(folder):
+        for file in walk_class(folder, name):
+            if file.lower().endswith(endings):
+                files.append(file)
+            elif os.path.basename(file).lower() not in CLUTTER:
+                left_out[os.path.splitext(file)[1].lower()] += 1
+    return Listing(folder, files, left_out)
+
+
+def walk_class(folder: Path, name: str) -> list[str]:
+    """The files under a class folder, by their paths in ``folder``, sorted by folder, then by name.
+
+    Hidden files and folders do not count. Links are followed, but a folder is entered once, and none that the class
+    folder lies in: links may go in circles.
+    """
+    top, found = folder / name, []
+    seen = {*map(str, top.resolve().parents), os.path.realpath(folder)}
+    for place, subfolders, names in os.walk(top, onerror=refuse, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            subfolders.clear()
+            continue
+        seen.add(real)
+        subfolders[:] = sorted(sub for sub in subfolders if not sub.startswith("."))
+        inside = os.path.relpath(place, folder)
+        found += [(inside, n) for n in names if not n.startswith(".")]
+    return [os.path.join(*pair) for pair in sorted(found)]
+
+
+def refuse(error: OSError) -> NoReturn:
+    raise ValueError(f"{error.filename} cannot be read: {error.strerror}")
+
+
+def class_of(file: str) -> str:
+    """The class folder that a path begins with."""
+    return file.split(os.sep, 1)[0]
+
+
+def require_images(folder: Path, names: Iterable[str], files: Iterable[str], what: str = "images") -> None:
+    """Raise a ValueError naming the classes of ``names`` that none of ``files`` is of."""
+    if empty := sorted(set(names) - set(map(class_of, files))):
+        raise ValueError(f"no {what} in {shorten([str(folder / name) for name in empty], 3)}")
+
+
+def match_classes(listing: Listing, training: Path, classes: Sequence[str]) -> dict[str, int]:
+    """The label of each class folder that has images: the place in ``classes`` of the name, or of one that reads alike.
+
+    An accent may be part of its letter, or stand behind it as a sign of its own: that depends on who wrote the folder.
+
+    Raises:
+        ValueError: images of a class that ``training`` lacks.
+    """
+    labels = {normalize("NFC", name): label for label, name in enumerate(classes)}
+    labels |= {name: label for label, name in enumerate(classes)}
+    names = sorted(set(map(class_of, listing.files)))
+    found = {name: labels.get(name, labels.get(normalize("NFC", name))) for name in names}
+    if unknown := [name + hint(name, classes) for name, label in found.items() if label is None]:
+        raise ValueError(f"{listing.folder} has classes that {training} lacks: {shorten(unknown, 20)}")
+    return {name: label for name, label in found.items() if label is not None}
+
+
+def hint(name: str, classes: Sequence[str]) -> str:
+    """The class whose name looks like ``name``, if there is one, in brackets."""
+    alike = [one for one in classes if fold(one) == fold(name)]
+    return f" (there it is {shorten(alike, 3)})" if alike else ""
+
+
+def fold(name: str) -> str:
+    """The same for names that look alike: capitals, spaces and forms of letters aside."""
+    return " ".join(normalize("NFKC", name).casefold().split())
+
+
+def note_names(classes: Sequence[str]) -> list[str]:
+    """A line that names classes whose names look alike, if there are any."""
+    counts = Counter(map(fold, classes))
+    alike = sorted((name for name in classes if counts[fold(name)] > 1), key=fold)
+    return [f"classes whose names look alike: {shorten([*map(spell_out, alike)], 20)}"] if alike else []
+
+
+def spell_out(name: str) -> str:
+    """A name, with the codes of its letters where they are not ASCII: two that look the same are told apart."""
+    return name if name.isascii() else f"{name} ({ascii(name)[1:-1]})"
+
+
+def note_places(root: Path, used: Sequence[Path]) -> list[str]:
+    """Lines on what lies in ``root`` beside the splits that are used, where that may surprise."""
+    if len(used) == 1:
+        return []
+    others = [name for name in list_folders(root) if root / name not in used]
+    notes = []
+    if "test" in others:
+        notes.append("val/ validates; test/ beside it is not used")
+    if loose := [name for name in others if name != "test"]:
+        notes.append(f"folders beside train/ and {used[-1].name}/ are not used: {shorten(loose, 5)}")
+    return notes
+
+
+def note_left_out(listings: Sequence[Listing]) -> list[str]:
+    """A line that counts the files which are not read as images, by ending, if there are any."""
+    counts = sum((Counter(listing.left_out) for listing in listings), Counter[str]())
+    kinds = [f"{ending or 'without an ending'} {count}" for ending, count in counts.most_common()]
+    return [f"files left out, of kinds that are not read: {shorten(kinds, 8)}"] if kinds else []

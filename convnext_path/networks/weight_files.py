@@ -1,0 +1,231 @@
+"""Weights as people have them in files: whoever saved them, and whatever lies around them. Nothing in a file is run."""
+
+import io
+import itertools
+import re
+import warnings
+import zipfile
+from collections import Counter, OrderedDict
+from collections.abc import Collection, Mapping, Sequence
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor
+from torch.serialization import safe_globals
+
+from convnext_path.words import shorten
+
+#: Where a file has several sets of weights, the first of these is taken: as they were trained, before their averages.
+SETS = (
+    *(
+        "state_dict",
+        "model_state_dict",
+        "model",
+        "module",
+        "network",
+        "net",
+        "backbone",
+        "weights",
+        "params",
+        "student",
+    ),
+    *("state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "ema", "teacher"),
+)
+DEEPEST = 8  # mappings in mappings
+#: What wraps a network, or a part of one, names itself in the names of all that it holds.
+WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+#: Ends of names of what a network makes for itself: some files hold it, and no output hangs on it.
+EXTRAS = ("num_batches_tracked", "relative_position_index", "relative_coords_table", "attn_mask", "n_averaged")
+#: What to do about a file with more in it than may be read.
+ADVICE = "save the state dict alone: torch.save(net.state_dict(), FILE)"
+
+
+class Inert:
+    """Stands for a plain value beside the weights, of which nothing is kept."""
+
+    def __new__(cls, *values: object) -> "Inert":
+        return super().__new__(cls)
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+def forget_items(*values: object) -> dict[object, object]:
+    """Stands for a mapping of a kind that torch does not fill."""
+    return {}
+
+
+def forget_list(*values: object) -> list[object]:
+    return []
+
+
+#: Classes of plain values by module, which checkpoints hold beside the weights. None of them is made.
+PLAIN = {
+    "argparse": "Namespace",
+    "types": "SimpleNamespace",
+    "builtins": "bool int float complex str bytes bytearray tuple list dict set frozenset slice range",
+    "__builtin__": "bool int float complex str bytes bytearray tuple list dict set frozenset slice xrange long unicode",
+    "pathlib": "Path PosixPath WindowsPath PurePath PurePosixPath PureWindowsPath",
+    "pathlib._local": "Path PosixPath WindowsPath PurePath PurePosixPath PureWindowsPath",
+    "datetime": "datetime date time timedelta timezone",
+    "decimal": "Decimal",
+    "uuid": "UUID",
+    "numpy": "dtype ndarray",
+    "numpy.core.multiarray": "scalar _reconstruct",
+    "numpy._core.multiarray": "scalar _reconstruct",
+    "numpy._core.numeric": "_frombuffer",
+    "numpy.core.numeric": "_frombuffer",
+}
+STANDINS = [(Inert, f"{module}.{name}") for module, names in PLAIN.items() for name in names.split()]
+FILLED = [(forget_items, "collections.defaultdict"), (forget_list, "collections.deque")]
+
+
+def read_weights(content: bytes) -> "OrderedDict[str, Tensor]":
+    """The tensors in a file by name, in single precision where they have decimals.
+
+    It may be torch's or safetensors'; they may lie in mappings of the names in :data:`SETS`, beside plain values.
+
+    Raises:
+        ValueError: there are none; the message tells what there is, and what to do.
+    """
+    found = load_safetensors(content) if is_safetensors(content) else load_torch(content)
+    weights = find_weights(found)
+    if not weights:
+        keys = [str(key) for key in found] if isinstance(found, Mapping) else []
+        held = f"only {shorten(keys, 5)}" if keys else f"only a {type(found).__name__}"
+        raise ValueError(f"it holds no weights: no tensors by name, {held}")
+    for name, tensor in weights.items():
+        if tensor.is_meta:
+            raise ValueError(f"it holds no values of {name}")
+        weights[name] = tensor.float() if tensor.is_floating_point() else tensor
+    return weights
+
+
+def is_safetensors(content: bytes) -> bool:
+    """Whether it begins with the length of a header, and that in JSON."""
+    return content[8:9] == b"{" and int.from_bytes(content[:8], "little") <= len(content) - 8
+
+
+def load_safetensors(content: bytes) -> object:
+    if find_spec("safetensors") is None:
+        raise ValueError("it holds safetensors, which needs: pip install safetensors")
+    import safetensors.torch
+
+    try:
+        return safetensors.torch.load(content)
+    except Exception as error:  # noqa: BLE001 - of several kinds, its own among them
+        raise ValueError(f"it holds no safetensors that can be read: {error}") from None
+
+
+def load_torch(content: bytes) -> object:
+    """What torch saved, of tensors and plain values."""
+    with safe_globals([*STANDINS, *FILLED]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of pickle's protocol
+        try:
+            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        except Exception as error:  # noqa: BLE001 - torch raises whatever a damaged file leads to
+            raise ValueError(explain(content, error)) from None
+
+
+def explain(content: bytes, error: Exception) -> str:
+    """Why torch cannot load a file, in a sentence."""
+    told = str(error)
+    if kind := name_kind(content):
+        return kind
+    if foreign := re.search(r"GLOBAL ([\w.]+) (?:was not|whose module)", told):
+        return f"it holds a {foreign[1]} beside the weights, which could run code and is not loaded: {ADVICE}"
+    if "TorchScript" in told:
+        return f"it is a program of TorchScript: {ADVICE}"
+    if isinstance(error, EOFError) or "EOF" in told:
+        return "it is cut off"
+    return f"it holds no weights that torch can load ({type(error).__name__})"
+
+
+def name_kind(content: bytes) -> str:
+    """What a file is instead, by how it begins; empty where that tells nothing."""
+    text = content[:200].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if not content:
+        return "it is empty"
+    if text.startswith((b"<!doctype", b"<html", b"<head", b"<?xml")):
+        return "it is a web page: the download failed"
+    if text.startswith(b"version https://git-lfs"):
+        return "it is git-lfs's pointer to a file: git lfs pull fetches that"
+    if content[257:262] == b"ustar" or text.startswith((b"\x1f\x8b", b"bzh", b"\xfd7zxz", b"\x28\xb5\x2f\xfd", b"7z")):
+        return "it is an archive: unpack it first"
+    if text.startswith(b"\x89hdf"):
+        return "it is HDF5, which torch does not read"
+    return name_zip(content) if content.startswith(b"PK") else ""
+
+
+def name_zip(content: bytes) -> str:
+    """What is wrong with a zip archive, as torch's files are; empty where that is for torch to say."""
+    try:
+        names = zipfile.ZipFile(io.BytesIO(content)).namelist()
+    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError):
+        return "it is cut off or damaged"
+    return "" if any(name.endswith("/data.pkl") for name in names) else "it is a zip archive without tensors"
+
+
+def find_weights(found: object, depth: int = 0) -> "OrderedDict[str, Tensor]":
+    """The tensors by name in a mapping, or in mappings within; none where there are none.
+
+    Raises:
+        ValueError: there are several sets, and none has a name that is known.
+    """
+    if not isinstance(found, Mapping) or depth > DEEPEST:
+        return OrderedDict()
+    named = {name: value for name, value in found.items() if isinstance(name, str)}
+    own = OrderedDict((name, value) for name, value in named.items() if isinstance(value, Tensor))
+    own._metadata = getattr(found, "_metadata", {})  # type: ignore[attr-defined]  # versions, which some read
+    known = [name for name in SETS if isinstance(named.get(name), Mapping)]
+    for name in known:
+        if weights := find_weights(named[name], depth + 1):
+            return weights
+    if len(own) > 1:  # beside sets, one may be a score
+        return own
+    sets = {name: weights for name, value in named.items() if (weights := find_weights(value, depth + 1))}
+    if len(sets) > 1:
+        raise ValueError(f"it holds several sets of weights, {shorten([*sets], 5)}: save one of them alone")
+    return next(iter(sets.values()), own)
+
+
+def clean_names(weights: "OrderedDict[str, Tensor]", expected: Collection[str]) -> "OrderedDict[str, Tensor]":
+    """The weights without what stood around the network: its :data:`WRAPPERS`, and its place in a larger one.
+
+    ``expected``: the network's own names; what they have of this stays. Of :data:`EXTRAS` these alone stay.
+    """
+    expected = {*expected}
+    wrapped = {*WRAPPERS} - {part for name in expected for part in name.split(".")}
+    short = {name: ".".join(part for part in name.split(".") if part not in wrapped) for name in weights}
+    prefix = find_prefix([name for name in short.values() if not name.endswith(EXTRAS)], expected)
+    bare = {name: s.removeprefix(prefix) for name, s in short.items() if s.startswith(prefix)}
+    kept = OrderedDict((b, weights[name]) for name, b in bare.items() if b in expected or not b.endswith(EXTRAS))
+    versions = getattr(weights, "_metadata", {})
+    places = {name: [part for part in name.split(".") if part not in wrapped] for name in versions}
+    kept._metadata = {  # type: ignore[attr-defined]
+        ".".join([*parts, ""]).removeprefix(prefix).rstrip("."): versions[name] for name, parts in places.items()
+    }
+    return kept
+
+
+def find_prefix(names: Sequence[str], expected: Collection[str]) -> str:
+    """What stands before a network's own names, up to a dot: before most of them; else before all that there are."""
+    if any(name in expected for name in names):
+        return ""
+    starts = ((name[: place.end()], name[place.end() :]) for name in names for place in re.finditer(r"\.", name))
+    (best, count), *_ = [*Counter(start for start, rest in starts if rest in expected).most_common(1), ("", 0)]
+    if 2 * count >= len(expected):
+        return best
+    places = zip(*(name.split(".")[:-1] for name in names), strict=False)
+    common = [place[0] for place in itertools.takewhile(lambda place: len({*place}) == 1, places)]
+    return ".".join([*common, ""])
+
+
+def refuse_misfits(wrong: Mapping[str, Sequence[str]], beginning: str = "") -> None:
+    """Raise a ValueError that lists the first names of each kind of misfit, if there are any."""
+    if told := list_misfits(wrong):
+        raise ValueError(f"{beginning}{told}")
+
+
+def list_misfits(wrong: Mapping[str, Sequence[str]]) -> str:
+    return "; ".join(f"{what}: {shorten(names, 3)}" for what, names in wrong.items() if names)

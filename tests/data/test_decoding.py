@@ -1,0 +1,251 @@
+import io
+import math
+import struct
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import ExifTags, Image
+from torch import Tensor
+from torchvision.transforms.v2.functional import pil_to_tensor
+
+from convnext_path.data.decoding import BITS, FORMATS, decode, find_endings, find_formats, ignored_warnings
+from convnext_path.data.scanning import look
+
+#: 48 x 64, with a red top left, a green top right, a blue bottom left and a white bottom right: each turn shows.
+PICTURE = Image.fromarray(
+    np.kron([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 255]]], np.ones((24, 32, 1))).astype(np.uint8)
+)
+#: What stands in the corners (top left, top right, bottom left, bottom right) once the tag is obeyed.
+TURNED = {1: "RGBW", 2: "GRWB", 3: "WBGR", 4: "BWRG", 5: "RBGW", 6: "BRWG", 7: "WGBR", 8: "GWRB"}
+COLORS = {"R": (255, 0, 0), "G": (0, 255, 0), "B": (0, 0, 255), "W": (255, 255, 255)}
+
+
+def encode(image: Image.Image, kind: str, **options: Any) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def read(content: bytes, bits: int = 16) -> Tensor:
+    with ignored_warnings():
+        return decode(io.BytesIO(content), bits)
+
+
+def find_color(pixel: Sequence[int]) -> str:
+    return min(COLORS, key=lambda name: math.dist(COLORS[name], pixel))
+
+
+def name_corners(image: Tensor) -> str:
+    corners = [image[:, y, x].tolist() for y in (4, -5) for x in (4, -5)]
+    return "".join(find_color(corner) for corner in corners)
+
+
+def make_exif(tag: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = tag
+    return exif
+
+
+def make_xmp(tag: int) -> bytes:
+    return f'<x:xmpmeta><rdf:Description tiff:Orientation="{tag}"/></x:xmpmeta>'.encode()
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "MPO"])
+@pytest.mark.parametrize("tag", TURNED)
+def test_orientation_is_obeyed_once_in_every_format(kind: str, tag: int) -> None:
+    if kind == "AVIF" and kind not in find_formats():
+        pytest.skip("this Pillow has none")
+    image = read(encode(PICTURE, kind, exif=make_exif(tag)))
+    assert tuple(image.shape[1:]) == ((48, 64) if tag < 5 else (64, 48))
+    assert name_corners(image) == TURNED[tag]
+
+
+@pytest.mark.parametrize(("kind", "name"), [("JPEG", "xmp"), ("WEBP", "xmp")])
+@pytest.mark.parametrize("tag", TURNED)
+def test_orientation_in_xmp_is_obeyed(kind: str, name: str, tag: int) -> None:
+    assert name_corners(read(encode(PICTURE, kind, **{name: make_xmp(tag)}))) == TURNED[tag]
+
+
+HEAD = b"Exif\0\0II*\0\x08\0\0\0"
+DAMAGED = {
+    "cut in its header": HEAD[:12],
+    "cut in its first entry": HEAD + b"\x01\0\x12\x01",
+    "junk": b"Exif\0\0" + b"\xff" * 40,
+    "empty": b"Exif\0\0",
+    "something else": b"hello there, this is no exif",
+    "a word": HEAD + b"\x01\0\x12\x01\x02\0\x04\0\0\0abc\0\0\0\0\0",
+    "no such turn": HEAD + b"\x01\0\x12\x01\x03\0\x01\0\0\0\x09\0\0\0\0\0\0\0",
+    "a number that is not whole": HEAD + b"\x01\0\x12\x01\x05\0\x01\0\0\0\x80\0\0\0\0\0\0\0",
+    "points nowhere": HEAD + b"\x01\0\x69\x87\x04\0\x01\0\0\0\xff\xff\xff\x7f\0\0\0\0",
+    "points at itself": HEAD + b"\x01\0\x69\x87\x04\0\x01\0\0\0\x08\0\0\0\x08\0\0\0",
+}
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_damaged_metadata_make_no_image_bad(kind: str, damage: str, tmp_path: Path) -> None:
+    content = encode(PICTURE, kind, exif=DAMAGED[damage])
+    assert name_corners(read(content)) == "RGBW"
+    (tmp_path / "x").write_bytes(content)
+    with ignored_warnings():
+        assert look(tmp_path / "x").fault == ""
+
+
+def add_to_tiff(content: bytes, entry: bytes) -> bytes:
+    """A little-endian TIFF whose first directory, moved to the end, has one entry of 12 bytes more."""
+    (place,) = struct.unpack_from("<I", content, 4)
+    (count,) = struct.unpack_from("<H", content, place)
+    entries = [content[place + 2 + 12 * i : place + 14 + 12 * i] for i in range(count)]
+    entries = sorted([*entries, entry], key=lambda one: struct.unpack_from("<H", one))
+    directory = struct.pack("<H", count + 1) + b"".join(entries) + b"\0\0\0\0"
+    return content[:4] + struct.pack("<I", len(content)) + content[8:] + directory
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        struct.pack("<HHII", 274, 2, 4, 0x636261),  # a word
+        struct.pack("<HHII", 274, 3, 1, 9),
+        struct.pack("<HHII", 34665, 4, 1, 0x7FFFFFFF),  # details that are nowhere
+        struct.pack("<HHII", 34665, 4, 1, 0),
+        struct.pack("<HHII", 34665, 2, 4, 0x636261),
+        struct.pack("<HHII", 34853, 4, 1, 3),
+    ],
+)
+def test_damaged_metadata_make_no_tiff_bad(entry: bytes, tmp_path: Path) -> None:
+    content = add_to_tiff(encode(PICTURE, "TIFF"), entry)
+    assert name_corners(read(content)) == "RGBW"
+
+
+def test_a_plain_jpeg_has_the_bits_that_pillow_gives() -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (50, 70, 3), dtype=np.uint8))
+    content = encode(noise, "JPEG")
+    assert torch.equal(read(content), pil_to_tensor(Image.open(io.BytesIO(content))))
+
+
+def find_writable() -> list[tuple[str, str, str]]:
+    """Of every format that is read and that Pillow writes: it, an ending and a mode."""
+    known = Image.registered_extensions()
+    modes = {"MSP": "1", "XBM": "1", "BLP": "P"}
+    return [(known[e], e, modes.get(known[e], "RGB")) for e in find_endings() if known[e] in Image.SAVE]
+
+
+@pytest.mark.parametrize(("kind", "ending", "mode"), find_writable())
+def test_every_format_that_pillow_writes_is_read(kind: str, ending: str, mode: str, tmp_path: Path) -> None:
+    file = tmp_path / f"x{ending}"
+    with ignored_warnings():
+        PICTURE.resize((64, 64)).convert(mode).save(file, kind)
+        assert look(file).fault == ""
+    image = read(file.read_bytes())
+    assert image.shape[0] == 3
+    assert image.shape[1] == image.shape[2]
+    if mode == "RGB" and kind not in ("ICNS", "ICO"):
+        assert name_corners(image) == "RGBW"
+
+
+def test_formats_that_other_programs_draw_are_not_read() -> None:
+    assert not {"EPS", "WMF", "PDF", "MPEG", "HDF5", "GRIB", "BUFR"} & {*FORMATS}
+    assert {".jpg", ".png", ".gif", ".tga", ".jp2", ".qoi", ".mpo"} <= {*find_endings()}
+    assert not {".eps", ".ps", ".pdf", ".wmf", ".txt", ".json", ".mpg", ".h5", ""} & {*find_endings()}
+
+
+GREY = Image.new("L", (3, 3), 100)
+MODES = {
+    "1": ("PNG", Image.new("1", (3, 3), 1), (255, 255, 255)),
+    "L": ("PNG", GREY, (100, 100, 100)),
+    "LA": ("PNG", Image.new("LA", (3, 3), (100, 255)), (100, 100, 100)),
+    "P": ("GIF", GREY.convert("P"), (100, 100, 100)),
+    "CMYK": ("TIFF", Image.new("CMYK", (3, 3), (255, 0, 0, 0)), (0, 255, 255)),
+    "YCbCr": ("TIFF", Image.new("YCbCr", (3, 3), (100, 128, 128)), (100, 100, 100)),
+    "LAB": ("TIFF", Image.new("LAB", (3, 3), (255, 128, 128)), (255, 255, 255)),
+    "I": ("TIFF", Image.new("I", (3, 3), 65535), (255, 255, 255)),
+    "I;16": ("TIFF", Image.fromarray(np.full((3, 3), 65535, np.uint16)), (255, 255, 255)),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_mode_becomes_rgb(mode: str) -> None:
+    kind, image, color = MODES[mode]
+    pixels = read(encode(image, kind)).flatten(1).unique(dim=1).flatten()
+    assert (pixels - torch.tensor(color)).abs().max() <= 2
+
+
+def test_the_first_of_several_pictures_is_taken(tmp_path: Path) -> None:
+    others = [Image.new("RGB", PICTURE.size, color) for color in ("black", "white")]
+    for kind in ("GIF", "TIFF", "WEBP", "PNG"):
+        file = tmp_path / kind
+        PICTURE.save(file, kind, save_all=True, append_images=others)
+        assert look(file).sequence
+        assert name_corners(read(file.read_bytes())) == "RGBW"
+        PICTURE.save(file, kind)
+        assert not look(file).sequence
+
+
+def write_png(pixels: np.ndarray[Any, Any]) -> bytes:
+    """A PNG of 16-bit colors, which Pillow does not write: (H, W, 3 or 4)."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    height, width, channels = pixels.shape
+    header = struct.pack(">IIBBBBB", width, height, 16, {3: 2, 4: 6}[channels], 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+def write_tiff(pixels: np.ndarray[Any, Any], order: str) -> bytes:
+    """A TIFF of 16-bit colors of (H, W, 3), in either order of bytes."""
+    height, width, _ = pixels.shape
+    data = pixels.astype(f"{order}u2").tobytes()
+    at = 8 + 2 + 12 * 9 + 4
+    sizes = [(256, 4, 1, width), (257, 4, 1, height), (258, 3, 3, at), (259, 3, 1, 1), (262, 3, 1, 2)]
+    places = [(273, 4, 1, at + 6), (277, 3, 1, 3), (278, 4, 1, height), (279, 4, 1, len(data))]
+    entries = b"".join(write_entry(order, *entry) for entry in (*sizes, *places))
+    head = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(f"{order}IH", 8, 9)
+    return head + entries + struct.pack(f"{order}IHHH", 0, 16, 16, 16) + data
+
+
+def write_entry(order: str, tag: int, kind: int, count: int, value: int) -> bytes:
+    short = kind == 3 and count == 1
+    return struct.pack(f"{order}HHIHH" if short else f"{order}HHII", tag, kind, count, value, *([0] if short else []))
+
+
+def write_grey(pixels: np.ndarray[Any, Any]) -> bytes:
+    return encode(Image.fromarray(pixels[..., 0].astype(np.uint16)), "PNG")
+
+
+WRITERS = {
+    "grey PNG": write_grey,
+    "PNG": write_png,
+    "PNG with alpha": lambda p: write_png(np.concatenate([p, np.full_like(p[..., :1], 65535)], axis=-1)),
+    "TIFF": lambda p: write_tiff(p, "<"),
+    "TIFF, big-endian": lambda p: write_tiff(p, ">"),
+}
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize("bits", BITS)
+def test_pixels_of_few_bits_in_16_use_their_range(kind: str, bits: int, tmp_path: Path) -> None:
+    top = 2**bits - 1
+    values: Sequence[int] = [0, top // 3, top // 2, top]
+    pixels = np.asarray(values).reshape(2, 2, 1).repeat(3, axis=-1)
+    content = WRITERS[kind](pixels)
+    (tmp_path / "x").write_bytes(content)
+    assert look(tmp_path / "x").bits == bits
+    assert look(tmp_path / "x", check="headers").bits == bits
+    image = read(content, bits)
+    expected = [round(value * 255 / top) for value in values]
+    assert (image.flatten(1) - torch.tensor(expected)).abs().max() <= 1  # of 16 bits Pillow keeps the higher byte
+    if bits < 16:
+        assert image.flatten(1).tolist() == [expected] * 3
+
+
+def test_images_of_8_bits_have_no_range_to_find(tmp_path: Path) -> None:
+    PICTURE.save(tmp_path / "x.png")
+    assert look(tmp_path / "x.png").bits == 0

@@ -1,0 +1,173 @@
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from unicodedata import normalize
+
+import pytest
+
+from convnext_path import Data
+from convnext_path.data.datasets import Splits, open_data
+from convnext_path.data.listing import fold, list_images
+
+Maker = Callable[..., Path]
+
+
+@pytest.fixture
+def tree(tmp_path: Path, make_images: Maker) -> Path:
+    """Two classes with ten images each in train/ and val/."""
+    make_images(tmp_path / "images" / "train", count=10)
+    make_images(tmp_path / "images" / "val", count=10)
+    return tmp_path / "images"
+
+
+def open_tree(tree: Path, **options: object) -> Splits:
+    open_data.cache_clear()
+    return open_data(Data("imagefolder", root=str(tree), **options))  # type: ignore[arg-type]
+
+
+def test_files_that_are_not_read_are_counted_by_ending(tree: Path) -> None:
+    before = open_tree(tree)
+    for i in range(30):
+        (tree / "train" / "cat" / f"{i}.HEIC").touch()
+    for name in ("a.txt", "b.txt", "README", "Makefile", "labels.json", "0.png.bak"):
+        (tree / "val" / "dog" / name).touch()
+    for name in (".DS_Store", "._0.png", "Thumbs.db", "desktop.ini", ".hidden.txt", "Icon\r"):
+        (tree / "val" / "dog" / name).touch()
+    (tree / "val" / "notes.txt").touch()
+    (tree / "train" / "cat" / ".git").mkdir()
+    (tree / "train" / "cat" / ".git" / "config").touch()
+    after = open_tree(tree)
+    kinds = ".heic 30, without an ending 2, .txt 2, .json 1, .bak 1"
+    assert {*after.notes[0].split(": ")[1].split(", ")} == {*kinds.split(", ")}
+    assert after.notes[0].startswith("files left out, of kinds that are not read: .heic 30, ")
+    assert (len(after.notes), after.digest) == (1, before.digest)
+
+
+def test_a_class_of_files_that_are_not_read_is_empty(tree: Path) -> None:
+    for file in (tree / "train" / "cat").iterdir():
+        file.rename(file.with_suffix(".heic"))
+    with pytest.raises(ValueError, match="no images in .*train/cat$"):
+        open_tree(tree)
+
+
+def test_a_split_that_is_not_used_is_said(tree: Path, make_images: Maker) -> None:
+    make_images(tree / "test", "cat")
+    make_images(tree, "bee", count=1)
+    (tree / ".hidden").mkdir()
+    (tree / "notes.txt").touch()
+    notes = open_tree(tree).notes
+    assert notes == (
+        "val/ validates; test/ beside it is not used",
+        "folders beside train/ and val/ are not used: bee",
+    )
+    shutil.rmtree(tree / "val")
+    assert open_tree(tree).notes[0] == "folders beside train/ and test/ are not used: bee"
+
+
+@pytest.mark.parametrize("count", [1, 7])
+def test_images_in_both_splits_are_counted(tree: Path, count: int) -> None:
+    for i in range(count):
+        shutil.copy(tree / "train" / "cat" / f"{i}.png", tree / "val" / "dog" / f"same {i}.png")
+    assert open_tree(tree).notes == (f"validation images that are training images too: {count} of {20 + count}",)
+    assert open_tree(tree, check_images="headers").notes[1:] == ()
+
+
+def test_images_twice_in_one_tree_are_counted_where_they_are_split(tree: Path) -> None:
+    assert not open_tree(tree / "train").notes
+    for i in range(10):
+        shutil.copy(tree / "train" / "cat" / f"{i}.png", tree / "train" / "cat" / f"same {i}.png")
+    splits = open_tree(tree / "train")
+    names = [splits.train.files[i] for i in splits.val_indices]  # type: ignore[attr-defined]
+    twins = {name.replace("same ", "") if "same" in name else name.replace("cat/", "cat/same ") for name in names}
+    shared = sum(splits.train.files[i] in twins for i in splits.train_indices)  # type: ignore[attr-defined]
+    assert shared
+    assert splits.notes == (f"validation images that are training images too: {shared} of {len(names)}",)
+
+
+NAMES = {
+    "é": ("é", "e\u0301"),
+    "Å": ("\u212b", "\u00c5"),
+    "ñandú": ("ñandú", "n\u0303andu\u0301"),
+    "한": ("한", "\u1112\u1161\u11ab"),
+    "ü": ("u\u0308", "ü"),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_that_read_alike_are_one_class(tree: Path, name: str) -> None:
+    there, here = NAMES[name]
+    assert there != here
+    assert normalize("NFC", there) == normalize("NFC", here)
+    (tree / "train" / "cat").rename(tree / "train" / there)
+    (tree / "val" / "cat").rename(tree / "val" / here)
+    splits = open_tree(tree)
+    assert set(splits.classes) == {there, "dog"}
+    label = splits.classes.index(there)
+    ours = [place for place, file in enumerate(splits.val.files) if file.startswith(here)]  # type: ignore[attr-defined]
+    assert splits.val.labels[ours].tolist() == [label] * 10
+    assert splits.notes == ()
+
+
+def test_both_forms_are_two_classes_where_training_has_both(tree: Path, make_images: Maker) -> None:
+    for split in ("train", "val"):
+        make_images(tree / split, "é e\u0301")
+    splits = open_tree(tree)
+    assert len(splits.classes) == 4
+    assert {file.split("/")[0]: splits.classes[label] for file, label in zip(splits.val.files, splits.val.labels)} == {  # type: ignore[attr-defined]  # noqa: B905
+        name: name for name in splits.classes
+    }
+    assert splits.notes[0].startswith("classes whose names look alike: ")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("Cat", "cat"), ("straße", "STRASSE"), ("ﬁsh", "fish"), ("a b", "a  b"), ("x ", "x"), ("Ⅳ", "iv")],
+)
+def test_names_that_look_alike_are_said(tree: Path, make_images: Maker, one: str, other: str) -> None:
+    assert fold(one) == fold(other)
+    shutil.copytree(tree / "train" / "cat", tree / "train" / "bird")
+    for split in ("train", "val"):
+        (tree / split / "cat").rename(tree / split / one)
+        if one != other:
+            shutil.copytree(tree / split / one, tree / split / other)
+    (note,) = [note for note in open_tree(tree).notes if "look alike" in note]
+    assert one in note
+    assert other in note
+    assert "dog" not in note
+
+
+@pytest.mark.parametrize(("there", "here"), [("cat", "Cat"), ("fish", "ﬁsh"), ("a b", "a  b")])
+def test_a_class_that_is_missing_is_named_with_the_one_that_it_looks_like(tree: Path, there: str, here: str) -> None:
+    (tree / "train" / "cat").rename(tree / "train" / there)
+    (tree / "val" / "cat").rename(tree / "val" / here)
+    with pytest.raises(ValueError, match=f"classes that .*train lacks: {here} \\(there it is {there}\\)$"):
+        open_tree(tree)
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["empty", "missing"])
+def test_an_empty_class_folder_is_as_a_missing_one(tree: Path, gone: bool) -> None:
+    shutil.rmtree(tree / "val" / "dog")
+    if not gone:
+        (tree / "val" / "dog" / "deep").mkdir(parents=True)
+    assert open_tree(tree).notes == ("no validation images of: dog",)
+    (tree / "val" / "fox").mkdir()  # unknown, and empty
+    assert open_tree(tree).notes == ("no validation images of: dog",)
+    shutil.rmtree(tree / "val" / "cat")
+    (tree / "val" / "cat").mkdir()
+    with pytest.raises(ValueError, match="no images in .*/val$"):
+        open_tree(tree)
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["empty", "missing"])
+def test_training_without_images_of_a_class_is_refused(tree: Path, gone: bool) -> None:
+    shutil.rmtree(tree / "train" / "dog")
+    if not gone:
+        (tree / "train" / "dog").mkdir()
+    with pytest.raises(ValueError, match=r"train lacks: dog$|no images in .*train/dog$"):
+        open_tree(tree)
+
+
+def test_files_are_listed_without_being_opened(tree: Path) -> None:
+    os.mkfifo(tree / "train" / "cat" / "x.png")
+    assert "cat/x.png" in list_images(tree / "train").files
