@@ -26,23 +26,16 @@ def test_names_of_other_kinds(plan: Plan, name: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"rungs": ()}, "a plan takes one or more rungs, got none"),
-        ({"seeds": ()}, "a plan takes one or more seeds, got none"),
-        ({"seeds": (1, 1, 2)}, "a plan has each of its seeds once, got 1 again"),
-        ({"recipes": ()}, "unknown recipe of rung recipe 'enhanced'; allowed: "),
         ({"trainer": (("max_epochs", 3),)}, "unknown option of the trainer 'max_epochs'"),
         ({"trainer": (("limit_val_batches", -1),)}, "--trainer.limit_val_batches must be above 0 and finite, got -1"),
+        ({"trainer": (("accumulate_grad_batches", 0),)}, "--trainer.accumulate_grad_batches must be at least 1, got 0"),
+        ({"trainer": (("num_nodes", -1),)}, "--trainer.num_nodes must be at least 1, got -1"),
         ({"trainer": (("precision", "8-bit"),)}, "unknown --trainer.precision '8-bit'; allowed: 64, "),
     ],
 )
 def test_plans_that_no_request_comes_to(plan: Plan, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         check_terms(replace(plan, **changes))
-
-
-def test_rungs_of_one_name(plan: Plan) -> None:
-    with pytest.raises(ValueError, match="a plan has each of its rungs once, got recipe again"):
-        check_terms(replace(plan, rungs=(*plan.rungs, plan.rungs[0])))
 
 
 def test_every_recipe_is_looked_at(plan: Plan) -> None:
