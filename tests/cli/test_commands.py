@@ -15,7 +15,7 @@ from ablations.__main__ import main
 from ablations.engines import local
 from ablations.engines.local import Job, Message, train
 from ablations.engines.scheduler import Local
-from ablations.report.page import CAPTIONS
+from ablations.report.inline import CAPTIONS
 from ablations.study.folder import StudyFolder
 from convnext_path import LADDERS
 from convnext_path.kernels import build
