@@ -58,7 +58,7 @@ class Parser(jsonargparse.ArgumentParser):
         fail(f"{action.option_strings[0]} {wrong[2]}" if wrong and action else message)
 
 
-class ConfigFile(jsonargparse.ActionConfigFile):  # type: ignore[misc, name-defined]  # not in its list of names
+class ConfigFile(jsonargparse.ActionConfigFile):  # type: ignore[name-defined]  # not in its list of names
     """Takes the name of a small YAML file; nothing else is opened, and a config itself is not typed."""
 
     def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
