@@ -12,6 +12,7 @@ import torch
 import torchvision
 
 from ablations.__main__ import main
+from ablations.cli.commands import write_command
 from ablations.engines import local
 from ablations.engines.local import Job, Message, train
 from ablations.engines.scheduler import Local
@@ -275,3 +276,31 @@ def test_costs_in_three_formats(capsys: pytest.CaptureFixture[str]) -> None:
     assert rows[0]["macs_by_operator"]["conv"] > 0
     assert main(["cost", "--ladder", "convnext-nano"]) == 0
     assert "separate_downsampling" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "run --data imagefolder --root s3://KEY:hunter2@bucket",
+        "run --data imagefolder --root https://host/x?sig=hunter2",
+        "compare --models resnet18 --data imagefolder --root s3://hunter2@bucket",
+        "prepare --root s3://KEY:hunter2@bucket --out elsewhere",
+        "prepare --root images --out s3://KEY:hunter2@bucket/x",
+        "run --engine ray --engine.address ray://me:hunter2@host:10001",
+        "run --study s3://KEY:hunter2@bucket --data s3://KEY:hunter2@bucket",
+    ],
+)
+def test_secrets_in_addresses_reach_nothing(
+    words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main(words.split())
+    streams = capsys.readouterr()
+    assert stop.value.code == 2
+    assert "hunter2" not in streams.out + streams.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_kept_command_holds_no_secret() -> None:
+    assert "hunter2" not in write_command(["run", "--root", "s3://KEY:hunter2@bucket", "--study", "x"])
