@@ -93,7 +93,7 @@ def find_words(option: str) -> list[str]:
 class Front(Parser):
     """The parser of words."""
 
-    def format_help(self) -> str:
+    def format_help(self, formatter: Any = None) -> str:
         return show_words()
 
 

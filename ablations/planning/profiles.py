@@ -40,14 +40,14 @@ class Machine(Options):
     )
     profile: str | None = option(
         None,
-        f"plan for a GPU that others have measured: {join(PROFILES)} (default: this machine)",
+        f"plan for a GPU that others measured: {join(PROFILES)} (default: this machine)",
         ("--profile", PROFILES),
     )
     at_once: tuple[int, ...] = option(
         (1, 8, 64), "numbers of devices to plan for; of a CPU, trials at a time", form="N,..."
     )
     price: float | None = option(
-        None, "price of a device per hour, in any currency", check=partial(within, low=0, high=1e6)
+        None, "price of a device per hour, in any currency (default: no prices)", check=partial(within, low=0, high=1e6)
     )
     memory: float | None = option(
         None, "memory of a device in GB (default: this machine's)", check=partial(above, limit=0)
