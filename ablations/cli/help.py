@@ -86,7 +86,7 @@ class Help(jsonargparse.DefaultHelpFormatter):
     """An option's meaning, and its default where that is not said; no types of Python."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **{**kwargs, "max_help_position": 26})
+        super().__init__(*args, **{**kwargs, "max_help_position": 26})  # type: ignore[no-untyped-call]
 
     def _get_help_string(self, action: argparse.Action) -> str:
         if action.dest == "print_config":
