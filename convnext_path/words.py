@@ -3,7 +3,7 @@
 import difflib
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 def shorten(words: Sequence[str], most: int) -> str:
@@ -32,6 +32,12 @@ def refuse_secrets(name: str, address: str | None) -> None:
             f"{name} {mask(address)} holds credentials; leave them to the environment (such as AWS_ACCESS_KEY_ID and "
             "AWS_SECRET_ACCESS_KEY) or to the storage's own configuration"
         )
+
+
+def join(words: Iterable[str], last: str = "or") -> str:
+    """a, b or c."""
+    *others, end = words
+    return f"{', '.join(others)} {last} {end}" if others else end
 
 
 def suggest(name: str, names: Sequence[str]) -> str:

@@ -5,22 +5,36 @@ from collections.abc import Callable, Collection
 from dataclasses import MISSING, Field, fields
 from typing import Any, TypeVar, get_type_hints
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import SUPPRESS, ArgumentParser, Namespace
 
+from ablations.cli.help import find_group
 from ablations.cli.values import Reader
 from ablations.fields import Options
 
 T = TypeVar("T", bound=Options)
 
+FOLDERS = ("root", "study", "bench")  # options that take one
 
-def add_options(parser: ArgumentParser, kind: type[Options], without: Collection[str] = ()) -> None:
-    """Add an option for each field, the class's own before those of its base, and for those of fields within fields."""
+
+def add_options(
+    parser: ArgumentParser,
+    kind: type[Options],
+    without: Collection[str] = (),
+    hidden: Collection[str] = (),
+    grouped: bool = True,
+) -> None:
+    """Add an option for each field, the class's own before those of its base, and for those of fields within fields.
+
+    Each stands in its group of the help, if they are ``grouped``, but for those that are ``hidden`` there.
+    """
     own = vars(kind)["__annotations__"]
     for f in sorted(list_options(kind, without), key=lambda f: f.name not in own):
         if isinstance(f.default, Options):
             add_options(parser, type(f.default))
         else:
-            parser.add_argument(kind.spell(f.name), help=f.metadata["help"], **describe_option(kind, f))
+            help = SUPPRESS if f.name in hidden else f.metadata["help"]
+            group = find_group(parser, f"{kind.prefix}{f.name}") if grouped else parser
+            group.add_argument(kind.spell(f.name), help=help, **describe_option(kind, f))
 
 
 def list_options(kind: type[Options], without: Collection[str] = ()) -> list[Field[Any]]:
@@ -36,7 +50,15 @@ def describe_option(kind: type[Options], f: Field[Any]) -> dict[str, Any]:
     more = {"required": True} if f.default is MISSING else {"default": write_words(f.default)}
     if form := f.metadata["form"]:
         return {"type": Reader(int | str), "metavar": form, **more}
-    return {"type": Reader(str if f.metadata["choices"] else hint), **more}
+    reader = Reader(str if f.metadata["choices"] else hint)
+    return {"type": reader, "metavar": name_value(f, reader), **more}
+
+
+def name_value(f: Field[Any], reader: Reader) -> str:
+    """What stands for an option's value in the help."""
+    if f.name in FOLDERS or f.metadata["choices"]:
+        return "FOLDER" if f.name in FOLDERS else "NAME"
+    return {"int": "N", "float": "NUMBER", "bool": "true|false"}.get(reader.names[0], "VALUE")
 
 
 def write_words(value: Any) -> Any:

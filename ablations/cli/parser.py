@@ -4,26 +4,29 @@ import argparse
 import difflib
 import re
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
 import jsonargparse
 import yaml
+from jsonargparse import SUPPRESS
 
 from ablations.bench.request import BenchRequest
 from ablations.cli.errors import fail
-from ablations.cli.options import add_options
+from ablations.cli.help import PROGRAM, Help, describe_word, show_words
+from ablations.cli.options import add_options, list_options
 from ablations.cli.values import Reader, check_config, load_config
 from ablations.engines.resources import Resources
 from ablations.planning.profiles import Machine
-from ablations.study.keeping import MODES, Keeping
+from ablations.study.keeping import Keeping
 from ablations.study.request import LadderRequest, ModelsRequest, Request
 from ablations.study.trainer import TrainerOptions
 from convnext_path import LADDERS
 from convnext_path.files import read_regular
 from convnext_path.ladder import FAMILIES
+from convnext_path.words import join
 
 FORMATS = ("table", "csv", "json")
 LARGEST = 2**16  # bytes of a config file
@@ -35,7 +38,7 @@ class Parser(jsonargparse.ArgumentParser):
     """A parser whose errors are one line: what was wrong, and what is allowed or nearest."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(allow_abbrev=False, parser_mode="text", **kwargs)
+        super().__init__(allow_abbrev=False, parser_mode="text", formatter_class=Help, **kwargs)
 
     def parse_args(self, args: Any = None, *more: Any, **options: Any) -> Any:
         """``--engine NAME`` is ``--engine.name NAME``."""
@@ -75,27 +78,38 @@ class ConfigFile(jsonargparse.ActionConfigFile):  # type: ignore[name-defined]  
 
 
 def fail_unknown(option: str, options: Collection[str]) -> NoReturn:
+    if words := find_words(option):
+        fail(f"{option} is no option of this word, but of {join(words, 'and')}")
     near = difflib.get_close_matches(option, options, n=1)
     fail(f"unknown option {option}; {f'did you mean {near[0]}?' if near else 'see --help'}")
 
 
+def find_words(option: str) -> list[str]:
+    """The words that take an option, as it is typed or as a config has it."""
+    actions = {word: [a for a in make()._actions if a.help != SUPPRESS] for word, make in PARSERS.items()}
+    return [word for word, there in actions.items() if any(option in (a.dest, *a.option_strings) for a in there)]
+
+
+class Front(Parser):
+    """The parser of words."""
+
+    def format_help(self, formatter: Any = None) -> str:
+        return show_words()
+
+
 def make_parser() -> Parser:
-    parser = Parser(prog="python -m ablations", description="Train a ladder, count its costs, look after a study.")
+    parser = Front(prog=PROGRAM)
     parser.add_argument("--version", action="version", version=f"convnext-path {version('convnext-path')}")
     commands = parser.add_subcommands(required=True)
-    commands.add_subcommand("run", make_run_parser(), help="train a ladder over seeds and draw its charts")
-    commands.add_subcommand("compare", make_compare_parser(), help="train networks by name on the same images")
-    commands.add_subcommand("plan", make_plan_parser(), help="what a run would take: hours, memory, disk, money")
-    commands.add_subcommand("prepare", make_prepare_parser(), help="make a stream of a folder of images")
-    commands.add_subcommand("cost", make_cost_parser(), help="count each rung's costs; trains nothing")
-    commands.add_subcommand("status", make_study_parser(), help="what of a study is done, and what a run would do")
-    commands.add_subcommand("verify", make_verify_parser(), help="check a study's digests; train a trial again")
-    commands.add_subcommand("plot", make_drawing_parser(), help="draw a study's table and charts from its records")
-    commands.add_subcommand("report", make_drawing_parser(), help="the same, and a page of it all: report.html")
-    commands.add_subcommand(
-        "wandb", make_sending_parser(), help="send a study to W&B from its records, or send it again"
-    )
-    commands.add_subcommand("bench", make_bench_parser(), help="measure speed and memory, beside torchvision and timm")
+    for word, make in PARSERS.items():
+        commands.add_subcommand(word, describe(make(), word))
+    return parser
+
+
+def describe(parser: Parser, word: str) -> Parser:
+    """Tell a word's parser what its help says around the options."""
+    for name, text in describe_word(word).items():
+        setattr(parser, name, text)
     return parser
 
 
@@ -108,46 +122,57 @@ def make_compare_parser() -> Parser:
 
 
 def make_plan_parser() -> Parser:
-    parser = make_run_parser()
+    """A run's options and a machine's; those of what is kept are taken from a run's config, and are of no use here."""
+    parser = make_training_parser(LadderRequest, hidden=[f.name for f in list_options(Keeping)])
     add_options(parser, Machine)
     return parser
 
 
-def make_training_parser(request: type[Request], without: Collection[str] = ()) -> Parser:
-    """Options of what is trained, on what, how and where."""
+def make_training_parser(request: type[Request], without: Collection[str] = (), hidden: Collection[str] = ()) -> Parser:
+    """Options of what is trained, on what, how and where; the help does not show those that are ``hidden``."""
     parser = Parser()
-    parser.add_argument("--config", action=ConfigFile, help="a YAML file of options, as --print_config gives it")
+    parser.add_argument(
+        "--config", action=ConfigFile, help="read options from a YAML file, such as --print_config prints"
+    )
     add_options(parser, request, without=["trainer"])
-    for kind in (Keeping, Resources, TrainerOptions):
-        add_options(parser, kind, without)
+    for kind in (Resources, Keeping, TrainerOptions):
+        add_options(parser, kind, without, hidden)
     return parser
 
 
 def make_prepare_parser() -> Parser:
     parser = Parser()
     add = parser.add_argument
-    add("--root", type=Reader(str), required=True, help="folder of the images, as --data imagefolder takes it")
     add(
-        "--out", type=Reader(str), required=True, help="where the stream goes: a new folder, or a URL of object storage"
+        "--root",
+        type=Reader(str),
+        required=True,
+        help="folder of the images, as for --data imagefolder (required)",
     )
-    add("--workers", type=Reader(int), default=4, help="processes that write")
-    add("--skip-bad-images", action="store_true", help="leave out files that cannot be decoded")
+    add(
+        "--out",
+        type=Reader(str),
+        required=True,
+        help="new folder for the stream, or a URL of object storage (required)",
+    )
+    add("--workers", type=Reader(int), default=4, help="processes that write the stream")
+    add("--skip-bad-images", action="store_true", help="leave out image files that cannot be decoded")
     return parser
 
 
 def make_cost_parser() -> Parser:
     parser = Parser()
     add = parser.add_argument
-    names = f"one of {', '.join(LADDERS)}, or {', '.join(FAMILIES)}"
+    names = f"ladder to count: {', '.join(LADDERS)}, or a family ({', '.join(FAMILIES)})"
     add("--ladder", type=Reader(str | None), default=None, help=f"{names} (default: convnext-t and convnext-b)")
-    add("--image-size", type=Reader(int), default=224, help="side in pixels")
-    add("--format", type=Reader(str), default="table", help=f"one of {', '.join(FORMATS)}")
+    add("--image-size", type=Reader(int), default=224, help="side of the images in pixels")
+    add("--format", type=Reader(str), default="table", help=f"how costs are printed: {join(FORMATS)}")
     return parser
 
 
 def make_study_parser() -> Parser:
     parser = Parser()
-    parser.add_argument("study", type=Reader(str), help="a study's folder")
+    parser.add_argument("study", type=Reader(str), help="folder of a study")
     return parser
 
 
@@ -159,26 +184,37 @@ def make_drawing_parser() -> Parser:
 
 def make_sending_parser() -> Parser:
     parser = make_drawing_parser()
-    parser.add_argument("--mode", type=Reader(str), default="online", help=f"one of {', '.join(MODES[1:])}")
+    parser.add_argument(
+        "--mode", type=Reader(str), default="online", help="send now (online), or write for wandb sync (offline)"
+    )
     return parser
 
 
 def make_verify_parser() -> Parser:
     parser = make_study_parser()
     parser.add_argument(
-        "--trial", type=Reader(str | None), default=None, help="train this one again: its id, or RUNG:SEED"
+        "--trial",
+        type=Reader(str | None),
+        default=None,
+        help="train this trial again and compare: its id, or RUNG:SEED",
     )
-    again = "repeat every trial's first steps, and a whole one: where all give the same, records hold for today's code"
+    again = (
+        "repeat the first steps of every trial, and one whole trial: if all are the same, records hold for this code"
+    )
     parser.add_argument("--again", action="store_true", help=again)
     return parser
 
 
 def make_bench_parser() -> Parser:
     parser = Parser()
-    add_options(parser, BenchRequest)
+    add_options(parser, BenchRequest, grouped=False)
     add = parser.add_argument
-    add("--overhead", action="store_true", help="instead: a trial on digits beside a bare loop, --repeats times")
-    add("--scaling", action="store_true", help="instead: trials of 10 x --seconds, 1, 2, 4 at a time, by engine")
+    add("--overhead", action="store_true", help="instead: time a trial on digits beside a bare loop, --repeats times")
+    add(
+        "--scaling",
+        action="store_true",
+        help="instead: time trials of 10 x --seconds, 1, 2 and 4 at a time, by each engine",
+    )
     add(
         "--out",
         type=Reader(str | None),
@@ -186,3 +222,18 @@ def make_bench_parser() -> Parser:
         help="folder of the results (default: results/bench-LADDER-DEVICE)",
     )
     return parser
+
+
+PARSERS: dict[str, Callable[[], Parser]] = {
+    "run": make_run_parser,
+    "compare": make_compare_parser,
+    "plan": make_plan_parser,
+    "prepare": make_prepare_parser,
+    "cost": make_cost_parser,
+    "status": make_study_parser,
+    "verify": make_verify_parser,
+    "plot": make_drawing_parser,
+    "report": make_drawing_parser,
+    "wandb": make_sending_parser,
+    "bench": make_bench_parser,
+}

@@ -21,13 +21,15 @@ class EngineOptions(Options):
 
     prefix: ClassVar[str] = "engine."
 
-    name: str = option("local", f"short: --engine; where trials run: {' or '.join(ENGINES)}", ("--engine", ENGINES))
-    address: str | None = option(None, "of a Ray cluster (default: one on this machine)")
-    cpus: float | None = option(
-        None, "that a trial takes of Ray's (default: its threads)", check=partial(above, limit=0)
+    name: str = option(
+        "local", f"where trials run: {' or '.join(ENGINES)}; --engine is short for it", ("--engine", ENGINES)
     )
+    address: str | None = option(None, "address of a Ray cluster (default: one of its own on this machine)")
+    cpus: float | None = option(None, "Ray's CPUs per trial (default: its threads)", check=partial(above, limit=0))
     gpus: float | None = option(
-        None, "likewise; 0.25: four share one (default: 1 a process, if any)", check=partial(above, limit=0)
+        None,
+        "Ray's GPUs per trial; 0.25: four trials share one (default: 1 per process, where there are any)",
+        check=partial(above, limit=0),
     )
 
     def __post_init__(self) -> None:
@@ -43,9 +45,13 @@ class Resources(Options):
     """What trials have to run on. Raises a ValueError for a number out of range."""
 
     workers: int | Literal["auto"] = option(
-        "auto", "trials at a time (auto: by cores; 1 on a GPU)", check=partial(within, low=1, high=1024)
+        "auto",
+        "trials at a time; auto: as many as the cores hold, or 1 on a GPU",
+        check=partial(within, low=1, high=1024),
     )
     loader_workers: int | None = option(
-        None, "processes that read images (default: by cores)", check=partial(within, low=0, high=1024)
+        None,
+        "processes per trial that read images (default: by the number of cores)",
+        check=partial(within, low=0, high=1024),
     )
     engine: EngineOptions = option(EngineOptions(), "where trials run")

@@ -5,6 +5,7 @@ from functools import partial
 
 from ablations.fields import Options, option
 from convnext_path.frozen import above, within
+from convnext_path.words import join
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,23 @@ class Machine(Options):
         ValueError: no such GPU, a number out of range, or two machines.
     """
 
-    bench: str | None = option(None, "a benchmark's folder, for its machine (default: measure here)")
-    profile: str | None = option(None, f"a GPU that others measured: {', '.join(PROFILES)}", ("--profile", PROFILES))
-    at_once: tuple[int, ...] = option((1, 8, 64), "devices (of a CPU: trials) at a time", form="N,...")
-    price: float | None = option(None, "of a device, an hour", check=partial(within, low=0, high=1e6))
-    memory: float | None = option(None, "of a device, GB (default: of this machine's)", check=partial(above, limit=0))
+    bench: str | None = option(
+        None, "plan for the machine of this benchmark's folder (default: for this machine, measured now)"
+    )
+    profile: str | None = option(
+        None,
+        f"plan for a GPU that others measured: {join(PROFILES)} (default: this machine)",
+        ("--profile", PROFILES),
+    )
+    at_once: tuple[int, ...] = option(
+        (1, 8, 64), "numbers of devices to plan for; of a CPU, trials at a time", form="N,..."
+    )
+    price: float | None = option(
+        None, "price of a device per hour, in any currency (default: no prices)", check=partial(within, low=0, high=1e6)
+    )
+    memory: float | None = option(
+        None, "memory of a device in GB (default: this machine's)", check=partial(above, limit=0)
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -17,13 +17,23 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 class Keeping(Options):
     """Where what comes of a run is kept, and what of it. Raises a ValueError for a mode that W&B does not have."""
 
-    study: str | None = option(None, "folder of the results (default: results/LADDER-DATA, or comparison-DATA)")
-    wandb: Mode = option("offline", f"one of {', '.join(MODES)}", ("--wandb mode", MODES))
-    keep: bool = option(False, "weights and answers: confusions and images with answers on the page")
-    join: bool = option(False, "take trials of a study that another driver trains")
-    strict: bool = option(False, "train records again that other processors, kernels or settings have rounded")
-    keep_stale: bool = option(False, "records of other code, versions or data count as done")
-    dry_run: bool = option(False, "show the plan and the estimate, then stop")
+    study: str | None = option(
+        None, "folder of the study (default: results/LADDER-DATA, of compare results/comparison-DATA)"
+    )
+    wandb: Mode = option(
+        "offline",
+        "what W&B gets: disabled (nothing), offline (runs kept in the study, to send later) or online",
+        ("--wandb mode", MODES),
+    )
+    keep: bool = option(
+        False, "keep trained weights, and answers: the page then has confusion matrices, and images with answers"
+    )
+    join: bool = option(False, "help to train a study that another run trains: take trials that it has not begun")
+    strict: bool = option(
+        False, "train again what was trained with other rounding: on another processor, with other kernels or threads"
+    )
+    keep_stale: bool = option(False, "count records that are stale (of other code, versions or data) as done")
+    dry_run: bool = option(False, "show the plan and an estimate of the time; train and write nothing")
 
     def find_folder(self, plan: Plan) -> Path:
         """The study's: the one that is named, or one by ladder and data."""

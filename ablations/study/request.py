@@ -17,6 +17,7 @@ from convnext_path.frozen import above, at_least, choose, within
 from convnext_path.ladder import FAMILIES, choose_ladder, flip, select_rungs
 from convnext_path.networks.peer_names import PACKAGES
 from convnext_path.references import REFERENCES, find_model, find_reference
+from convnext_path.words import join
 
 #: Data sets, and the recipes that suit them unless another is asked for.
 DATA = {"digits": "digits", "cifar10": "cifar", "cifar100": "cifar", "imagefolder": "cifar", "imagenet": "imagenet"}
@@ -25,6 +26,8 @@ MAX_IMAGE_SIZE = 4096  # pixels a side; beyond it, what follows would overflow o
 
 #: Bounds of --mean and --std: images are numbers from 0 to 1, and beyond these nothing is left of them in 32 bits.
 LEAST_STD, MOST = 1e-3, 1e3
+
+SEEDS = "how many trainings of each network (3: seeds 0, 1, 2), or the seeds themselves (5,7)"
 
 #: The root of images that are counted, and not opened.
 NOWHERE = "not opened"
@@ -40,40 +43,66 @@ class Request(Options):
         ValueError: a value that an option does not take; the message names those that it does.
     """
 
-    data: str = option("digits", f"one of {', '.join(DATA)}", ("data set", DATA))
-    root: str | None = option(None, "folder of the images, or where downloads go (if not said: data)")
+    data: str = option("digits", f"data set: {join(DATA)}", ("data set", DATA))
+    root: str | None = option(
+        None, "folder of the images; of cifar10 and cifar100, where downloads are kept (default for these: data)"
+    )
     image_size: int | None = option(
-        None, "side in pixels (default: the data set's own)", check=partial(within, low=1, high=MAX_IMAGE_SIZE)
+        None,
+        "side of the images in pixels (default: the data set's own)",
+        check=partial(within, low=1, high=MAX_IMAGE_SIZE),
     )
-    limit_train: int | None = option(None, "keep so many training images, stratified", check=partial(at_least, least=1))
+    limit_train: int | None = option(
+        None, "train on so many images only, with each class's share (default: all)", check=partial(at_least, least=1)
+    )
     holdout: float = option(
-        0.0, "validate on this share of the training images", check=partial(within, low=0, high=0.9)
+        0.0,
+        "validate on this share of the training images instead of the test images, 0 to 0.9 (default: 0)",
+        check=partial(within, low=0, high=0.9),
     )
-    mean: tuple[float, ...] | None = option(None, "of the channels (default: the data set's own)", form="NUMBER,...")
-    std: tuple[float, ...] | None = option(None, "likewise", form="NUMBER,...")
-    skip_bad_images: bool = option(False, "leave files that cannot be decoded out of a folder")
+    mean: tuple[float, ...] | None = option(
+        None, "mean of each channel, for normalization (default: the data set's own)", form="NUMBER,..."
+    )
+    std: tuple[float, ...] | None = option(
+        None, "standard deviation of each channel, for normalization (default: the data set's own)", form="NUMBER,..."
+    )
+    skip_bad_images: bool = option(False, "leave out image files that cannot be decoded, which otherwise end the run")
     check_images: str | None = option(
         None,
-        "before training: full decodes each file of a folder, headers reads its header, none opens none "
-        "(default: full up to 100,000 files and 8 GiB, else headers)",
+        "how the files of a folder are checked before training: full decodes each, headers reads each one's header, "
+        "none opens none (default: full up to 100,000 files and 8 GiB, else headers)",
         ("--check-images", CHECKS),
     )
-    recipe: str | None = option(None, f"one of {', '.join(RECIPES)} (default: the data set's)", ("recipe", RECIPES))
+    recipe: str | None = option(
+        None, f"family of training recipes: {join(RECIPES)} (default: the data set's)", ("recipe", RECIPES)
+    )
     epochs: int | None = option(
-        None, "of each recipe; of the original in proportion", check=partial(within, low=1, high=1_000_000)
+        None,
+        "passes over the training images; the original recipe gets its proportion of them (default: the recipe's)",
+        check=partial(within, low=1, high=1_000_000),
     )
-    batch_size: int | None = option(None, "the learning rate is scaled to it", check=partial(at_least, least=2))
+    batch_size: int | None = option(
+        None,
+        "images per step; the learning rate is scaled to it (default: the recipe's)",
+        check=partial(at_least, least=2),
+    )
     lr: float | None = option(
-        None, "of each recipe but the original, at its own batch size", check=partial(above, limit=0)
+        None,
+        "learning rate at the recipe's own batch size; the original recipe keeps its own (default: the recipe's)",
+        check=partial(above, limit=0),
     )
-    seeds: int | tuple[int, ...] = option(3, "how many, 3 for 0, 1, 2; or themselves", form="SEED,...")
-    precision: str | None = option(None, "short for --trainer.precision, such as bf16-mixed")
+    seeds: int | tuple[int, ...] = option(3, SEEDS, form="SEED,...")
+    precision: str | None = option(None, "short for --trainer.precision, such as bf16-mixed (default: 32-true)")
     threads: int = option(
-        1, "of a trial on the CPU; another number gives other bits", check=partial(within, low=1, high=1024)
+        1, "CPU threads per trial; another number rounds otherwise", check=partial(within, low=1, high=1024)
     )
-    compile: bool = option(False, "each network, for a minute or more: pays in long trials; other bits")
-    trainer: TrainerOptions = option(TrainerOptions(), "more of Lightning's")
-    here: bool = option(True, "on this machine; else its images are counted, and not opened", typed=False)
+    compile: bool = option(
+        False, "compile each network by torch.compile: takes a minute or more, pays in long trials, rounds otherwise"
+    )
+    trainer: TrainerOptions = option(TrainerOptions(), "options of Lightning's trainer")
+    here: bool = option(
+        True, "whether it is trained on this machine; else its images are counted, and not opened", typed=False
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -98,14 +127,16 @@ class LadderRequest(Request):
 
     ladder: str = option(
         "convnext-nano",
-        f"one of {', '.join(LADDERS)}; or {', '.join(FAMILIES)}: the nano one, on ImageNet the other",
+        f"list of design steps: {join(LADDERS)}. A family ({join(FAMILIES)}) is its small one, on imagenet the large",
         ("ladder", ChainMap[str, Any](FAMILIES, LADDERS)),
     )
-    rungs: tuple[str, ...] | None = option(None, "only these, by name (default: all)", form="NAME,...")
-    flip: tuple[tuple[str, object], ...] = option((), "the last of them again with each changed", form="FLAG=VALUE,...")
+    rungs: tuple[str, ...] | None = option(None, "train these rungs only (default: all of the ladder)", form="NAME,...")
+    flip: tuple[tuple[str, object], ...] = option(
+        (), "train the last rung once more for each of these flags, with that flag changed", form="FLAG=VALUE,..."
+    )
     references: tuple[str, ...] = option(
         (),
-        f"trained beside: {', '.join([*REFERENCES, *(f'{package}:NAME' for package in PACKAGES)])}",
+        f"networks to train beside the ladder: {join([*REFERENCES, *(f'{package}:NAME' for package in PACKAGES)])}",
         form="NAME,...",
     )
 
@@ -125,12 +156,14 @@ class ModelsRequest(Request):
 
     models: tuple[str, ...] = option(
         MISSING,
-        "torchvision's, timm's, or of our references, by name; torchvision:NAME and timm:NAME say whose",
+        "networks by name: torchvision's, ours or timm's; torchvision:NAME and timm:NAME say whose",
         form="NAME,...",
     )
-    pretrained: bool = option(False, "begin with published weights, downloaded if need be")
-    weights: tuple[tuple[str, str], ...] = option((), "begin with a file's", form="MODEL=FILE,...")
-    seeds: int | tuple[int, ...] = option(1, "how many, 3 for 0, 1, 2; or themselves", form="SEED,...")
+    pretrained: bool = option(False, "begin with the weights that are published for each network, downloaded once")
+    weights: tuple[tuple[str, str], ...] = option(
+        (), "begin a network with the weights in a file", form="MODEL=FILE,..."
+    )
+    seeds: int | tuple[int, ...] = option(1, SEEDS, form="SEED,...")
 
     def find_rungs(self) -> tuple[str, tuple[Rung, ...]]:
         models, files = dict.fromkeys(self.models), dict[str, str]()

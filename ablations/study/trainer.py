@@ -43,35 +43,43 @@ class TrainerOptions(Options):
 
     prefix: ClassVar[str] = "trainer."
 
-    accelerator: str = option("auto", "as Lightning names them: cpu, gpu, ...")
-    strategy: str = option("auto", "of processes that train together: auto or ddp", ("--trainer.strategy", STRATEGIES))
-    devices: tuple[int, ...] | str | int = option(1, "that a trial takes on each node: a number, [0,1] or auto")
-    num_nodes: int = option(1, "that a trial takes", check=ONE)
-    precision: Precision | None = option(None, "of the numbers, such as bf16-mixed (default: 32-true)")
-    limit_train_batches: int | float | None = option(
-        None, "an epoch has at most so many, or such a share", check=share_or_number
+    accelerator: str = option("auto", "device: auto, cpu, gpu or another that Lightning knows")
+    strategy: str = option(
+        "auto", "how the processes of a trial train together: auto or ddp", ("--trainer.strategy", STRATEGIES)
     )
-    limit_val_batches: int | float | None = option(None, "likewise of a validation", check=share_or_number)
+    devices: tuple[int, ...] | str | int = option(
+        1, "devices per trial and node: a number, a list such as [0,1], or auto"
+    )
+    num_nodes: int = option(1, "nodes (machines) per trial", check=ONE)
+    precision: Precision | None = option(None, "precision of the numbers, such as bf16-mixed (default: 32-true)")
+    limit_train_batches: int | float | None = option(
+        None, "batches per epoch at most, or a share of them (default: all)", check=share_or_number
+    )
+    limit_val_batches: int | float | None = option(
+        None, "batches per validation at most, or a share of them (default: all)", check=share_or_number
+    )
     val_check_interval: int | float | str | None = option(
         None,
-        "validate after so many batches, such a share of an epoch, or DD:HH:MM:SS (default: 1.0)",
+        "validate after so many batches, a share of an epoch, or DD:HH:MM:SS (default: 1.0)",
         check=share_or_number,
     )
     check_val_every_n_epoch: int = option(1, "validate after every so many epochs", check=ONE)
     num_sanity_val_steps: int = option(
-        0, "batches validated before training; -1: all", check=partial(at_least, least=-1)
+        0, "batches to validate before training begins; -1: all", check=partial(at_least, least=-1)
     )
     log_every_n_steps: int | None = option(
-        None, "how often Lightning logs (default: 50)", check=partial(at_least, least=0)
+        None, "steps from one entry of Lightning's log to the next (default: 50)", check=partial(at_least, least=0)
     )
     accumulate_grad_batches: int = option(1, "batches whose gradients make one step", check=ONE)
-    gradient_clip_val: int | float | None = option(None, "clip gradients at this (default: not)", check=POSITIVE)
-    gradient_clip_algorithm: str | None = option(None, "by norm or value (default: norm)")
-    deterministic: bool | Literal["warn"] | None = option(None, "only operations that give the same bits each time")
-    benchmark: bool | None = option(None, "let cuDNN choose its kernels by trying them")
-    inference_mode: bool = option(True, "validate by torch.inference_mode, else by torch.no_grad")
-    detect_anomaly: bool = option(False, "let autograd look for what is not a number")
-    sync_batchnorm: bool = option(False, "BatchNorm's means over all processes of a trial")
+    gradient_clip_val: int | float | None = option(None, "clip gradients at this size (default: never)", check=POSITIVE)
+    gradient_clip_algorithm: str | None = option(None, "clip gradients by norm or by value (default: norm)")
+    deterministic: bool | Literal["warn"] | None = option(
+        None, "use only operations that give the same bits each time: true, false or warn (default: false)"
+    )
+    benchmark: bool | None = option(None, "let cuDNN try its kernels and take the fastest (default: false)")
+    inference_mode: bool = option(True, "validate under torch.inference_mode, else under torch.no_grad")
+    detect_anomaly: bool = option(False, "let autograd stop where a number becomes NaN; slow")
+    sync_batchnorm: bool = option(False, "take BatchNorm's statistics over all processes of a trial")
 
     def __post_init__(self) -> None:
         if self.precision is not None:
