@@ -44,6 +44,6 @@ def tell_now_and_then() -> Report:
         nonlocal last
         if monotonic() - last >= PAUSE:
             last = monotonic()
-            say(f"checking images: {done} of {total}")
+            say(f"checking images: {done} of {total}", to=console)
 
     return tell

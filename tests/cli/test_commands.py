@@ -16,7 +16,6 @@ from ablations.cli.commands import write_command
 from ablations.engines import local
 from ablations.engines.local import Job, Message, train
 from ablations.engines.scheduler import Local
-from ablations.report.inline import CAPTIONS
 from ablations.study.folder import StudyFolder
 from convnext_path import LADDERS
 from convnext_path.kernels import build
@@ -30,8 +29,8 @@ def test_a_run_from_nothing_to_chart_and_again(tmp_path: Path, capsys: pytest.Ca
     assert "2 trials: 2 new" in out
     assert "about 0:00:" in out
     written = sorted(p.name for p in folder.iterdir())
-    charts = {f"{name}.{kind}" for name in CAPTIONS if name != "confusion" for kind in ("png", "svg")}
-    files = {"commands.txt", "report.html", "results.csv", "study.json", "trials"}
+    charts = {f"{name}.{kind}" for name in ("accuracy", "changes", "curves") for kind in ("png", "svg")}
+    files = {"commands.txt", "report.html", "results.csv", "study.json", "study.log", "trials"}
     assert set(written) == charts | files
     assert "run --rungs recipe,layer_norm --seeds 1 --epochs 1 --limit-train 64" in (folder / "report.html").read_text()
     table = pd.read_csv(folder / "results.csv")
@@ -161,9 +160,9 @@ def test_names_with_signs_that_mean_something_elsewhere(
     assert main(["plot", str(folder)]) == 0
     out = capsys.readouterr().out
     assert f"study   {folder}: " in out
-    assert f"wrote {folder / 'road.svg'}" in out
-    texts = ["".join(text.itertext()) for text in ET.parse(folder / "road.svg").iter()]
-    assert f"convnext-nano on {name}: the road" in texts
+    assert f"wrote {folder / 'accuracy.svg'}" in out
+    texts = ["".join(text.itertext()) for text in ET.parse(folder / "accuracy.svg").iter()]
+    assert f"convnext-nano on {name}: accuracy by step" in texts
 
 
 def test_status_and_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from ablations.study.folder import StudyFolder
 from ablations.study.origin import Confirmation, Facts, Origin
-from ablations.study.trial import Plan, Trial
+from ablations.study.trial import UNSEEN, Plan, Trial
 from ablations.training.status import (
     Wanted,
     count_states,
@@ -138,7 +138,7 @@ def others(trial: Trial) -> list[Trial]:
         replace(trial, **{part: replace(whole, **{f.name: another(f.name, getattr(whole, f.name))})})
         for part, whole in parts
         for f in fields(whole)
-        if f.name != "root"  # digits take none
+        if f.name not in UNSEEN
     ]
     return [*changed, *elsewhere, replace(trial, seed=77), replace(trial, trainer=(("precision", "bf16-mixed"),))]
 

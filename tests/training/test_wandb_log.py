@@ -91,7 +91,7 @@ def test_the_summary_run_holds_table_charts_figures_and_files(study: StudyFolder
     (run,) = read_runs(study)
     assert (run["run_group"], run["job_type"]) == ("study", "summary")
     (item,) = run["history"]
-    kinds = [item[f"{name}._type"] for name in ("results", "charts/accuracy", "charts/road")]
+    kinds = [item[f"{name}._type"] for name in ("results", "charts/accuracy", "charts/changes")]
     assert kinds == ["table-file", "image-file", "image-file"]
     assert item["results.nrows"] == 2
     assert run["summary"]["top1/layer_norm"] == 85.0
