@@ -34,8 +34,8 @@ plot: $(READY)  ## draw a study again: make plot STUDY=results/digits
 report: $(READY)  ## a page of a study: make report STUDY=results/digits
 	"$(PY)" -m ablations report $(STUDY)
 
-test: lint  ## lint, then run every test
-	"$(PY)" -m pytest
+test: lint  ## lint, then run every test, in two processes
+	"$(PY)" -m pytest -n 2 --dist worksteal
 
 torture: $(READY)  ## kill, double and starve whole drivers (minutes)
 	"$(PY)" -m pytest -m torture -s

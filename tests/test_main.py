@@ -192,7 +192,7 @@ def test_alone_it_shows_its_words(words: list[str], capsys: pytest.CaptureFixtur
     with pytest.raises(SystemExit, match="0"):
         main(words)
     out = capsys.readouterr().out
-    assert all(f"\n    {word} " in out for word in WORDS)
+    assert all(f"\n  {word} " in out for word in WORDS)
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
