@@ -5,9 +5,9 @@ import os
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
-from pathlib import Path
 
 from ablations.study.locks import DRIVER, describe_driver, is_held
+from ablations.study.places import find_folder
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,11 +41,12 @@ def find_holder(argv: Sequence[str]) -> str:
         return ""  # there is more to say of it
     team = "TORCHELASTIC_RUN_ID" in os.environ or os.environ.get("SLURM_STEP_NUM_TASKS", "1") != "1"  # it meets first
     trains = argv[0] in ("run", "compare") if argv else False
-    second = trains and args.study and not (args.join or args.dry_run or team)
+    if not (trains and args.study) or args.join or args.dry_run or team:
+        return ""
     try:
-        study = Path(args.study or "").expanduser()
-        return describe_driver(study) if second and is_held(study / DRIVER) else ""
-    except (OSError, ValueError, RuntimeError):
+        study = find_folder(args.study, "--study")
+        return describe_driver(study) if is_held(study / DRIVER) else ""
+    except (OSError, ValueError):
         return ""  # likewise
 
 

@@ -1,7 +1,6 @@
 """What people read while something runs: one console, lines as they are, and the log that keeps them."""
 
 import os
-import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -9,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from convnext_path.files import write_whole
+from convnext_path.files import check_regular, open_own, write_whole
 from convnext_path.words import mask
 
 console = Console()
@@ -89,10 +88,12 @@ def append(file: Path, lines: list[str]) -> None:
 
 def open_plain(file: Path) -> int:
     """Open a file to write to its end; a pipe that nobody reads, or a link, would lead elsewhere. Raises an OSError."""
-    handle = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
+    handle = open_own(str(file), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        check_regular(os.fstat(handle).st_mode, file)
+    except OSError:
         os.close(handle)
-        raise OSError(f"{file} is not a plain file")
+        raise
     return handle
 
 
