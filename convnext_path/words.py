@@ -11,8 +11,9 @@ def shorten(words: Sequence[str], most: int) -> str:
     return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")
 
 
-#: Who an address is opened by, up to the last @ before a space; a key may hold slashes.
-CREDENTIALS = re.compile(r"""(://)(?:[^\s/@'"]*:[^\s'"]*|[^\s/@'"]*)@""")
+#: Who an address is opened by, up to the last @ before a space; a key may hold slashes, a port is none. A path that
+#: was an address has lost a slash.
+CREDENTIALS = re.compile(r"(:/{1,2})(?!/)(?:[^\s/@:]*:(?!\d+/)\S*|[^\s/]*)@")
 #: What a signed address, or one with a key, has behind its question mark.
 SIGNATURES = re.compile(
     r"""([?&;#][\w.%-]*(?:sig|signature|token|secret|passw(?:or)?d|pwd|key|key-?id|credentials?|auth)=)[^&;\s'"]+""",
@@ -27,7 +28,7 @@ def mask(text: str) -> str:
 
 def refuse_secrets(name: str, address: str | None) -> None:
     """Raise a ValueError where an address that is going to be kept holds credentials; the message does not."""
-    if address is not None and "://" in address and mask(address) != address:
+    if address is not None and ":/" in address and mask(address) != address:
         raise ValueError(
             f"{name} {mask(address)} holds credentials; leave them to the environment (such as AWS_ACCESS_KEY_ID and "
             "AWS_SECRET_ACCESS_KEY) or to the storage's own configuration"

@@ -39,6 +39,10 @@ SECRETS = [
     "https://hunter2@host/path",
     "ray://me:hunter2@10.0.0.1:10001",
     "postgres://u:p@hunter2@host",
+    "https://hunter2@hunter2@host/x",
+    """s3://KEY:SE"hunter2'x@bucket""",
+    "https:/KEY:hunter2@host/x",
+    "s3://KEY:8000hunter2/x@bucket",
     "https://host/x?X-Amz-Signature=hunter2&X-Amz-Date=1",
     "https://host/x?a=1&X-Amz-Credential=hunter2",
     "https://account.blob/x?sv=1&sig=hunter2",
@@ -66,6 +70,7 @@ def test_secrets_of_addresses_are_masked(address: str, around: str) -> None:
     [
         "s3://bucket/folder@2/images",
         "https://host:8080/x?version=3&keep=all",
+        "https://host:8000/data@v1",
         "me@host.org",
         "a/b:c@d",
         "--flip kernel_size=7",

@@ -15,7 +15,7 @@ from jsonargparse import Namespace
 
 from ablations import api
 from ablations.bench.request import BenchRequest
-from ablations.cli.errors import fail, told
+from ablations.cli.errors import describe, fail, print_error, told
 from ablations.cli.options import read_options
 from ablations.cli.parser import FORMATS, make_parser
 from ablations.cli.stops import Stops
@@ -179,7 +179,7 @@ def bench(args: Namespace) -> int:
     except (networks.DoesNotFitError, ValueError) as error:
         fail(f"{error}; what was measured is in {folder}")
     except TrialFailedError as error:
-        print(f"error: the trial failed: {error}; what was measured is in {folder}", file=sys.stderr)
+        print_error(f"the trial failed: {error}; what was measured is in {folder}")
         return 1
     except KeyboardInterrupt:
         say(f"stopped; what was measured is in {folder}")
@@ -227,5 +227,5 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return stops.code
             if not isinstance(error, OSError):
                 raise
-            print(f"error: {mask(str(error))}; what is done is kept", file=sys.stderr)
+            print_error(f"{describe(error)}; what is done is kept")
             return 1

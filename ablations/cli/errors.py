@@ -1,17 +1,30 @@
 """Bad input, as whoever typed it is told: one line, and exit code 2."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-from convnext_path.words import mask
+from convnext_path.words import mask, show_name
 
 
 def fail(message: object) -> NoReturn:
     """End with one line and exit code 2."""
-    print(f"error: {mask(' '.join(str(message).split()))}", file=sys.stderr)
+    print_error(message)
     sys.exit(2)
+
+
+def print_error(message: object) -> None:
+    """Print an error as one line of text, without the secrets of addresses."""
+    print(f"error: {show_name(mask(' '.join(describe(message).split())))}", file=sys.stderr)
+
+
+def describe(message: object) -> str:
+    """An error in words: of the operating system's the place and the reason, without its number."""
+    if not isinstance(message, OSError) or not message.strerror:
+        return str(message)
+    return f"{os.fsdecode(message.filename)}: {message.strerror}" if message.filename else message.strerror
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """Frozen options as the command line has them: fields become options of a parser, parsed words become values."""
 
-import json
 from collections.abc import Callable, Collection
 from dataclasses import MISSING, Field, fields
 from typing import Any, TypeVar, get_type_hints
@@ -8,8 +7,9 @@ from typing import Any, TypeVar, get_type_hints
 from jsonargparse import SUPPRESS, ArgumentParser, Namespace
 
 from ablations.cli.help import find_group
-from ablations.cli.values import Reader
+from ablations.cli.values import MISSED, ListReader, Reader, read_number, shorten_text
 from ablations.fields import Options
+from convnext_path.files import parse_json
 
 T = TypeVar("T", bound=Options)
 
@@ -49,7 +49,7 @@ def describe_option(kind: type[Options], f: Field[Any]) -> dict[str, Any]:
         return {"action": "store_true"}
     more = {"required": True} if f.default is MISSING else {"default": write_words(f.default)}
     if form := f.metadata["form"]:
-        return {"type": Reader(int | str), "metavar": form, **more}
+        return {"type": ListReader(int | str), "metavar": form, **more}
     reader = Reader(str if f.metadata["choices"] else hint)
     return {"type": reader, "metavar": name_value(f, reader), **more}
 
@@ -100,9 +100,9 @@ def read_numbers(name: str, text: str) -> tuple[float, ...]:
 def read_seeds(name: str, text: str) -> int | tuple[int, ...]:
     """3 is a number of seeds; 5,7 are two of them."""
     words = read_names(name, text)
-    if not all(word.isascii() and word.isdecimal() for word in words):
-        raise ValueError(f"--{name} takes a number of seeds, or seeds separated by commas, got {text!r}")
-    numbers = tuple(map(int, words))
+    numbers = tuple(read_number(int, word) for word in words)
+    if MISSED in numbers:
+        raise ValueError(f"--{name} takes a number of seeds, or seeds separated by commas, got {shorten_text(text)!r}")
     return numbers[0] if len(numbers) == 1 else numbers
 
 
@@ -130,18 +130,19 @@ def read_pairs(name: str, text: str, form: str) -> tuple[tuple[str, str], ...]:
 def read_json(word: str) -> object:
     """A number, true or false, in whatever case; else the word itself."""
     try:
-        value: object = json.loads(word.lower())
-    except json.JSONDecodeError:
+        value: object = parse_json(word.lower().encode())
+    except ValueError:
         return word
     return value
 
 
 def read_counts(name: str, text: str) -> tuple[int, ...]:
     """Numbers from 1 to 100,000."""
-    words = read_names(name, text)
-    if not all(word.isascii() and word.isdecimal() and 0 < int(word) <= 100_000 for word in words):
-        raise ValueError(f"--at-once takes numbers of devices from 1 to 100000, separated by commas, got {text!r}")
-    return tuple(map(int, words))
+    counts = tuple(read_number(int, word) for word in read_names(name, text))
+    if not all(count is not MISSED and 0 < count <= 100_000 for count in counts):
+        allowed = "numbers of devices from 1 to 100000, separated by commas"
+        raise ValueError(f"--at-once takes {allowed}, got {shorten_text(text)!r}")
+    return counts
 
 
 def read_peers(name: str, text: str) -> tuple[str, ...]:

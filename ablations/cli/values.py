@@ -2,7 +2,8 @@
 
 import argparse
 import re
-from collections.abc import Hashable, Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from types import NoneType
@@ -10,10 +11,21 @@ from typing import Any, Literal, get_args, get_origin
 
 import yaml
 
+from convnext_path.words import join, refuse_secrets
+
 NUMBERS = {int: re.compile(r"[+-]?[0-9]+"), float: re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")}
 LONGEST = 400  # digits of a number
 DEEPEST = 10  # of mappings and lists within each other in a config file
 SHOWN = 60  # characters of a value in an error
+
+#: Types as an error names them.
+IN_WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "bool": "true or false",
+    "[int,...]": "a list such as [0,1]",
+}
 
 
 class ReadError(argparse.ArgumentTypeError, ValueError):
@@ -38,10 +50,30 @@ class Reader:
         for kind in list_kinds(self.hint):
             value = read_as(kind, word)
             if value is not MISSED:
-                return value
-        text = str(word)
-        shown = text if len(text) <= SHOWN else f"{text[:SHOWN]}... ({len(text)} characters)"
-        raise ReadError(f"takes {' or '.join(self.names)}, got {shown!r}")
+                return check_value(value)
+        names = [IN_WORDS.get(name, name) for name in self.names]
+        raise ReadError(f"takes {join(names)}, got {shorten_text(str(word))!r}")
+
+
+class ListReader(Reader):
+    """Reads words separated by commas; a config may have them as a list."""
+
+    def __call__(self, word: Any) -> Any:
+        return super().__call__(",".join(map(str, word)) if isinstance(word, list) else word)
+
+
+def check_value(value: Any) -> Any:
+    """A value, unless it is an address with credentials: what is typed is kept, shown and sent."""
+    try:
+        refuse_secrets("the address", value if isinstance(value, str) else None)
+    except ValueError as error:
+        raise ReadError(f"takes no secrets: {error}") from None
+    return value
+
+
+def shorten_text(text: str) -> str:
+    """A value as an error shows it."""
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}... ({len(text)} characters)"
 
 
 MISSED = object()  # said where a word is no value of a kind
@@ -100,15 +132,9 @@ def read_number(kind: Any, word: Any) -> Any:
 
 
 class TextLoader(yaml.SafeLoader):
-    """Reads YAML whose plain words stay text but for null, true and false. Refuses a key that comes twice."""
+    """Reads YAML whose plain words stay text but for null, true and false."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - as the class above has it
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        if twice := next((key for key in keys if keys.count(key) > 1), None):
-            raise yaml.YAMLError(f"{twice} is there twice")
-        return super().construct_mapping(node, deep)
 
 
 TextLoader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"(null|~|)\Z"), ["n", "~", ""])
@@ -119,9 +145,23 @@ def load_config(text: str) -> Any:
     """What a config says. Raises a YAMLError."""
     try:
         check_config(text)
+        check_names(list_names(yaml.compose(text, Loader=TextLoader)))
     except ValueError as error:
         raise yaml.YAMLError(f"it {error}") from None
     return yaml.load(text, Loader=TextLoader)
+
+
+def list_names(node: yaml.Node | None) -> list[str]:
+    """The names of a config's options, with dots where they stand within others."""
+    if not isinstance(node, yaml.MappingNode):
+        return [""]
+    return [f"{key.value}.{name}".rstrip(".") for key, value in node.value for name in list_names(value)]
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raise a ValueError where an option is there twice, nested and with dots perhaps: which of them counts?"""
+    if twice := next((name for name, count in Counter(names).items() if count > 1), None):
+        raise ValueError(f"has {twice} twice")
 
 
 def check_config(text: str) -> None:
@@ -130,12 +170,17 @@ def check_config(text: str) -> None:
     Raises:
         ValueError: says what is wrong with it.
     """
+    events = parse_events(text)
+    if not isinstance(next(islice(events, 2, None), None), yaml.MappingStartEvent):  # behind stream and document
+        raise ValueError("holds no options; --print_config shows how they are written")
+    check_inside(events)
+
+
+def parse_events(text: str) -> Iterator[yaml.Event]:
+    """What a text says in YAML, part by part. Raises a ValueError where it is none."""
     try:
-        events = yaml.parse(text)
-        if not isinstance(next(islice(events, 2, None), None), yaml.MappingStartEvent):  # behind stream and document
-            raise ValueError("holds no options; --print_config shows how they are written")
-        check_inside(events)
-    except yaml.YAMLError as error:
+        yield from yaml.parse(text)
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # the last two from numbers that are no characters
         raise ValueError(f"is no YAML: {error}") from None
 
 

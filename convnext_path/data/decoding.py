@@ -22,6 +22,19 @@ FORMATS = (
 #: Of these, which have pictures one after another; the others have several of one thing, such as its sizes or layers.
 SEQUENCES = ("AVIF", "DCX", "FLI", "GIF", "PNG", "TIFF", "WEBP")
 
+#: Which channels show the range: not alpha, unless colors were multiplied by it.
+COLORS = {"RGBA": slice(3), "RGBa": slice(3, 4), "LA;1": slice(3)}
+
+#: What to do with 16-bit images that cannot be read.
+REMEDY = "store it as RGB or as grey, unsigned, with the colors of a pixel side by side"
+
+
+class TiffTags:
+    """Numbers of TIFF's fields."""
+
+    BITS, MEANING, PLANES, NUMBERS = 258, 262, 284, 339
+
+
 Pixels = np.ndarray[Any, np.dtype[np.int64]]
 
 #: Where Pillow keeps what may hold a tag of orientation, of all formats but TIFF.
@@ -64,21 +77,46 @@ def find_endings() -> tuple[str, ...]:
 
 
 def open_image(file: BinaryIO) -> Image.Image:
-    """An image whose pixels are not read yet. Raises what PIL raises where it is none."""
-    return Image.open(file, formats=find_formats())
+    """An image whose pixels are not read yet.
+
+    Raises:
+        ValueError: pixels that Pillow would take for others. PIL raises much else where the file holds no image.
+    """
+    image = Image.open(file, formats=find_formats())
+    if reason := find_misread(image):
+        raise ValueError(f"{reason}, which cannot be read; {REMEDY}")
+    return image
+
+
+def find_misread(image: Image.Image) -> str:
+    """What of a 16-bit image Pillow passes over without a word; empty for all other images."""
+    if image.mode == "RGB" and find_rawmode(image) in BYTES and "transparency" in image.info:
+        return "16-bit colors of which one is transparent"
+    tags = getattr(image, "tag_v2", {})
+    if max(tags.get(TiffTags.BITS, (8,))) != 16:
+        return ""
+    if tags.get(TiffTags.PLANES) == 2 and not image.mode.startswith("I"):
+        return "16-bit colors in planes"
+    if tags.get(TiffTags.MEANING) == 0:
+        return "16-bit pixels of which 0 is white"
+    return "signed 16-bit pixels" if 2 in tags.get(TiffTags.NUMBERS, ()) else ""
 
 
 def decode(file: BinaryIO, bits: int = 16) -> Tensor:
     """An image as a uint8 RGB tensor of (3, H, W), turned as its orientation tag says; of several frames the first.
 
     What is transparent shows white, as in most viewers. Pixels stored in 16 bits are scaled: ``2**bits - 1`` becomes
-    255.
+    255; 0 says that the range is not known.
 
     Raises:
-        ValueError: pixels that are no integers of 16 bits. PIL raises much else where a file is damaged.
+        ValueError: pixels that are no integers of 16 bits, or whose range is not known. PIL raises much else where a
+            file is damaged.
     """
     image = open_image(file)
-    if bits < 16 and find_rawmode(image) in BYTES:
+    rawmode = find_rawmode(image)
+    if not bits and is_deep(image, rawmode):
+        raise ValueError("16-bit pixels, whose range is not known unless images are checked (--check-images headers)")
+    if bits < 16 and rawmode in BYTES:
         image = load_deep(image, file, bits)
     pixels: Tensor = pil_to_tensor(to_rgb(turn(load(image)), bits))
     return pixels
@@ -136,8 +174,11 @@ def to_rgb(image: Image.Image, bits: int) -> Image.Image:
 
 
 def to_8_bits(image: Image.Image, bits: int) -> Image.Image:
-    """Grey of up to 16 bits, rounded to 8."""
-    return Image.fromarray(scale(read_grey(image), bits))
+    """Grey of up to 16 bits, rounded to 8; white where it is transparent."""
+    pixels = read_grey(image)
+    scaled = scale(pixels, bits)
+    scaled[pixels == image.info.get("transparency")] = 255
+    return Image.fromarray(scaled)
 
 
 def read_grey(image: Image.Image) -> Pixels:
@@ -165,16 +206,28 @@ def lab_to_rgb(image: Image.Image) -> Image.Image:
     return converted
 
 
+def is_deep(image: Image.Image, rawmode: str) -> bool:
+    """Whether an image stores a pixel in 16 bits."""
+    return rawmode.endswith((";16B", ";16L", ";16N")) or image.mode.startswith("I")
+
+
 def find_bits(image: Image.Image, rawmode: str = "") -> int:
-    """The least of :data:`BITS` that hold the largest pixel of a loaded image; 0 where pixels are stored in 8 bits."""
-    if rawmode in BYTES:
-        colors = image.getextrema()[:3]
-        largest = max(int(high) for _, high in colors) * 256 + 255  # type: ignore[misc]
-    elif image.mode.startswith("I"):
+    """The least of :data:`BITS` that hold the largest pixel of a loaded image; 0 where pixels are stored in 8 bits.
+
+    Raises:
+        ValueError: pixels use a part of their 16 bits, and Pillow reads no more than the higher byte.
+    """
+    if not is_deep(image, rawmode):
+        return 0
+    if image.mode.startswith("I"):
         largest = int(read_grey(image).max())
     else:
-        return 0
-    return next(bits for bits in BITS if largest < 2**bits)
+        bands = np.atleast_2d(image.getextrema())[COLORS.get(rawmode[:4], slice(None)), 1]
+        largest = int(bands.max()) * 256 + 255
+    bits = next(bits for bits in BITS if largest < 2**bits)
+    if bits < 16 and rawmode not in BYTES and not image.mode.startswith("I"):
+        raise ValueError(f"16-bit pixels ({rawmode}) that use {bits} bits, of which 8 can be read; {REMEDY}")
+    return bits
 
 
 def find_rawmode(image: Image.Image) -> str:

@@ -64,7 +64,7 @@ class FileImages:
         self.files, self.stamps = [listing.files[place] for place in good], stamps[good]
         self.labels = np.asarray([labels[class_of(file)] for file in self.files], dtype=np.int64)
         self.contents = scan.list_contents()
-        self.bits = scan.bits or 16  # of pixels that are stored in 16
+        self.bits = scan.bits  # of pixels that are stored in 16; 0 if there are none, or if that is not known
         self.small = 0 < len(self.files) * 3 * scan.side**2 <= KEPT_BYTES
         self.kept: dict[int, Tensor] = {}
 
@@ -146,12 +146,12 @@ def open_folders(root: Path, skip_bad: bool, check: Check | None) -> Folders:
     bad = [f"{images.folder / file} ({fault})" for images in found for file, fault in images.scan.bad]
     if bad and not skip_bad:
         raise ValueError(f"bad images (skip_bad_images leaves them out): {shorten(bad, 20)}")
-    listing.require_images(folders[0], classes, found[0].files, "good images")
+    listing.require_images(listings[0], classes, found[0].files, "good images")
     if not found[-1].files:
         raise ValueError(f"no good images in {folders[-1]}")
     bits = max(images.scan.bits for images in found)
     for images in found:
-        images.bits = bits or 16
+        images.bits = bits
     places = (*listing.note_left_out(listings), *listing.note_places(root, folders), *listing.note_names(classes))
     return Folders(classes, found, (*note_scans([images.scan for images in found]), *note_check(check, found), *places))
 
@@ -159,9 +159,9 @@ def open_folders(root: Path, skip_bad: bool, check: Check | None) -> Folders:
 def open_listing(listed: Listing, training: Path, classes: Sequence[str], check: Check) -> FileImages:
     """The images of a split whose training images are in ``training``. Raises a ValueError where there are none."""
     if listed.folder == training:
-        listing.require_images(training, classes, listed.files)
+        listing.require_images(listed, classes, listed.files)
     elif not listed.files:
-        raise ValueError(f"no images in {listed.folder}")
+        listing.refuse_empty(listed, [listed.folder])
     labels = listing.match_classes(listed, training, classes)
     return FileImages(listed, labels, *scan_images(listed, check))
 

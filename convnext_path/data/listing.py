@@ -3,12 +3,14 @@
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 from unicodedata import normalize
 
 from convnext_path.data.decoding import find_endings
+from convnext_path.files import read_regular
 from convnext_path.words import shorten
 
 #: Names of splits, not of classes.
@@ -16,6 +18,13 @@ SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 
 #: What file managers leave everywhere, beside hidden files: nobody asks after it.
 CLUTTER = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"}
+
+#: Folders that systems make for themselves, in lower case: of thumbnails, of what was deleted, of shared storage and of
+#: notebooks, archives and caches. Their images are copies, or nobody's.
+SYSTEM = {
+    *("@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", "$recycle.bin", "system volume information"),
+    *("lost+found", "__macosx", "__pycache__", "recycler", "found.000"),
+}
 
 
 @dataclass(frozen=True)
@@ -26,11 +35,13 @@ class Listing:
         folder: what holds the class folders.
         files: the images' paths in it, each beginning with its class folder, sorted.
         left_out: how many files beside them are not read, by the ending of their names.
+        loose: how many images are in no class folder.
     """
 
     folder: Path
     files: Sequence[str]
     left_out: Mapping[str, int]
+    loose: int
 
 
 def find_splits(root: Path) -> list[Path]:
@@ -50,11 +61,16 @@ def find_splits(root: Path) -> list[Path]:
 
 
 def list_folders(folder: Path) -> list[str]:
-    """The names of the folders in ``folder``, sorted; hidden ones do not count. Raises a ValueError."""
+    """The names of the folders in ``folder`` that people made, sorted. Raises a ValueError."""
     try:
-        return sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+        return sorted(p.name for p in folder.iterdir() if not is_passed_over(p.name) and p.is_dir())
     except OSError as error:
         refuse(error)
+
+
+def is_passed_over(name: str) -> bool:
+    """Whether a folder is hidden, or a system's own."""
+    return name.startswith(".") or name.lower() in SYSTEM
 
 
 def find_classes(folder: Path) -> tuple[str, ...]:
@@ -71,22 +87,33 @@ def find_classes(folder: Path) -> tuple[str, ...]:
 def list_images(folder: Path) -> Listing:
     """The image files under the class folders of ``folder``. Raises a ValueError where one cannot be read."""
     files: list[str] = []
-    left_out: Counter[str] = Counter()
+    others: list[str] = []
     endings = find_endings()
     for name in find_classes(folder):
         for file in walk_class(folder, name):
-            if file.lower().endswith(endings):
-                files.append(file)
-            elif os.path.basename(file).lower() not in CLUTTER:
-                left_out[os.path.splitext(file)[1].lower()] += 1
-    return Listing(folder, files, left_out)
+            (files if file.lower().endswith(endings) else others).append(file)
+    left_out = Counter(os.path.splitext(file)[1].lower() for file in others if not is_clutter(file))
+    return Listing(folder, files, left_out, count_loose(folder, endings))
+
+
+def is_clutter(file: str) -> bool:
+    return os.path.basename(file).lower() in CLUTTER
+
+
+def count_loose(folder: Path, endings: tuple[str, ...]) -> int:
+    """How many images lie beside the class folders, in none of them."""
+    with os.scandir(folder) as entries:
+        return sum(e.name.lower().endswith(endings) and not e.name.startswith(".") and e.is_file() for e in entries)
 
 
 def walk_class(folder: Path, name: str) -> list[str]:
     """The files under a class folder, by their paths in ``folder``, sorted by folder, then by name.
 
-    Hidden files and folders do not count. Links are followed, but a folder is entered once, and none that the class
-    folder lies in: links may go in circles.
+    Hidden files and folders and those of systems do not count. Links are followed, but a folder is entered once, and
+    none that the class folder lies in: links may go in circles.
+
+    Raises:
+        ValueError: a folder cannot be read, or holds a study, whose charts are no images to learn from.
     """
     top, found = folder / name, []
     seen = {*map(str, top.resolve().parents), os.path.realpath(folder)}
@@ -96,10 +123,19 @@ def walk_class(folder: Path, name: str) -> list[str]:
             subfolders.clear()
             continue
         seen.add(real)
-        subfolders[:] = sorted(sub for sub in subfolders if not sub.startswith("."))
+        subfolders[:] = sorted(sub for sub in subfolders if not is_passed_over(sub))
+        if "study.json" in names:
+            refuse_study(Path(place))
         inside = os.path.relpath(place, folder)
         found += [(inside, n) for n in names if not n.startswith(".")]
     return [os.path.join(*pair) for pair in sorted(found)]
+
+
+def refuse_study(folder: Path) -> None:
+    """Raise a ValueError where the study that a folder holds is one of ours."""
+    with suppress(OSError):
+        if b'"rungs"' in read_regular(folder / "study.json", 2**20):
+            raise ValueError(f"{folder} is a study among the images; move it elsewhere")
 
 
 def refuse(error: OSError) -> NoReturn:
@@ -111,10 +147,16 @@ def class_of(file: str) -> str:
     return file.split(os.sep, 1)[0]
 
 
-def require_images(folder: Path, names: Iterable[str], files: Iterable[str], what: str = "images") -> None:
-    """Raise a ValueError naming the classes of ``names`` that none of ``files`` is of."""
+def require_images(listing: Listing, names: Iterable[str], files: Iterable[str], what: str = "images") -> None:
+    """Raise a ValueError naming the classes of ``names`` that none of ``files`` is of, and what is there instead."""
     if empty := sorted(set(names) - set(map(class_of, files))):
-        raise ValueError(f"no {what} in {shorten([str(folder / name) for name in empty], 3)}")
+        refuse_empty(listing, [listing.folder / name for name in empty], what)
+
+
+def refuse_empty(listing: Listing, places: Sequence[Path], what: str = "images") -> NoReturn:
+    """Raise a ValueError that names folders without images, and what is there instead."""
+    there = f" ({'; '.join(notes)})" if (notes := note_left_out([listing])) else ""
+    raise ValueError(f"no {what} in {shorten([*map(str, places)], 3)}{there}")
 
 
 def match_classes(listing: Listing, training: Path, classes: Sequence[str]) -> dict[str, int]:
@@ -171,7 +213,10 @@ def note_places(root: Path, used: Sequence[Path]) -> list[str]:
 
 
 def note_left_out(listings: Sequence[Listing]) -> list[str]:
-    """A line that counts the files which are not read as images, by ending, if there are any."""
+    """Lines that count the files which are not read as images, by ending, and images in no class, if there are any."""
     counts = sum((Counter(listing.left_out) for listing in listings), Counter[str]())
     kinds = [f"{ending or 'without an ending'} {count}" for ending, count in counts.most_common()]
-    return [f"files left out, of kinds that are not read: {shorten(kinds, 8)}"] if kinds else []
+    notes = [f"files left out, of kinds that are not read: {shorten(kinds, 8)}"] if kinds else []
+    if loose := sum(listing.loose for listing in listings):
+        notes.append(f"images left out, beside the class folders: {loose}")
+    return notes

@@ -195,7 +195,7 @@ def look_at_header(file: BufferedReader) -> Look:
     file.seek(0)
     image = decoding.open_image(file)
     rawmode = decoding.find_rawmode(image)
-    deep = rawmode in decoding.BYTES or image.mode.startswith("I")
+    deep = decoding.is_deep(image, rawmode)
     bits = decoding.find_bits(decoding.load(image), rawmode) if deep else 0
     return Look(min(image.size), bits=bits, sequence=decoding.is_sequence(image))
 
@@ -238,7 +238,7 @@ def make_stamp(found: os.stat_result) -> Stamp:
 
 def listing_key(listing: Listing, check: Check, stamps: Sequence[Stamp]) -> str:
     """A hash of what a scan's outcome depends on, as far as the file system can tell without reading."""
-    kind = f"scan 2\0{check}\0{PIL.__version__}\0{listing.folder.resolve()}"
+    kind = f"scan 3\0{check}\0{PIL.__version__}\0{listing.folder.resolve()}"
     digest = hashlib.sha256(os.fsencode(kind))
     for file, (size, changed, moved, _) in zip(listing.files, stamps, strict=True):
         digest.update(os.fsencode(f"\0{file}\0{size} {changed} {moved}"))

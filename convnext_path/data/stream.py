@@ -107,7 +107,7 @@ def read_stream(root: str) -> tuple[tuple[str, ...], list[StreamImages], tuple[s
         classes, notes = tuple(manifest["classes"]), tuple(manifest.get("notes", ()))
     except Exception as error:  # noqa: BLE001 - storage fails in every way: no such place, no right to it, not ours
         raise ValueError(f"no stream of images at {root}: {' '.join(str(error).split())}") from None
-    bits = max(scan.bits for _, scan in splits.values()) or 16
+    bits = max(scan.bits for _, scan in splits.values())
     return classes, [StreamImages(f"{root}/{name}", *found, bits) for name, found in splits.items()], notes
 
 

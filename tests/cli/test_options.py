@@ -217,7 +217,7 @@ def test_fields_are_options_and_words_their_values() -> None:
     ("words", "message"),
     [
         ("--waiter Otto", "unknown option --waiter"),
-        ("--rungs a --sauce.is_hot very", "--sauce.is_hot takes bool, got 'very'"),
+        ("--rungs a --sauce.is_hot very", "--sauce.is_hot takes true or false, got 'very'"),
     ],
 )
 def test_what_is_no_option_or_no_value(words: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:

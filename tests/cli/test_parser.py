@@ -10,6 +10,9 @@ from ablations.cli.parser import make_compare_parser, make_cost_parser, make_pla
 from ablations.cli.values import Reader
 from tests.conftest import SMALL
 
+#: Options that may take an address.
+ADDRESSES = ("--root", "--study", "--engine.address", "--data", "--trainer.devices", "--rungs")
+
 
 @pytest.mark.parametrize(
     ("command", "message"),
@@ -23,8 +26,16 @@ from tests.conftest import SMALL
         ("run --trainer.presicion 16", "unknown option --trainer.presicion; did you mean --trainer.precision?"),
         ("run --xyzzy", "unknown option --xyzzy; see --help"),
         ("run --epochs 0", "--epochs must be between 1 and 1000000, got 0"),
-        ("run --epochs many", "--epochs takes int, got 'many'"),
+        ("run --epochs many", "--epochs takes a whole number, got 'many'"),
         ("run --seeds few", "--seeds takes a number of seeds"),
+        (f"run --seeds {5000 * '1'}", "--seeds takes a number of seeds"),
+        (f"run --flip kernel_size={3000 * '['}", "kernel_size"),
+        (f"plan --at-once {5000 * '1'}", "--at-once takes numbers of devices from 1 to 100000"),
+        *((f"run --print_config {option}=s3://K:hunter2@b", "takes no secrets") for option in ADDRESSES),
+        ("compare --models resnet18 --weights m=https://K:hunter2@b/w", "takes no secrets"),
+        ("plan --bench https://K:hunter2@b/w", "takes no secrets"),
+        ("bench --out https://K:hunter2@b/w", "takes no secrets"),
+        ("status https://K:hunter2@b/w", "takes no secrets"),
         ("run --trainer.precision 17", "--trainer.precision takes"),
         ("run --image-size 31", "image side 31 is too small for rung separate_downsampling, which needs 32"),
         ("run --data imagefolder --root /nowhere", "no folder /nowhere"),
@@ -53,6 +64,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert streams.err.startswith("error: ")
     assert streams.err.count("\n") == 1
     assert message in streams.err
+    assert "hunter2" not in streams.err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -217,8 +229,8 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("a: !!python/object/new:os.mkdir [ran]\n", "could not determine a constructor"),
         ("rungs: !!python/name:evil.Class\n", "could not determine a constructor"),
         ("rungs: !!python/module:evil\n", "could not determine a constructor"),
-        ("trainer: {strategy: {class_path: evil.Class}}\n", "--trainer.strategy takes str"),
-        ("trainer: {accelerator: {class_path: evil.Class}}\n", "--trainer.accelerator takes str"),
+        ("trainer: {strategy: {class_path: evil.Class}}\n", "--trainer.strategy takes text"),
+        ("trainer: {accelerator: {class_path: evil.Class}}\n", "--trainer.accelerator takes text"),
         (BOMB + "epochs: *j\n", "has aliases"),
         ("epochs: &a [*a]\n", "has aliases"),
         ("- epochs\n- 3\n", "holds no options"),
@@ -232,14 +244,18 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("epohcs: 3\n", "unknown option epohcs; did you mean epochs?"),
         ("engine: ray\n", "engine takes options of its own, got 'ray'"),
         ("trainer: {presicion: 16}\n", "unknown option trainer.presicion; did you mean trainer.precision?"),
-        ("epochs: many\n", "--epochs takes int, got 'many'"),
-        ("epochs: [1]\n", "--epochs takes int"),
-        ("trainer: {precision: 17}\n", "--trainer.precision takes 64 or 32 or 16"),
+        ("epochs: many\n", "--epochs takes a whole number, got 'many'"),
+        ("epochs: [1]\n", "--epochs takes a whole number"),
+        ("trainer: {precision: 17}\n", "--trainer.precision takes 64, 32, 16"),
         ("trainer: 17\n", "trainer takes options of its own, got '17'"),
-        ("lr: .inf\n", "--lr takes float, got '.inf'"),
+        ("lr: .inf\n", "--lr takes a number, got '.inf'"),
         ("dry_run: maybe\n", "--dry-run takes true or false"),
         ("ladder: null\n", "unknown ladder None"),
         ("1: 2\n", "unknown option 1; see --help"),
+        ('"\\e[2Jx": 2\n', "unknown option \\x1b[2Jx"),
+        ('study: "\\UFFFFFFFF"\n', "is no YAML"),
+        ("trainer: {devices: 1}\ntrainer.devices: 2\n", "has trainer.devices twice"),
+        ("root: s3://K:hunter2@b\n", "--root takes no secrets"),
     ],
 )
 def test_a_config_file_runs_no_code_and_fails_in_one_line(

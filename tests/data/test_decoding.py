@@ -2,7 +2,7 @@ import io
 import math
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 
 from convnext_path.data.decoding import BITS, FORMATS, decode, find_endings, find_formats, ignored_warnings
 from convnext_path.data.scanning import look
+from convnext_path.data.selection import Check
 
 #: 48 x 64, with a red top left, a green top right, a blue bottom left and a white bottom right: each turn shows.
 PICTURE = Image.fromarray(
@@ -186,29 +187,34 @@ def test_the_first_of_several_pictures_is_taken(tmp_path: Path) -> None:
         assert not look(file).sequence
 
 
-def write_png(pixels: np.ndarray[Any, Any]) -> bytes:
-    """A PNG of 16-bit colors, which Pillow does not write: (H, W, 3 or 4)."""
+def write_png(pixels: np.ndarray[Any, Any], clear: Sequence[int] = ()) -> bytes:
+    """A PNG of 16-bit pixels, which Pillow does not write: (H, W, 1 to 4); one color may be transparent."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
     height, width, channels = pixels.shape
-    header = struct.pack(">IIBBBBB", width, height, 16, {3: 2, 4: 6}[channels], 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, 16, {1: 0, 2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
-    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    transparency = chunk(b"tRNS", struct.pack(f">{len(clear)}H", *clear)) if clear else b""
+    chunks = chunk(b"IHDR", header) + transparency + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + chunks
 
 
-def write_tiff(pixels: np.ndarray[Any, Any], order: str) -> bytes:
-    """A TIFF of 16-bit colors of (H, W, 3), in either order of bytes."""
-    height, width, _ = pixels.shape
+def write_tiff(pixels: np.ndarray[Any, Any], order: str, more: Mapping[int, int] | None = None) -> bytes:
+    """A TIFF of 16-bit pixels of (H, W, channels), in either order of bytes; ``more``: fields, by number."""
+    height, width, channels = pixels.shape
     data = pixels.astype(f"{order}u2").tobytes()
-    at = 8 + 2 + 12 * 9 + 4
-    sizes = [(256, 4, 1, width), (257, 4, 1, height), (258, 3, 3, at), (259, 3, 1, 1), (262, 3, 1, 2)]
-    places = [(273, 4, 1, at + 6), (277, 3, 1, 3), (278, 4, 1, height), (279, 4, 1, len(data))]
-    entries = b"".join(write_entry(order, *entry) for entry in (*sizes, *places))
-    head = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(f"{order}IH", 8, 9)
-    return head + entries + struct.pack(f"{order}IHHH", 0, 16, 16, 16) + data
+    fields = {256: width, 257: height, 258: 16, 259: 1, 262: 2, 273: 0, 277: channels, 278: height, 279: len(data)}
+    fields |= more or {}
+    at = 8 + 2 + 12 * len(fields) + 4
+    fields[273] = at + 2 * channels
+    counts = {258: channels}  # the one field that has a value for each
+    if channels > 1:
+        fields[258] = at
+    entries = b"".join(write_entry(order, tag, 3, counts.get(tag, 1), n) for tag, n in sorted(fields.items()))
+    head = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(f"{order}IH", 8, len(fields))
+    return head + entries + struct.pack(f"{order}I{channels}H", 0, *channels * [16]) + data
 
 
 def write_entry(order: str, tag: int, kind: int, count: int, value: int) -> bytes:
@@ -249,3 +255,50 @@ def test_pixels_of_few_bits_in_16_use_their_range(kind: str, bits: int, tmp_path
 def test_images_of_8_bits_have_no_range_to_find(tmp_path: Path) -> None:
     PICTURE.save(tmp_path / "x.png")
     assert look(tmp_path / "x.png").bits == 0
+
+
+DEEP = np.asarray([0, 1000, 2000, 4095]).reshape(2, 2, 1)  # 12 bits
+#: 16-bit pixels of which Pillow would give others, or too few bits, and what is said.
+MISREAD = {
+    "colors in planes": (write_tiff(DEEP.repeat(3, -1), "<", {284: 2}), "in planes"),
+    "white is 0": (write_tiff(DEEP, "<", {262: 0}), "of which 0 is white"),
+    "signed": (write_tiff(DEEP, "<", {262: 1, 339: 2}), "signed"),
+    "signed, big-endian": (write_tiff(DEEP, ">", {262: 1, 339: 2}), "signed"),
+    "a fourth channel": (write_tiff(DEEP.repeat(4, -1), "<", {338: 0}), "use 12 bits"),
+    "premultiplied alpha": (write_tiff(DEEP.repeat(4, -1), ">", {338: 1}), "use 12 bits"),
+    "CMYK": (write_tiff(DEEP.repeat(4, -1), "<", {262: 5}), "use 12 bits"),
+    "grey with alpha": (write_png(np.concatenate([DEEP, np.full_like(DEEP, 65535)], axis=-1)), "use 12 bits"),
+    "a transparent color": (write_png(DEEP.repeat(3, -1), clear=(1000, 1000, 1000)), "of which one is transparent"),
+}
+
+
+@pytest.mark.parametrize("kind", MISREAD)
+@pytest.mark.parametrize("check", ["full", "headers"])
+def test_deep_pixels_that_pillow_misreads_are_refused(kind: str, check: Check, tmp_path: Path) -> None:
+    content, reason = MISREAD[kind]
+    (tmp_path / "x").write_bytes(content)
+    fault = look(tmp_path / "x", check).fault
+    assert reason in fault
+    assert "store it as RGB or as grey" in fault
+
+
+@pytest.mark.parametrize("kind", [*WRITERS, *MISREAD])
+def test_deep_pixels_of_a_range_that_is_not_known_are_not_read(kind: str) -> None:
+    content = MISREAD[kind][0] if kind in MISREAD else WRITERS[kind](DEEP.repeat(3, -1))
+    with pytest.raises(ValueError, match="16-bit|16 bits"):
+        read(content, bits=0)
+
+
+def test_transparent_grey_is_white() -> None:
+    assert read(write_png(DEEP, clear=(1000,)), bits=12)[0].tolist() == [[0, 255], [125, 255]]
+    assert read(write_png(DEEP), bits=12)[0].tolist() == [[0, 62], [125, 255]]
+
+
+def test_packed_colors_of_16_bits_are_not_deep(tmp_path: Path) -> None:
+    masks = struct.pack("<IIII", 0xF800, 0x7E0, 0x1F, 0)
+    head = struct.pack("<IiiHHIIiiII", 40, 2, 1, 1, 16, 3, 4, 0, 0, 0, 0) + masks
+    start = 14 + len(head)
+    content = b"BM" + struct.pack("<IHHI", start + 4, 0, 0, start) + head + struct.pack("<HH", 0xF800, 0x1F)
+    (tmp_path / "x").write_bytes(content)
+    assert (look(tmp_path / "x").bits, look(tmp_path / "x").fault) == (0, "")
+    assert read(content, bits=0).flatten(1).tolist() == [[255, 0], [0, 0], [0, 255]]

@@ -47,7 +47,43 @@ def test_files_that_are_not_read_are_counted_by_ending(tree: Path) -> None:
 def test_a_class_of_files_that_are_not_read_is_empty(tree: Path) -> None:
     for file in (tree / "train" / "cat").iterdir():
         file.rename(file.with_suffix(".heic"))
-    with pytest.raises(ValueError, match="no images in .*train/cat$"):
+    with pytest.raises(ValueError, match=r"no images in .*train/cat \(files left out, .*: .heic 10\)$"):
+        open_tree(tree)
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_images_in_no_class_are_counted(tree: Path, split: str) -> None:
+    before = open_tree(tree)
+    for i in range(3):
+        shutil.copy(tree / "train" / "cat" / "0.png", tree / split / f"{i}.PNG")
+    shutil.copy(tree / "train" / "cat" / "0.png", tree / split / ".hidden.png")
+    (tree / split / "notes.txt").touch()
+    after = open_tree(tree)
+    assert after.notes == ("images left out, beside the class folders: 3",)
+    assert after.digest == before.digest
+
+
+@pytest.mark.parametrize(
+    "name", ["@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found", "__MACOSX", ".ipynb_checkpoints", "#snapshot"]
+)
+@pytest.mark.parametrize("place", ["train", "train/cat", "val/dog/deeper"])
+def test_folders_that_systems_make_are_no_classes_and_hold_no_images(
+    tree: Path, name: str, place: str, make_images: Maker
+) -> None:
+    before = open_tree(tree)
+    make_images(tree / place / name, count=2)
+    after = open_tree(tree)
+    assert (after.classes, after.digest) == (before.classes, before.digest)
+
+
+@pytest.mark.parametrize("place", ["train/results", "train/cat/results", "val/results", "val/dog/a/b"])
+def test_a_study_among_images_is_refused(tree: Path, place: str, make_images: Maker) -> None:
+    make_images(tree / place, "charts", count=1)
+    (tree / place / "study.json").write_text("{}")
+    if place != "val/results":
+        assert open_tree(tree)  # another's file of that name
+    (tree / place / "study.json").write_text('{"rungs": ["resnet"]}')
+    with pytest.raises(ValueError, match=f"{place} is a study among the images"):
         open_tree(tree)
 
 
