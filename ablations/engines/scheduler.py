@@ -162,7 +162,11 @@ class Crew:
         return Job(trial, cost, folder, place, checkpoint, terms.wandb, terms.loader_workers, terms.wanted.keep)
 
     def listen(self) -> None:
-        """Wait until a trial has something to say, or until it is time to look again at what others hold."""
+        """Wait until a trial has something to say, or until it is time to look again at what others hold.
+
+        Raises:
+            FileNotFoundError: the study was moved or removed.
+        """
         engine = self.terms.engine
         room = self.left and len(self.running) < engine.slots
         idle = not self.running
@@ -171,6 +175,7 @@ class Crew:
             self.say(self.left[0], "no node has room; waits until one has")
         seconds = POLL if room or idle else self.lines.due + POLL
         ready = engine.wait([running.attempt for running in self.running], seconds)
+        self.study.check_there()
         for running in [running for running in self.running if running.attempt in ready]:
             self.hear(running, running.attempt.receive())
         self.lines.look()

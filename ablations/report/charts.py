@@ -171,7 +171,7 @@ def draw_curves(steps: Sequence[Step], title: str) -> Figure:
             axes.text(0.96, 0.06, step.gap, transform=axes.transAxes, ha="right", color=PALE, style="italic", size=8)
     for axes in panels[len(steps) :]:
         axes.set_axis_off()
-    panels[0].xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    panels[0].xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
     others = "the step before, mean of its" if of_ladder else "the others, means of"
     write_below(figure, f"epoch; dashed: {others} seeds")
     figure.supylabel("validation top-1 (%)", size=10)

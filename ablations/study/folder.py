@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from errno import ENOENT
 from pathlib import Path
 
 from ablations.study.checkpoints import NAME, clear_checkpoints, list_checkpoints
@@ -89,6 +90,11 @@ class StudyFolder(Layout):
         make_room(file, self.aside)
         write_whole(file, content)
 
+    def check_there(self) -> None:
+        """Raise a FileNotFoundError where the study is no longer: what is written now would lie apart from it."""
+        if not os.path.lexists(self.plan_file):
+            raise FileNotFoundError(ENOENT, "the study was moved or removed while it trained", str(self.folder))
+
     @contextmanager
     def lead(self) -> Iterator[None]:
         """Be the folder's one driver. Raises a ValueError that names the other where there is one, or an OSError."""
@@ -110,6 +116,7 @@ class StudyFolder(Layout):
 
         Checkpoints of another origin are no part of this trial, and are removed.
         """
+        self.check_there()
         work = self.running / trial.id
         with hold(work / "lock") as mine:
             place = work / hash_json(origin.to_dict())[:16]

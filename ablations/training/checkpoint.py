@@ -26,7 +26,7 @@ class SafeCheckpoints(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write a checkpoint and clear all but the last. Raises an OSError where it cannot be written."""
         content, path = pack(checkpoint), Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(exist_ok=True)  # in a folder that is there, unless its study was moved meanwhile
         write_whole(path.with_stem(f"{path.stem}-{digest(content)}"), content, durable=False)
         for old in list_checkpoints(path.parent)[:-KEPT]:
             old.unlink()

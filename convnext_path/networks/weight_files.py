@@ -95,10 +95,20 @@ def read_weights(content: bytes) -> "OrderedDict[str, Tensor]":
         held = f"only {shorten(keys, 5)}" if keys else f"only a {type(found).__name__}"
         raise ValueError(f"it holds no weights: no tensors by name, {held}")
     for name, tensor in weights.items():
-        if tensor.is_meta:
-            raise ValueError(f"it holds no values of {name}")
-        weights[name] = tensor.float() if tensor.is_floating_point() else tensor
+        weights[name] = read_values(name, tensor)
     return weights
+
+
+def read_values(name: str, tensor: Tensor) -> Tensor:
+    """A tensor in single precision where it has decimals. Raises a ValueError for what is no number."""
+    if tensor.is_meta:
+        raise ValueError(f"it holds no values of {name}")
+    if not tensor.is_floating_point():
+        return tensor
+    values = tensor.float()
+    if not values.isfinite().all():
+        raise ValueError(f"it holds values of {name} that are not finite: that training had failed")
+    return values
 
 
 def is_safetensors(content: bytes) -> bool:

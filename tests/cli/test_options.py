@@ -7,6 +7,7 @@ import pytest
 
 from ablations.cli.options import add_options, read_options, read_seeds
 from ablations.cli.parser import Parser, make_compare_parser, make_run_parser
+from ablations.cli.values import load_config
 from ablations.fields import Options, option
 from ablations.study.request import LadderRequest, ModelsRequest, list_seeds, make_plan
 from ablations.study.trial import Plan
@@ -211,6 +212,16 @@ def test_fields_are_options_and_words_their_values() -> None:
     assert order("--rungs", "a, b") == Order(rungs=("a", "b"))
     words = ("--rungs", "a", "--at-once", "2", "--quick-please", "--sauce.is_hot", "true")
     assert order(*words) == Order(rungs=("a",), at_once=(2,), quick_please=True, sauce=Sauce(is_hot=True))
+
+
+@pytest.mark.parametrize(
+    "text", ["rungs: a,b\nat_once: 2,3\n", "rungs: [a, b]\nat_once: [2, 3]\n", "rungs:\n- a\n- b\nat_once: [2,3]\n"]
+)
+def test_a_config_may_have_lists(text: str) -> None:
+    parser = Parser()
+    add_options(parser, Order)
+    args = parser.parse_object(load_config(text))
+    assert read_options(Order, args) == Order(rungs=("a", "b"), at_once=(2, 3))
 
 
 @pytest.mark.parametrize(

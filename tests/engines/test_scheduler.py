@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 
 from ablations.engines import scheduler
-from ablations.engines.local import Job, Message, TrialProcess
+from ablations.engines.local import Job, Message, TrialProcess, Work
 from ablations.engines.scheduler import Local, Terms, default_loader_workers, default_workers, run_trials
 from ablations.study.folder import StudyFolder
 from ablations.study.trial import Plan
@@ -56,6 +56,31 @@ def test_trains_and_saves(tmp_path: Path, plan: Plan, terminal: bool) -> None:
     assert find_pending(survey(study, plan, Wanted(here))[0]) == plan.trials()[2:]
     assert "2/2  layer_norm, seed 0: top-1" in console.file.getvalue()  # type: ignore[attr-defined]
     assert not study.running.exists()
+
+
+def wait_and_fail(job: Job, send: Callable[[Message], None]) -> None:
+    while job.study.exists():
+        time.sleep(0.05)
+    raise RuntimeError("our folder is gone")
+
+
+@pytest.mark.parametrize("work", [fake, wait_and_fail])
+def test_a_study_that_is_moved_ends_the_run_in_a_line_and_is_not_begun_again(
+    tmp_path: Path, plan: Plan, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def move_and_wait(self: Local, attempts: Sequence[TrialProcess], seconds: float | None) -> list[TrialProcess]:
+        if there.exists():
+            there.rename(tmp_path / "moved")
+        return before(self, attempts, seconds)
+
+    there, before = tmp_path / "study", Local.wait
+    monkeypatch.setattr(Local, "wait", move_and_wait)
+    study = StudyFolder(there)
+    study.begin(plan)
+    with pytest.raises(FileNotFoundError, match="the study was moved or removed while it trained"):
+        run_trials(study, plan.trials(), make_console(), Terms(Wanted(ORIGIN), engine=Local(work=work)))
+    assert not there.exists()
+    assert not StudyFolder(tmp_path / "moved").results()
 
 
 def test_what_another_driver_holds_or_has_done_is_left_to_it(tmp_path: Path, plan: Plan) -> None:

@@ -24,6 +24,7 @@ from ablations.report.charts import (
 from ablations.report.roads import SECONDS, draw_road, draw_times
 from ablations.report.style import is_drawable, save_chart
 from ablations.study.predictions import Answers
+from ablations.study.trial import Epoch
 from convnext_path import LADDERS, Cost
 from convnext_path.words import show_name
 from tests.report.conftest import HARD, NAMES
@@ -159,3 +160,13 @@ def test_costs_of_any_size_are_drawn(macs: int, make_steps: MakeSteps) -> None:
     steps = make_steps(4, cost=lambda place, seed: Cost(100, (("conv", macs),), 50))
     for chart in {"accuracy", "road", "times"} & list_charts("title", steps).keys():
         list_charts("title", steps)[chart]().draw_without_rendering()
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 30])
+def test_axes_of_epochs_have_whole_numbers(epochs: int, make_steps: MakeSteps) -> None:
+    curve = tuple(Epoch(epoch, 0.0, 1.0, 0.5, 80.0, 99.0) for epoch in range(1, epochs + 1))
+    figure = list_charts("title", make_steps(2, curve=lambda place, seed: curve))["curves"]()
+    figure.draw_without_rendering()
+    ticks = figure.axes[0].get_xticks()
+    assert len(ticks)
+    assert all(tick == round(tick) for tick in ticks)
