@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
@@ -14,12 +15,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Exit codes: 0; 1 a trial failed; 2 bad input; 130 Ctrl-C; 143 SIGTERM."""
     argv = sys.argv[1:] if argv is None else argv
     take_any_text()
+    os.environ["MPLBACKEND"] = "agg"  # what is drawn goes to files; a backend that is not there would end it
+    if not is_somewhere():
+        print("error: the current folder was removed; change to another", file=sys.stderr)
+        return 2
     if holder := find_holder(argv):
         print(f"error: {holder}", file=sys.stderr)
         return 2
     from ablations.cli.commands import main
 
     return main(argv)
+
+
+def is_somewhere() -> bool:
+    """Whether there is a current folder; libraries end the process where there is none."""
+    try:
+        return bool(os.getcwd())
+    except OSError:
+        return False
 
 
 def take_any_text() -> None:
@@ -51,4 +64,5 @@ def find_holder(argv: Sequence[str]) -> str:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C amid the imports ends without a traceback
     sys.exit(main())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from convnext_path.files import check_regular, open_own, write_whole
+from convnext_path.files import check_regular, open_own, open_regular, write_whole
 from convnext_path.words import mask
 
 console = Console()
@@ -98,10 +98,16 @@ def open_plain(file: Path) -> int:
 
 
 def shorten(file: Path) -> None:
-    """Make sure of a plain file, of which the last lines are left where it is long. Raises an OSError."""
+    """Make sure of a plain file that is no other study's too, with the last lines of a long one. Raises an OSError."""
     os.close(open_plain(file))
-    if file.stat().st_size > BOUND:
-        write_whole(file, file.read_bytes()[-BOUND // 2 :].partition(b"\n")[2])
+    found = file.stat()
+    if found.st_size <= BOUND and found.st_nlink == 1:
+        return
+    with open_regular(file) as stream:
+        if found.st_size > BOUND:
+            stream.seek(found.st_size - BOUND // 2)
+            stream.readline()
+        write_whole(file, stream.read(BOUND))
 
 
 def make_printable(line: str) -> str:

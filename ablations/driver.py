@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from errno import ENOENT
 from pathlib import Path
 
 from ablations.analysis.doubts import find_doubts
@@ -18,6 +19,7 @@ from ablations.planning.estimate import estimate_seconds
 from ablations.report.publish import draw
 from ablations.study.folder import StudyFolder
 from ablations.study.keeping import Keeping, Mode
+from ablations.study.locks import Lock
 from ablations.study.places import check_places
 from ablations.study.steps import count, count_steps
 from ablations.study.trial import Plan, Seen, Trial
@@ -43,6 +45,7 @@ class Run:
     damaged: Mapping[Path, str]
     pending: Sequence[Trial]
     log: Log
+    lock: Lock | None  # none for a run that joins another, or only shows what it would do
 
     def show(self) -> None:
         """Say what will be trained on what, and about how long it takes."""
@@ -109,6 +112,8 @@ class Run:
             say(f"damaged: {file} {why}; kept as {self.folder.put_aside(file)}")
         wandb: Mode = choose_mode(self.keeping.wandb) if self.pending else "disabled"
         join, terms = self.keeping.join, replace(self.terms, wandb=wandb)
+        if self.lock and not self.lock.is_there():
+            raise FileNotFoundError(ENOENT, "the study was moved or removed meanwhile", str(self.folder.folder))
         if not join:
             self.folder.begin(self.merged, command)
         self.log.keep(self.folder.log_file, f"process {os.getpid()} on {os.uname().nodename}: {command}")
@@ -160,8 +165,7 @@ def open_run(plan: Plan, keeping: Keeping, resources: Resources) -> Iterator[Run
         check_processes(resources.engine, *count_processes(plan.trials()[0]), team)
         if keeping.join and merged != replace(folder.plan(), data=plan.data):  # which may lie elsewhere
             raise ValueError(f"--join takes trials that {folder.folder} has; this run would add some")
-        if not keeping.join and not keeping.dry_run:
-            held.enter_context(folder.lead())
+        lock = None if keeping.join or keeping.dry_run else held.enter_context(folder.lead())
         wanted = Wanted(here, keeping.keep, keeping.strict)
         terms = held.enter_context(choose_terms(plan, folder, resources, team, wanted))
         states, damaged = survey(folder, plan, terms.wanted)
@@ -169,7 +173,7 @@ def open_run(plan: Plan, keeping: Keeping, resources: Resources) -> Iterator[Run
         check_weights(pending)
         if pending and not keeping.dry_run:
             warm_up(keeping.wandb)
-        yield Run(plan, merged, folder, keeping, terms, states, damaged, pending, log)
+        yield Run(plan, merged, folder, keeping, terms, states, damaged, pending, log, lock)
 
 
 def describe_recipe(name: str, recipe: Recipe, plan: Plan, images: Seen) -> str:

@@ -98,6 +98,16 @@ def _parse_finite(text: str) -> float:
     return number
 
 
+def make_absolute(place: str) -> str:
+    """A path as it is found from any folder. A link keeps its name, unless ``..`` stands behind one: then it matters
+    where the link leads.
+    """
+    place = os.path.expanduser(place)
+    parts = Path(place).parts
+    kept = len(parts) - parts[::-1].index("..") if ".." in parts else 0
+    return os.path.join(os.path.realpath(Path(*parts[:kept])), *parts[kept:]) if kept else os.path.abspath(place)
+
+
 def write_whole(file: Path, content: bytes, durable: bool = True) -> None:
     """Write by way of a draft in the same folder, so that no kill leaves half a file. Raises an OSError.
 

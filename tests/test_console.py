@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ablations import console
-from ablations.console import Log, make_printable, open_log, say
+from ablations.console import BOUND, Log, make_printable, open_log, say
 from ablations.engines.scheduler import Local
 from tests.conftest import run_small
 from tests.engines.test_local import throw
@@ -165,3 +165,25 @@ def test_a_study_keeps_what_its_runs_said(
     again = read(folder / "study.log")
     assert again[: len(first)] == first
     assert again[len(first) + 2].endswith("2 trials: 2 failed")
+
+
+def test_a_log_of_any_size_is_shortened_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "study.log"
+    file.write_text("the first line\n")
+    os.truncate(file, 2**40)  # a hole
+    with open_log() as log:
+        log.keep(file, "title")
+        say("a line")
+    assert file.stat().st_size < BOUND
+    assert [line[21:] for line in file.read_text(errors="replace").splitlines()[-2:]] == ["title", "a line"]
+
+
+def test_a_copy_of_links_has_a_log_of_its_own(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.log", tmp_path / "second.log"
+    first.write_text("before\n")
+    second.hardlink_to(first)
+    with open_log() as log:
+        log.keep(second, "title")
+    assert first.read_text() == "before\n"
+    assert second.read_text().startswith("before\n")
+    assert "title" in second.read_text()

@@ -14,6 +14,7 @@ from convnext_path.files import (
     cache_file,
     digest,
     digest_file,
+    make_absolute,
     parse_json,
     read_regular,
     read_text,
@@ -187,3 +188,18 @@ def test_what_is_no_file_is_not_recalled(
     cache_file("x").parent.mkdir(0o700)
     make(cache_file("x.json"))
     assert recall("x") is None
+
+
+def test_places_are_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "deep" / "inside").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "deep" / "inside")
+    monkeypatch.chdir(tmp_path)
+    places = {
+        "link": "link",
+        "link/..": "deep",
+        "deep/../link": "deep/inside",
+        "./deep/": "deep",
+        "link/../x": "deep/x",
+    }
+    assert {name: make_absolute(name) for name in places} == {n: str(tmp_path / p) for n, p in places.items()}
+    assert make_absolute("~/x") == f"{Path.home()}/x"

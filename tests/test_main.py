@@ -187,6 +187,33 @@ def test_another_users_study_is_looked_at_and_trained_by_nobody_else(
         monkeypatch.undo()
 
 
+def start(tmp_path: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A command in a process of its own."""
+    command = [sys.executable, "-m", "ablations", *words]
+    variables = os.environ | {"PYTHONPATH": str(ROOT)} | environment
+    return subprocess.run(
+        command, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=100, check=False
+    )
+
+
+def test_a_folder_that_is_gone_is_a_line(tmp_path: Path) -> None:
+    words = f"cd {tmp_path}; mkdir gone; cd gone; rmdir ../gone; exec {sys.executable} -m ablations cost"
+    variables = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(["bash", "-c", words], env=variables, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-1] == "error: the current folder was removed; change to another"
+
+
+@pytest.mark.parametrize("seconds", [0.02, 0.1, 0.3, 0.6])
+def test_ctrl_c_amid_the_imports_leaves_no_traceback(seconds: float, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "ablations", "cost"]
+    variables = os.environ | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, cwd=tmp_path, env=variables, stderr=subprocess.PIPE, text=True)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    assert "ablations" not in process.communicate(timeout=60)[1]
+
+
 @pytest.mark.parametrize("words", [[], ["--help"]])
 def test_alone_it_shows_its_words(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):

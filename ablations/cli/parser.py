@@ -30,6 +30,7 @@ from convnext_path.words import join
 
 FORMATS = ("table", "csv", "json")
 LARGEST = 2**16  # bytes of a config file
+NEGATIVE = re.compile(r"-[.\d][\d.eE+-]*")  # words that are values, not options
 
 jsonargparse.set_loader("text", load_config, (yaml.YAMLError,))
 
@@ -39,6 +40,7 @@ class Parser(jsonargparse.ArgumentParser):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(allow_abbrev=False, parser_mode="text", formatter_class=Help, **kwargs)
+        self._negative_number_matcher = NEGATIVE
 
     def parse_args(self, args: Any = None, *more: Any, **options: Any) -> Any:
         """``--engine NAME`` is ``--engine.name NAME``."""
@@ -54,6 +56,8 @@ class Parser(jsonargparse.ArgumentParser):
             fail_unknown(unknown[1], [a.dest for a in parser._actions if a.default != argparse.SUPPRESS])
         if missing := re.search(r"arguments are required: (\w+)\.(\w+)", message):
             fail(f"{missing[1]} needs {missing[2]}; see python -m ablations {missing[1]} --help")
+        if alone := re.fullmatch(r"argument (--[\w.-]+)(?:/-\w+)?: expected one argument", message):
+            fail(f"{alone[1]} needs a value; one that begins with a dash is typed {alone[1]}=VALUE")
         wrong = re.search(r'key "([\w.]+)": (takes .*)', message, re.DOTALL)
         action = next((a for a in parser._actions if wrong and a.dest == wrong[1]), None)
         if typed := re.fullmatch(r"argument (--[\w.-]+)(?:/-\w+)?: (takes .*)", message, re.DOTALL):
@@ -65,9 +69,12 @@ class ConfigFile(jsonargparse.ActionConfigFile):  # type: ignore[name-defined]  
     """Takes the name of a small YAML file; nothing else is opened, and a config itself is not typed."""
 
     def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
-        file = Path(values).expanduser()
+        file = Path(values)
         try:
+            file = file.expanduser()
             check_config(read_regular(file, LARGEST).decode())
+        except RuntimeError:
+            parser.error(f"--config {values} cannot be read: there is no such user")
         except OSError as error:
             parser.error(f"--config {values} cannot be read: {error.strerror}")
         except UnicodeDecodeError as error:
@@ -87,7 +94,8 @@ def fail_unknown(option: str, options: Collection[str]) -> NoReturn:
 def find_words(option: str) -> list[str]:
     """The words that take an option, as it is typed or as a config has it."""
     actions = {word: [a for a in make()._actions if a.help != SUPPRESS] for word, make in PARSERS.items()}
-    return [word for word, there in actions.items() if any(option in (a.dest, *a.option_strings) for a in there)]
+    names = {word: {name for a in there for name in (a.dest, *a.option_strings)} for word, there in actions.items()}
+    return [word for word, there in names.items() if option in there - {"help", "config", "print_config"}]
 
 
 class Front(Parser):

@@ -10,8 +10,8 @@ from typing import Any, Self
 
 from ablations.engines.exits import name_signal
 
-#: Ctrl-C; what batch systems send; what is sent where a terminal is closed.
-STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+#: Ctrl-C; what is sent where a terminal is closed; what batch systems send, some of it a while before the time is over.
+STOPS = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
 #: Seconds after a first signal in which others are taken for the same: a shell, torchrun and SLURM may each send one.
 #: A later one ends the process at once, in case that what is to be put in order does not end.
 PATIENCE = 2.0

@@ -138,7 +138,7 @@ class TextLoader(yaml.SafeLoader):
 
 
 TextLoader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"(null|~|)\Z"), ["n", "~", ""])
-TextLoader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"(true|false)\Z"), ["t", "f"])
+TextLoader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"(?:true|false)\Z", re.I), [*"tTfF"])
 
 
 def load_config(text: str) -> Any:
@@ -148,7 +148,10 @@ def load_config(text: str) -> Any:
         check_names(list_names(yaml.compose(text, Loader=TextLoader)))
     except ValueError as error:
         raise yaml.YAMLError(f"it {error}") from None
-    return yaml.load(text, Loader=TextLoader)
+    config = yaml.load(text, Loader=TextLoader)
+    if isinstance(config.get("engine"), str):  # as --engine NAME
+        config["engine"] = {"name": config["engine"]}
+    return config
 
 
 def list_names(node: yaml.Node | None) -> list[str]:
@@ -165,7 +168,7 @@ def check_names(names: Sequence[str]) -> None:
 
 
 def check_config(text: str) -> None:
-    """Refuse what a config of options cannot be: anything but a mapping, aliases, deep nests.
+    """Refuse what a config of options cannot be: anything but a mapping, aliases, tags, deep nests.
 
     Raises:
         ValueError: says what is wrong with it.
@@ -185,11 +188,13 @@ def parse_events(text: str) -> Iterator[yaml.Event]:
 
 
 def check_inside(events: Iterable[yaml.Event]) -> None:
-    """Refuse aliases and deep nests. Stops at the first: to read thousands of brackets takes minutes."""
+    """Refuse aliases, tags and deep nests. Stops at the first: to read thousands of brackets takes minutes."""
     depth = 1
     for event in events:
         if isinstance(event, yaml.AliasEvent):
             raise ValueError("has aliases; write the values out")
+        if tag := getattr(event, "tag", None):
+            raise ValueError(f"has the tag {tag}; write plain values")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > DEEPEST:
             raise ValueError(f"is nested more than {DEEPEST} deep")

@@ -12,7 +12,7 @@ from ablations.analysis.doubts import find_doubts, list_seeds
 from ablations.analysis.stats import Step, summarize
 from ablations.analysis.tables import show_results, to_frame
 from ablations.console import console, say
-from ablations.report.charts import list_charts, plot_study
+from ablations.report.charts import CHARTS, list_charts, plot_study
 from ablations.report.confusion import MOST, Kept, has_confusions
 from ablations.report.gallery import Gallery, make_gallery
 from ablations.report.lettering import describe_undrawn
@@ -41,6 +41,7 @@ def draw(folder: StudyFolder, contents: Contents, wandb: Mode = "disabled", page
     """Draw a study's table, charts and page for the folder, the screen and W&B. Raises an OSError."""
     plan, title = contents.plan, name_study(contents)
     steps, notes = summarize(plan, contents.results), list(note_flaws(contents))
+    folder.make_room(["results.csv", "report.html", *(f"{name}.{kind}" for name in CHARTS for kind in ("png", "svg"))])
     console.print(show_results(steps))
     table = folder.folder / "results.csv"
     write_whole(table, to_frame(steps).to_csv(index=False, float_format="%.10g").encode(errors="backslashreplace"))

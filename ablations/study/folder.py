@@ -1,7 +1,7 @@
 """A study's folder, which keeps what is to be done and what was done: read, written, held."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from errno import ENOENT
@@ -17,8 +17,8 @@ from ablations.study.entries import (
     put_aside,
     remove,
 )
-from ablations.study.layout import Layout
-from ablations.study.locks import DRIVER, describe_driver, hold, is_held
+from ablations.study.layout import LOCK, Layout
+from ablations.study.locks import DRIVER, Lock, describe_driver, hold, is_held
 from ablations.study.origin import Origin
 from ablations.study.predictions import Answers
 from ablations.study.records import dump, name_as, seal, try_unseal
@@ -72,7 +72,7 @@ class StudyFolder(Layout):
         """Make the folder and write the plan and the command. Raises an OSError where that cannot be."""
         self.trials.mkdir(parents=True, exist_ok=True)
         self._write(self.plan_file, dump(plan.to_dict()))
-        line, before = os.fsencode(command), self._read_commands()
+        line, before = os.fsencode(command), self._read_commands(aside=True)
         if line and line not in before.splitlines():
             end = b"\n" if before and not before.endswith(b"\n") else b""
             self._write(self.commands_file, before + end + line + b"\n")
@@ -81,9 +81,21 @@ class StudyFolder(Layout):
         """Each command that trained here, once, in order; bytes that are no UTF-8 replaced."""
         return self._read_commands().decode(errors="replace").splitlines()
 
-    def _read_commands(self) -> bytes:
-        """The commands as they lie there: none where something else does. Raises an OSError."""
-        return read_regular(self.commands_file) if self.commands_file.is_file() else b""
+    def _read_commands(self, aside: bool = False) -> bytes:
+        """The commands as they lie there: none where something else does, which goes ``aside``. Raises an OSError."""
+        try:
+            return read_regular(self.commands_file)
+        except FileNotFoundError:
+            return b""
+        except OSError:
+            if aside:
+                self.put_aside(self.commands_file)
+            return b""
+
+    def make_room(self, names: Iterable[str]) -> None:
+        """Put aside what cannot be replaced by files of these names. Raises an OSError."""
+        for name in names:
+            make_room(self.folder / name, self.aside)
 
     def _write(self, file: Path, content: bytes) -> None:
         """Write one of the study's files whole; what is no file goes aside. Raises an OSError."""
@@ -96,14 +108,14 @@ class StudyFolder(Layout):
             raise FileNotFoundError(ENOENT, "the study was moved or removed while it trained", str(self.folder))
 
     @contextmanager
-    def lead(self) -> Iterator[None]:
+    def lead(self) -> Iterator[Lock]:
         """Be the folder's one driver. Raises a ValueError that names the other where there is one, or an OSError."""
         new = not self.folder.exists()
         try:
-            with hold(self.folder / DRIVER) as alone:
-                if not alone:
+            with hold(self.folder / DRIVER) as lock:
+                if lock is None:
                     raise ValueError(describe_driver(self.folder))
-                yield
+                yield lock
         finally:
             self._tidy(self.running)
             if new:
@@ -118,7 +130,7 @@ class StudyFolder(Layout):
         """
         self.check_there()
         work = self.running / trial.id
-        with hold(work / "lock") as mine:
+        with hold(work / LOCK) as mine:
             place = work / hash_json(origin.to_dict())[:16]
             if mine:
                 self._clear(work, place, trial)
@@ -142,7 +154,7 @@ class StudyFolder(Layout):
 
     def is_running(self, trial: Trial) -> bool:
         """Whether a living process holds the trial."""
-        return is_held(self.running / trial.id / "lock")
+        return is_held(self.running / trial.id / LOCK)
 
     def checkpoints(self, trial: str | None = None) -> list[Path]:
         """The checkpoints of a trial's id, or of every one's, of whatever origin; of an origin by epoch."""

@@ -15,10 +15,12 @@ it is not read, not removed, and a folder that holds it is not empty.
 import os
 from pathlib import Path
 
-from ablations.study.entries import list_others
-from ablations.study.locks import DRIVER
+from ablations.study.entries import ID, list_entries, list_folders, list_others
+from ablations.study.locks import DRIVER, is_lock
 from ablations.study.places import find_folder
 from ablations.study.trial import Trial
+
+LOCK = "lock"  # the name of a trial's
 
 
 class Layout:
@@ -52,10 +54,16 @@ class Layout:
             raise ValueError(f"{self.folder} is no folder; name another --study")
         draft = rf"\.{self.plan_file.name}\.\d+(\.draft)?"
         there = list_others(self.folder, draft, (self.running, self.trials))
-        return [*there, *list_others(self.running, DRIVER.name), *list_others(self.trials)]
+        lock = DRIVER.name if is_lock(self.folder / DRIVER) else "(?!)"
+        return [*there, *list_others(self.running, lock), *list_others(self.trials)]
 
     def check_places(self) -> None:
         """Refuse a study that could not be written to, since something else lies where a folder is to be."""
         for place in (self.trials, self.weights, self.answers, self.failed, self.running, self.aside):
             if os.path.lexists(place) and not place.is_dir():
                 raise ValueError(f"{place} is no folder; move it away, for the study keeps its own there")
+        works, own = list_entries(self.running, ID), list_folders(self.running)
+        wrong = [work for work in works if work not in own]
+        wrong += [lock for work in own if os.path.lexists(lock := work / LOCK) and not is_lock(lock)]
+        if wrong:
+            raise ValueError(f"{wrong[0]} is not of the study; move it away, for the study keeps its own there")

@@ -1,10 +1,12 @@
 """Files that one process holds at a time."""
 
+import errno
 import fcntl
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -15,6 +17,7 @@ DRIVER = Path("running", "driver")
 
 ATTEMPTS = 100  # to lock a file that others remove meanwhile
 MOST = 1000  # bytes of what a lock says
+SAID = "process "  # how that begins
 
 
 def describe_driver(study: Path) -> str:
@@ -31,9 +34,24 @@ def read_holder(file: Path) -> str:
     return said or "another process"
 
 
+@dataclass(frozen=True)
+class Lock:
+    """A file that this process holds."""
+
+    file: Path
+    stream: IO[str]
+
+    def is_there(self) -> bool:
+        """Whether the file still lies where it was made: a folder may be moved, and another made in its place."""
+        try:
+            return os.path.samestat(os.fstat(self.stream.fileno()), self.file.lstat())
+        except OSError:
+            return False
+
+
 @contextmanager
-def hold(file: Path) -> Iterator[bool]:
-    """Hold ``file`` as a lock; gives False where another process does. The system frees it when its holder ends.
+def hold(file: Path) -> Iterator[Lock | None]:
+    """Hold ``file`` as a lock; gives None where another process does. The system frees it when its holder ends.
 
     The file names its holder, and is gone once it is let go.
 
@@ -45,17 +63,30 @@ def hold(file: Path) -> Iterator[bool]:
         time.sleep(0.1)  # someone may just be asking whether it is held
         stream = _lock(file)
     if stream is None:
-        yield False
+        yield None
         return
     with stream:
         stream.truncate(0)
-        stream.write(f"process {os.getpid()} on {os.uname().nodename} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
+        stream.write(f"{SAID}{os.getpid()} on {os.uname().nodename} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
         stream.flush()
         os.fsync(stream.fileno())  # for those who read it on other machines
+        lock = Lock(file, stream)
         try:
-            yield True
+            yield lock
         finally:
-            file.unlink(missing_ok=True)
+            if lock.is_there():
+                file.unlink()
+
+
+def is_lock(file: Path) -> bool:
+    """Whether a regular file is a lock of ours, or was to become one."""
+    try:
+        said = read_regular(file, MOST).decode(errors="replace")
+    except PermissionError:  # another user's
+        return True
+    except OSError:
+        return False
+    return said.startswith(SAID) or not said
 
 
 def is_held(file: Path) -> bool:
@@ -89,6 +120,8 @@ def _lock(file: Path) -> IO[str] | None:
             raise
         try:
             check_regular(os.fstat(stream.fileno()).st_mode, file)
+            if not is_lock(file):
+                raise OSError(errno.EEXIST, "it is another file, where a lock is to be", str(file))
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(stream.fileno()).st_ino == file.stat().st_ino:
                 return stream

@@ -4,6 +4,7 @@ import os
 import unicodedata
 from pathlib import Path
 
+from convnext_path import files
 from convnext_path.data.selection import Data
 
 
@@ -24,7 +25,7 @@ def find_folder(name: str | Path, option: str = "--out") -> Path:
 
 def make_absolute(place: str) -> str:
     """A place as it is found from any folder: a link keeps its name, and a URL is one already."""
-    return place if "://" in place else os.path.abspath(os.path.expanduser(place))
+    return place if "://" in place else files.make_absolute(place)
 
 
 def check_places(data: Data, folder: str | Path, option: str = "--study") -> None:

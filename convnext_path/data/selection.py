@@ -1,10 +1,10 @@
 """Which images: a data set's name, where it lies, and how it is cut to size."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from convnext_path.files import make_absolute
 from convnext_path.frozen import Frozen, at_least, within
 from convnext_path.words import refuse_secrets
 
@@ -67,5 +67,5 @@ class Data(Frozen):
         if self.name != "imagefolder":
             return self.name
         root = str(self.root)
-        place = root if "://" in root else os.path.abspath(os.path.expanduser(root))  # "." and ".." have names too
+        place = root if "://" in root else make_absolute(root)  # "." and ".." have names too
         return Path(place).name or "images"

@@ -24,6 +24,10 @@ ADDRESSES = ("--root", "--study", "--engine.address", "--data", "--trainer.devic
         ("run --wandb ofline", "unknown --wandb mode 'ofline' (did you mean offline?)"),
         ("run --epoch 3", "unknown option --epoch; did you mean --epochs?"),
         ("run --trainer.presicion 16", "unknown option --trainer.presicion; did you mean --trainer.precision?"),
+        ("run --study -x", "--study needs a value; one that begins with a dash is typed --study=VALUE"),
+        ("run --config ~nobody-here/x", "--config ~nobody-here/x cannot be read: there is no such user"),
+        ("run --lr -1e-3", "lr"),
+        ("run --epochs -5", "--epochs must be between 1 and 1000000, got -5"),
         ("run --xyzzy", "unknown option --xyzzy; see --help"),
         ("run --epochs 0", "--epochs must be between 1 and 1000000, got 0"),
         ("run --epochs many", "--epochs takes a whole number, got 'many'"),
@@ -224,11 +228,11 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("epochs: !!python/object/apply:os.mkdir [ran]\n", "could not determine a constructor"),
+        ("epochs: !!python/object/apply:os.mkdir [ran]\n", "has the tag tag:yaml.org,2002:python/"),
         ("!!python/object/apply:os.mkdir [ran]\n", "holds no options"),
-        ("a: !!python/object/new:os.mkdir [ran]\n", "could not determine a constructor"),
-        ("rungs: !!python/name:evil.Class\n", "could not determine a constructor"),
-        ("rungs: !!python/module:evil\n", "could not determine a constructor"),
+        ("a: !!python/object/new:os.mkdir [ran]\n", "has the tag tag:yaml.org,2002:python/"),
+        ("rungs: !!python/name:evil.Class\n", "has the tag tag:yaml.org,2002:python/"),
+        ("rungs: !!python/module:evil\n", "has the tag tag:yaml.org,2002:python/"),
         ("trainer: {strategy: {class_path: evil.Class}}\n", "--trainer.strategy takes text"),
         ("trainer: {accelerator: {class_path: evil.Class}}\n", "--trainer.accelerator takes text"),
         (BOMB + "epochs: *j\n", "has aliases"),
@@ -242,8 +246,9 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("\0\1\2", "is no YAML"),
         (b"\x89PNG\r\n\x1a\n", "is no YAML"),
         ("epohcs: 3\n", "unknown option epohcs; did you mean epochs?"),
-        ("engine: ray\n", "engine takes options of its own, got 'ray'"),
+        ("engine: [ray]\n", "engine takes options of its own, got ['ray']"),
         ("trainer: {presicion: 16}\n", "unknown option trainer.presicion; did you mean trainer.precision?"),
+        ("print_config: true\n", "unknown option print_config"),
         ("epochs: many\n", "--epochs takes a whole number, got 'many'"),
         ("epochs: [1]\n", "--epochs takes a whole number"),
         ("trainer: {precision: 17}\n", "--trainer.precision takes 64, 32, 16"),
@@ -274,3 +279,10 @@ def test_no_config_file(tmp_path: Path, capsys: pytest.CaptureFixture[str], monk
     monkeypatch.chdir(tmp_path)
     assert "nowhere.yaml cannot be read: No such file" in refuse(capsys, "run", "--config", "nowhere.yaml")
     assert "cannot be read: it is a folder" in refuse(capsys, "run", "--config", str(tmp_path))
+
+
+def test_an_engine_is_named_as_it_is_typed(tmp_path: Path) -> None:
+    for text in ("engine: ray\n", "engine: {name: ray}\n", "engine.name: ray\n"):
+        (tmp_path / "config.yaml").write_text(f"{text}join: True\nstrict: FALSE\n")
+        args = make_run_parser().parse_args(["--config", str(tmp_path / "config.yaml")])
+        assert (args.engine.name, args.join, args.strict) == ("ray", True, False)

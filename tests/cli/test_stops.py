@@ -10,7 +10,7 @@ import pytest
 from ablations.cli import commands, stops
 from ablations.cli.stops import STOPS, Stops
 
-ASK = {signal.SIGINT: (130, "stopped"), signal.SIGTERM: (143, "stopped by SIGTERM"), signal.SIGHUP: (129, "by SIGHUP")}
+ASK = {number: (128 + number, f"stopped by {number.name}") for number in STOPS} | {signal.SIGINT: (130, "stopped; ")}
 
 
 @pytest.fixture(autouse=True)

@@ -132,7 +132,12 @@ def test_print_config_then_config(tmp_path: Path, capsys: pytest.CaptureFixture[
         ("", "holds no options"),
         ("a: &a [1]\nb: *a\n", "has aliases"),
         ("a: 1\n---\nb: 2\n", "single document"),
-        ("a: !!python/name:os.system\n", "could not determine a constructor"),
+        ("a: !!python/name:os.system\n", "has the tag tag:yaml.org,2002:python/name:os.system"),
+        *(
+            (f"a: !!{tag} abc\n", f"has the tag tag:yaml.org,2002:{tag}")
+            for tag in ("int", "float", "timestamp", "str")
+        ),
+        ("a: !mine [1]\n", "has the tag !mine"),
     ],
 )
 def test_what_no_config_is(text: str, message: str) -> None:

@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -149,3 +150,14 @@ def test_charts_that_there_are_none_of_are_not_on_the_page(plan: Plan, tmp_path:
     assert 'id="changes"' in page
     assert 'id="road"' not in page
     assert not (tmp_path / "study" / "road.png").exists()
+
+
+@pytest.mark.parametrize("name", ["results.csv", "report.html", "accuracy.png", "changes.svg"])
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_what_lies_where_drawings_go_is_put_aside(
+    plan: Plan, tmp_path: Path, name: str, make: Callable[[Path], None]
+) -> None:
+    make(tmp_path / name)
+    report(plan, tmp_path)
+    assert (tmp_path / name).is_file()
+    assert len(list((tmp_path / "aside").iterdir())) == 1

@@ -1,6 +1,7 @@
 import json
 import os
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -410,3 +411,13 @@ def test_commands_keep_their_bytes(tmp_path: Path, plan: Plan) -> None:
         study.begin(plan, command)
     assert study.commands_file.read_bytes() == before + b"\nrun --root \xe9\n"
     assert study.commands() == ["run --root caf\ufffd", "run", "run --root \ufffd"]
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda file: (file.touch(), os.truncate(file, 2**40))])
+def test_commands_that_cannot_be_read_go_aside(tmp_path: Path, plan: Plan, make: Callable[[Path], object]) -> None:
+    study = StudyFolder(tmp_path)
+    make(study.commands_file)
+    assert study.commands() == []
+    study.begin(plan, "run")
+    assert study.commands() == ["run"]
+    assert len(list(study.aside.iterdir())) == 1

@@ -153,3 +153,30 @@ def test_links_to_files_are_read_and_replaced(tmp_path: Path, plan: Plan, trial:
 def test_what_no_folder_can_be_called(name: str) -> None:
     with pytest.raises(ValueError, match="a study takes a folder.s name, got"):
         StudyFolder(name)
+
+
+STRANGERS = {
+    "running/0123456789abcdef": lambda file: file.write_text(""),
+    "running/0123456789abcdef/lock": lambda file: file.write_text("notes"),
+    "running/0123456789abcde0/lock": lambda file: file.mkdir(),
+    "running/0123456789abcde1/lock": os.mkfifo,
+    "running/0123456789abcde2": lambda file: file.symlink_to("/nowhere"),
+}
+
+
+@pytest.mark.parametrize("place", STRANGERS)
+def test_what_lies_where_trials_are_held_is_found_beforehand(tmp_path: Path, plan: Plan, place: str) -> None:
+    study = StudyFolder(tmp_path)
+    study.begin(plan)
+    (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+    STRANGERS[place](tmp_path / place)
+    with pytest.raises(ValueError, match=f"{place} is not of the study"):
+        study.merge(plan)
+    assert os.path.lexists(tmp_path / place)
+
+
+def test_a_note_where_the_drivers_lock_is_to_be_is_no_beginning(tmp_path: Path, plan: Plan) -> None:
+    (tmp_path / "running").mkdir()
+    (tmp_path / "running" / "driver").write_text("my notes")
+    with pytest.raises(ValueError, match="exists and holds no study"):
+        StudyFolder(tmp_path).merge(plan)

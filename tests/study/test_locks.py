@@ -14,7 +14,7 @@ SPAWN = mp.get_context("spawn")
 
 def hold_and_tell(file: Path, told: "mp.connection.Connection") -> None:  # type: ignore[name-defined]
     with hold(file) as mine:
-        told.send(mine)
+        told.send(mine is not None)
         told.recv()
 
 
@@ -115,3 +115,34 @@ def test_what_a_lock_says_is_told_in_a_line(tmp_path: Path) -> None:
     (tmp_path / "running").mkdir()
     (tmp_path / DRIVER).write_bytes(b"process 1\non caf\xe9")
     assert "by process 1 on caf\ufffd; wait" in describe_driver(tmp_path)
+
+
+def test_a_lock_whose_folder_was_moved_takes_no_other_with_it(tmp_path: Path) -> None:
+    file = tmp_path / "study" / "lock"
+    with hold(file) as first:
+        assert first
+        assert first.is_there()
+        file.parent.rename(tmp_path / "moved")
+        assert not first.is_there()
+        with hold(file) as second:
+            assert second
+            assert not first.is_there()
+            assert second.is_there()
+    with hold(file) as third:
+        assert third
+
+
+@pytest.mark.parametrize("content", [b"my notes", b"x" * 2000, b"\xff", b"\nprocess 1"])
+def test_what_is_no_lock_is_not_taken_for_one(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "lock").write_bytes(content)
+    assert not is_lock(tmp_path / "lock")
+    with pytest.raises(OSError, match="another file, where a lock is to be"), hold(tmp_path / "lock"):
+        pass
+    assert (tmp_path / "lock").read_bytes() == content
+
+
+@pytest.mark.parametrize("content", [b"", b"process 12 on h", b"process 1 on host since 2026-01-01 10:00:00"])
+def test_what_a_dead_process_left_is_taken(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "lock").write_bytes(content)
+    with hold(tmp_path / "lock") as lock:
+        assert lock
