@@ -89,6 +89,8 @@ def test_flip_adds_a_rung_beside_the_last() -> None:
         ("--lr 0", "lr must be"),
         ("--flip gelo=true", "did you mean gelu"),
         ("--flip gelu", "--flip takes FLAG=VALUE"),
+        ("--flip kernel_size=[5]", r"--flip kernel_size=\[5\]: .*one of 3, 5, 7, 9, 11, got '\[5\]'"),
+        ("--flip kernel_size={}", r"--flip kernel_size={}: .*one of 3, 5, 7, 9, 11, got '{}'"),
         ("--flip kernel_size=4", "one of 3, 5, 7, 9, 11"),
         ("--data imagefolder", "needs a root"),
         ("--mean red", "--mean takes numbers"),

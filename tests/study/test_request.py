@@ -63,7 +63,10 @@ def test_seeds(seeds: int | tuple[int, ...], numbers: tuple[int, ...]) -> None:
         ({"image_size": 4097}, "--image-size must be between 1 and 4096, got 4097"),
         ({"mean": (1, float("nan"))}, "--mean takes finite numbers, got '1,nan'"),
         ({"flip": (("gelo", True),)}, r"--flip gelo=true: unknown flag 'gelo' \(did you mean gelu\?\)"),
-        ({"compile": 1}, "LadderRequest.compile must be bool, got 1"),
+        ({"epochs": "3"}, "--epochs takes a whole number, got '3'"),
+        ({"seeds": 2.0}, r"--seeds takes a whole number or a list such as \[0,1\], got 2.0"),
+        ({"flip": "gelu=true"}, "--flip takes a mapping, got 'gelu=true'"),
+        ({"compile": 1}, "--compile takes true or false, got 1"),
     ],
 )
 def test_what_is_wrong_is_named(options: dict[str, object], message: str) -> None:

@@ -38,7 +38,7 @@ def test_what_is_chosen_differs_from_the_defaults() -> None:
         ({"accumulate_grad_batches": 0}, "--trainer.accumulate_grad_batches must be at least 1, got 0"),
         ({"num_sanity_val_steps": -2}, "--trainer.num_sanity_val_steps must be at least -1, got -2"),
         ({"precision": 17}, "unknown --trainer.precision .17.; allowed: 64, 32, 16, "),
-        ({"check_val_every_n_epoch": None}, "TrainerOptions.check_val_every_n_epoch must be int, got None"),
+        ({"check_val_every_n_epoch": None}, "--trainer.check_val_every_n_epoch takes a whole number, got None"),
     ],
 )
 def test_values_that_lightning_takes_and_should_not(options: dict[str, object], message: str) -> None:
