@@ -1,5 +1,6 @@
 """What a type hint allows, in words, and a refusal of what it does not."""
 
+import os
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
@@ -22,9 +23,26 @@ IN_WORDS = {
 
 
 def check_type(what: str, value: object, hint: Any) -> None:
-    """Raise a ValueError where a value is of another type than a hint allows."""
+    """Raise a ValueError where a value is of another type than a hint allows, or holds text that no file could be."""
     if not fits(value, hint):
         raise ValueError(f"{what} takes {describe(hint)}, got {show(value)}")
+    if not all(map(is_text, list_words(value))):
+        raise ValueError(f"{what} takes text that a file's name can hold, got {show(value)}")
+
+
+def list_words(value: object) -> list[str]:
+    """A value that is text, or the texts in a tuple."""
+    if isinstance(value, tuple):
+        return [word for part in value for word in list_words(part)]
+    return [value] if isinstance(value, str) else []
+
+
+def is_text(word: str) -> bool:
+    """Whether a file could hold it in its name: no NUL, and no half of a character that is not a file's byte."""
+    try:
+        return b"\0" not in os.fsencode(word)
+    except UnicodeEncodeError:
+        return False
 
 
 def describe(hint: Any) -> str:

@@ -23,6 +23,15 @@ def test_hints_in_words(hint: Any, words: str) -> None:
     assert describe(hint) == words
 
 
+@pytest.mark.parametrize("word", ["a\0", "\ud800", "caf\udce9\udc00"])
+def test_text_that_no_file_can_hold_is_refused(word: str) -> None:
+    check_type("place", "caf\udce9", str)  # a byte of a file's name
+    with pytest.raises(ValueError, match="^place takes text that a file's name can hold, got "):
+        check_type("place", word, str)
+    with pytest.raises(ValueError, match="^places takes text that a file's name can hold, got "):
+        check_type("places", (("net", word),), tuple[tuple[str, str], ...])
+
+
 @pytest.mark.parametrize("value", ["3", 3.0, True, None, [3], {}])
 def test_other_types_are_refused_by_name(value: object) -> None:
     check_type("n", 3, int)
