@@ -13,7 +13,7 @@ from ablations.study.trainer import TrainerOptions
 from ablations.study.trial import Plan
 from convnext_path import LADDERS, RECIPES, Recipe, Rung
 from convnext_path.data.selection import CHECKS, Data
-from convnext_path.frozen import above, at_least, choose, within
+from convnext_path.frozen import above, choose, within
 from convnext_path.ladder import FAMILIES, choose_ladder, flip, select_rungs
 from convnext_path.networks.peer_names import PACKAGES
 from convnext_path.references import REFERENCES, find_model, find_reference
@@ -21,6 +21,8 @@ from convnext_path.words import join
 
 #: Data sets, and the recipes that suit them unless another is asked for.
 DATA = {"digits": "digits", "cifar10": "cifar", "cifar100": "cifar", "imagefolder": "cifar", "imagenet": "imagenet"}
+
+MOST_IMAGES = 10**9
 
 MAX_IMAGE_SIZE = 4096  # pixels a side; beyond it, what follows would overflow or never end
 
@@ -53,7 +55,9 @@ class Request(Options):
         check=partial(within, low=1, high=MAX_IMAGE_SIZE),
     )
     limit_train: int | None = option(
-        None, "train on so many images only, with each class's share (default: all)", check=partial(at_least, least=1)
+        None,
+        "train on so many images only, with each class's share (default: all)",
+        check=partial(within, low=1, high=MOST_IMAGES),
     )
     holdout: float = option(
         0.0,
@@ -84,7 +88,7 @@ class Request(Options):
     batch_size: int | None = option(
         None,
         "images per step; the learning rate is scaled to it (default: the recipe's)",
-        check=partial(at_least, least=2),
+        check=partial(within, low=2, high=MOST_IMAGES),
     )
     lr: float | None = option(
         None,

@@ -85,7 +85,7 @@ def test_flip_adds_a_rung_beside_the_last() -> None:
         ("--data cifar", "unknown data set 'cifar'.*cifar10"),
         ("--recipe fancy", "unknown recipe 'fancy'; allowed: imagenet, cifar, digits"),
         ("--epochs 0", "--epochs must be between 1 and 1000000, got 0"),
-        ("--batch-size 1", "--batch-size must be at least 2"),
+        ("--batch-size 1", "--batch-size must be between 2 and 1000000000, got 1"),
         ("--lr 0", "lr must be"),
         ("--flip gelo=true", "did you mean gelu"),
         ("--flip gelu", "--flip takes FLAG=VALUE"),

@@ -69,6 +69,10 @@ def test_seeds(seeds: int | tuple[int, ...], numbers: tuple[int, ...]) -> None:
         ({"epochs": "3"}, "--epochs takes a whole number, got '3'"),
         ({"seeds": 2.0}, r"--seeds takes a whole number or a list such as \[0,1\], got 2.0"),
         ({"flip": "gelu=true"}, "--flip takes a mapping, got 'gelu=true'"),
+        ({"batch_size": 10**5000}, "--batch-size must be between 2 and 1000000000, got a value of type int"),
+        ({"limit_train": 10**400}, "--limit-train must be between 1 and 1000000000, got 1000"),
+        ({"data": "imagefolder", "root": "x" * 256}, "--root takes a path of at most 4000 bytes, 255 in each name"),
+        ({"data": "cifar10", "root": "x/" * 2001}, "--root takes a path of at most 4000 bytes, 255 in each name"),
         ({"compile": 1}, "--compile takes true or false, got 1"),
     ],
 )
