@@ -39,7 +39,9 @@ def option(
 
 @dataclass(frozen=True)
 class Options(Frozen):
-    """Base of the classes whose fields are options. A list is taken as a tuple, a mapping as its items, a path as text.
+    """Base of the classes whose fields are options.
+
+    A list or an array is taken as a tuple, a mapping as its items, a path as text; also where they stand in another.
 
     Raises:
         ValueError: a value that an option does not take.
