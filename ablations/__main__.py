@@ -1,8 +1,12 @@
 """python -m ablations WORD: plan, train and look after studies, draw and report them, count costs, measure speed."""
 
+import signal
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C amid the imports ends without a traceback
+
 import argparse
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
@@ -64,5 +68,4 @@ def find_holder(argv: Sequence[str]) -> str:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C amid the imports ends without a traceback
     sys.exit(main())

@@ -5,10 +5,12 @@ From Python its value is given as it is; the command line makes an option of it 
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from convnext_path.frozen import Frozen, choose
+from ablations.hints import check_type
+from convnext_path.frozen import Frozen, choose, find_hints
 
 Check = Callable[[str, float], None]  # of an option's name and number; raises a ValueError
 
@@ -37,7 +39,9 @@ def option(
 
 @dataclass(frozen=True)
 class Options(Frozen):
-    """Base of the classes whose fields are options. A list is taken as a tuple, a mapping as its items, a path as text.
+    """Base of the classes whose fields are options.
+
+    A list or an array is taken as a tuple, a mapping as its items, a path as text; also where they stand in another.
 
     Raises:
         ValueError: a value that an option does not take.
@@ -46,16 +50,15 @@ class Options(Frozen):
     prefix: ClassVar[str] = ""  # of their names on the command line
 
     def __post_init__(self) -> None:
+        hints = find_hints(type(self))
         for f in fields(self):
-            object.__setattr__(self, f.name, freeze(getattr(self, f.name)))
-        given = [(f, getattr(self, f.name)) for f in fields(self) if getattr(self, f.name) != f.default]
-        for f, value in given:
-            if choices := f.metadata["choices"]:
+            value = freeze(getattr(self, f.name))
+            object.__setattr__(self, f.name, value)
+            if (choices := f.metadata["choices"]) and value is not f.default:
                 choose(choices[0], value, choices[1])
-        super().__post_init__()
-        for f, value in given:
-            if (check := f.metadata["check"]) and isinstance(value, int | float):
-                check(self.spell(f.name), value)
+            check_type(self.spell(f.name), value, hints[f.name])
+            if check := f.metadata["check"]:
+                check_numbers(partial(check, self.spell(f.name)), value)
 
     def __repr__(self) -> str:
         """What differs from the defaults, of classes that have no other."""
@@ -69,12 +72,21 @@ class Options(Frozen):
 
 
 def freeze(value: Any) -> Any:
-    """A value of an option, in place of what people write for it."""
+    """A value of an option, in place of what people write for it: NumPy's arrays and numbers are lists and numbers."""
     match value:
         case Mapping():
-            return tuple(value.items())
-        case list():
-            return tuple(value)
+            return freeze([*value.items()])
+        case list() | tuple():
+            return tuple(map(freeze, value))
         case Path():
             return str(value)
+        case object(tolist=to_list) if not isinstance(value, type):
+            return freeze(to_list())
     return value
+
+
+def check_numbers(check: Callable[[float], None], value: object) -> None:
+    """Check a value that is a number, and those of a list."""
+    for number in value if isinstance(value, tuple) else (value,):
+        if isinstance(number, int | float):
+            check(number)

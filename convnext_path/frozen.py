@@ -13,16 +13,19 @@ LONGEST = 500  # characters of a value in an error
 
 def choose(what: str, value: str, allowed: Collection[str]) -> str:
     """Return ``value`` if it is allowed; else raise a ValueError with the nearest and all allowed names."""
-    if value in allowed:
+    if isinstance(value, str) and value in allowed:
         return value
-    near = difflib.get_close_matches(str(value)[:LONGEST], allowed, n=1)
+    near = difflib.get_close_matches(show(value).strip("'"), allowed, n=1)
     hint = f" (did you mean {near[0]}?)" if near else ""
     raise ValueError(f"unknown {what} {show(value)}{hint}; allowed: {', '.join(allowed)}")
 
 
 def show(value: object) -> str:
     """A value as an error names it: in a line, and not longer than one."""
-    text = repr(value)
+    try:
+        text = " ".join(line.strip() for line in repr(value).splitlines())
+    except Exception:  # noqa: BLE001 - whatever it is: of long numbers, deep lists and people's own classes
+        text = f"a value of type {type(value).__name__}"
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
@@ -30,35 +33,35 @@ def at_least(what: str, value: float, least: float) -> None:
     """Raise a ValueError unless ``value >= least``; infinity and not-a-number are refused."""
     if not least <= value < math.inf:
         finite = "" if value < least else " and finite"
-        raise ValueError(f"{what} must be at least {least}{finite}, got {value!r}")
+        raise ValueError(f"{what} must be at least {least}{finite}, got {show(value)}")
 
 
 def above(what: str, value: float, limit: float) -> None:
     """Raise a ValueError unless ``value > limit``; infinity and not-a-number are refused."""
     if not limit < value < math.inf:
-        raise ValueError(f"{what} must be above {limit} and finite, got {value!r}")
+        raise ValueError(f"{what} must be above {limit} and finite, got {show(value)}")
 
 
 def within(what: str, value: float, low: float, high: float) -> None:
     """Raise a ValueError unless ``low <= value <= high``; not-a-number is refused."""
     if not low <= value <= high:
-        raise ValueError(f"{what} must be between {low} and {high}, got {value!r}")
+        raise ValueError(f"{what} must be between {low} and {high}, got {show(value)}")
 
 
-def _fits(value: object, hint: Any) -> bool:
+def fits(value: object, hint: Any) -> bool:
     """Whether ``value`` is of the annotated type; a bool is no int, an int may stand for a float."""
     origin, args = get_origin(hint), get_args(hint)
     if origin is Literal:
-        return any(value == a and type(value) is type(a) for a in args)
+        return any(type(value) is type(a) and value == a for a in args)
     if origin in (Union, types.UnionType):
-        return any(_fits(value, a) for a in args)
+        return any(fits(value, a) for a in args)
     if origin is tuple:
         inner = args[:1] * len(value) if args[1:] == (...,) and isinstance(value, tuple) else args
-        return isinstance(value, tuple) and len(value) == len(inner) and all(map(_fits, value, inner))
+        return isinstance(value, tuple) and len(value) == len(inner) and all(map(fits, value, inner))
     if hint is float:
         return isinstance(value, float) or (type(value) is int and abs(value) <= sys.float_info.max)
     if hint is object:  # what JSON has, and what has a hash
-        return value is None or isinstance(value, bool | int | float | str) or _fits(value, tuple[object, ...])
+        return value is None or isinstance(value, bool | int | float | str) or fits(value, tuple[object, ...])
     return isinstance(value, hint) and not (hint is int and isinstance(value, bool))
 
 
@@ -100,7 +103,7 @@ def _identify(value: Any, hint: Any) -> Any:
 _known_hints: dict[type, dict[str, Any]] = {}
 
 
-def _hints(kind: type) -> dict[str, Any]:
+def find_hints(kind: type) -> dict[str, Any]:
     """A class's annotations as types; found once, since that takes longer than all else here."""
     return _known_hints.get(kind) or _known_hints.setdefault(kind, get_type_hints(kind))
 
@@ -126,10 +129,10 @@ class Frozen:
     """
 
     def __post_init__(self) -> None:
-        hints = _hints(type(self))
+        hints = find_hints(type(self))
         for f in fields(self):
             value = getattr(self, f.name)
-            if not _fits(value, hints[f.name]):
+            if not fits(value, hints[f.name]):
                 expected = _describe(hints[f.name])
                 raise ValueError(f"{type(self).__name__}.{f.name} must be {expected}, got {show(value)}")
 
@@ -145,7 +148,7 @@ class Frozen:
         A field that is added later, at its default, is no part of it, so that what is known by a hash of it keeps its
         name; neither is a class that a hint later allows beside the first. Never change a default: add a field.
         """
-        hints = _hints(type(self))
+        hints = find_hints(type(self))
         changed = [(f.name, getattr(self, f.name)) for f in fields(self) if getattr(self, f.name) != f.default]
         return {name: _identify(value, hints[name]) for name, value in changed}
 
@@ -163,7 +166,7 @@ class Frozen:
         needed = [f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING]
         if lacking := [name for name in needed if name not in data]:
             raise ValueError(f"{cls.__name__} lacks {', '.join(lacking)}")
-        hints = _hints(cls)
+        hints = find_hints(cls)
         try:
             return cls(**{name: _from_json(value, hints[name]) for name, value in data.items()})
         except RecursionError:

@@ -12,6 +12,7 @@ ROOT = Path(ablations.__file__).parents[1]
 
 #: From the ground up; rooms on one floor do not use each other.
 FLOORS = (
+    ("hints",),
     ("console", "fields"),
     ("study",),
     ("training",),

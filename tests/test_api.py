@@ -8,6 +8,7 @@ from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
@@ -115,6 +116,9 @@ def test_what_cannot_be_opened_or_drawn(tmp_path: Path) -> None:
         "--rungs depthwize",
         "--data imagefolder --root /nowhere",
         "--image-size 31",
+        "--epochs many",
+        "--holdout half",
+        "--batch-size 1.5",
         "--batch-size 2000",
         "--precision bf17",
         "--seeds 0",
@@ -142,10 +146,77 @@ def test_a_plans_options_are_keywords_with_a_line_of_help_each(
 
 
 def test_a_misspelt_option() -> None:
-    with pytest.raises(TypeError, match="laddr"):
+    with pytest.raises(TypeError, match=r"^plan\(\) takes no laddr; nearest: ladder"):
         ablations.plan(laddr="convnext-t")
+    with pytest.raises(TypeError, match=r"^plan\(\): too many positional arguments"):
+        ablations.plan("convnext-t")
+    with pytest.raises(TypeError, match=r"^compare\(\): missing a required argument: 'models'"):
+        ablations.compare()
     with pytest.raises(AttributeError, match="has no attribute 'pln'"):
         ablations.pln  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: ablations.costs("convnext-t", "224"), "--image-size takes a whole number, got '224'"),
+        (lambda: ablations.costs(3), "--ladder takes text, got 3"),
+        (lambda: ablations.prepare("base", "out", "4"), "--workers takes a whole number, got '4'"),
+        (lambda: ablations.prepare("base", "out", True), "--workers takes a whole number, got True"),
+        (lambda: ablations.prepare(1, "out"), "--root takes text or a path, got 1"),
+        (lambda: ablations.prepare("x" * 256, "out"), "--root takes a path of at most"),
+        (lambda: ablations.prepare("base", "s3://\0"), "--out takes text that a file's name can hold"),
+        (lambda: ablations.explain("gelu", []), r"ladder takes text, got \(\)"),
+        (lambda: ablations.explain("gelu", "convnext-t", []), r"before takes text, got \(\)"),
+        (lambda: ablations.open_study("results", "yes"), "partial takes true or false, got 'yes'"),
+        (lambda: ablations.open_study(None), "folder takes text or a path, got None"),
+        (lambda: ablations.run(None, "out"), "plan takes a plan as ablations.plan makes it, got None"),
+        (lambda: ablations.run("digits", "out"), "plan takes a plan as ablations.plan makes it, got 'digits'"),
+        (lambda: ablations.run(small_plan(), "x" * 256, dry_run=True), "--study takes a path of at most"),
+        (lambda: ablations.run(small_plan(), "out", workers="3"), "--workers takes a whole number or auto, got '3'"),
+        (lambda: ablations.foresee(None, profile="a100"), "plan takes a plan as ablations.plan makes it, got None"),
+        (lambda: ablations.foresee(small_plan(), bench="x" * 256), "--bench takes a path of at most"),
+    ],
+)
+def test_arguments_are_checked_before_anything_is_done(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}"):
+        call()
+
+
+def test_a_studys_arguments_are_checked(digits: ablations.Study) -> None:
+    for take in (digits.chart, digits.verify_trial):
+        with pytest.raises(ValueError, match=r"^name takes text, got \(\)"):
+            take([])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"^unknown --mode \[\]"):
+        digits.send([])  # type: ignore[arg-type]
+
+
+def test_arrays_are_taken_as_lists() -> None:
+    assert ablations.plan(rungs=np.array(["gelu"]), seeds=np.arange(2), epochs=np.int64(1)).seeds == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("nix", "weights .*/nix cannot be read: No such file or directory"),
+        ("broken", "broken"),
+        ("a\0", "--weights takes text that a file's name can hold"),
+    ],
+)
+def test_weights_that_cannot_be_loaded_are_found_when_the_plan_is_made(
+    file: str, message: str, tmp_path: Path, make_images: Callable[..., Path]
+) -> None:
+    make_images(tmp_path / "images", count=8)
+    (tmp_path / "broken").write_text("no weights")
+    with pytest.raises(ValueError, match=message):
+        ablations.compare(
+            models=["resnet18"],
+            weights={"resnet18": tmp_path / file},
+            data="imagefolder",
+            root=tmp_path / "images",
+            holdout=0.5,
+            batch_size=2,
+        )
 
 
 def test_networks_by_name() -> None:

@@ -187,15 +187,6 @@ def test_another_users_study_is_looked_at_and_trained_by_nobody_else(
         monkeypatch.undo()
 
 
-def start(tmp_path: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """A command in a process of its own."""
-    command = [sys.executable, "-m", "ablations", *words]
-    variables = os.environ | {"PYTHONPATH": str(ROOT)} | environment
-    return subprocess.run(
-        command, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=100, check=False
-    )
-
-
 def test_a_folder_that_is_gone_is_a_line(tmp_path: Path) -> None:
     words = f"cd {tmp_path}; mkdir gone; cd gone; rmdir ../gone; exec {sys.executable} -m ablations cost"
     variables = os.environ | {"PYTHONPATH": str(ROOT)}

@@ -5,6 +5,7 @@ from dataclasses import fields
 from inspect import Parameter, Signature, signature
 from typing import ParamSpec
 
+from ablations.api.arguments import bind
 from ablations.study.request import LadderRequest, ModelsRequest, Request, make_plan
 from ablations.study.trial import Plan
 
@@ -13,19 +14,21 @@ P = ParamSpec("P")
 
 def make_planner(name: str, request: Callable[P, Request], purpose: str) -> Callable[P, Plan]:
     """A function that takes a request's fields by name, each with its type, default and line of help."""
+    shape = Signature(sort_parameters(request), return_annotation=Plan)
 
     def make(*args: P.args, **options: P.kwargs) -> Plan:
+        bind(name, shape, args, options)
         asked = request(*args, **options)
         plan = make_plan(asked)
         if asked.here:
-            from ablations.training.checks import check_plan
+            from ablations.training.checks import check_plan, check_weights
 
             check_plan(plan)
+            check_weights(plan.trials())
         return plan
 
-    parameters = sort_parameters(request)
     make.__name__, make.__qualname__, make.__doc__ = name, name, describe(request, purpose)
-    make.__signature__ = Signature(parameters, return_annotation=Plan)  # type: ignore[attr-defined]
+    make.__signature__ = shape  # type: ignore[attr-defined]
     return make
 
 

@@ -5,11 +5,13 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from ablations.api.arguments import checked
 from ablations.api.study import Study
 from ablations.engines.resources import EngineOptions, Resources
+from ablations.fields import Options
 from ablations.planning.profiles import Machine
 from ablations.study.keeping import Keeping, Mode
-from ablations.study.places import check_places, find_folder
+from ablations.study.places import check_places, find_folder, make_absolute
 from ablations.study.request import choose_ladders
 from ablations.study.trial import Plan
 from convnext_path.data.selection import Data
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from ablations.planning.budget import Budget
 
 
+@checked()
 def run(
     plan: Plan,
     folder: str | Path | None = None,
@@ -68,6 +71,7 @@ def run(
     return Study(keeping.find_folder(plan))
 
 
+@checked()
 def foresee(
     plan: Plan,
     *,
@@ -96,6 +100,7 @@ def foresee(
     return foresee(plan, machine, Resources(workers, loader_workers))
 
 
+@checked(Options.spell)
 def costs(ladder: str | None = None, image_size: int = 224) -> "pd.DataFrame":
     """Multiply-accumulates, parameters and activations of each rung, beside the published figures.
 
@@ -114,6 +119,7 @@ def costs(ladder: str | None = None, image_size: int = 224) -> "pd.DataFrame":
     return pd.json_normalize([row for name in names for row in count_ladder(name, image_size)])
 
 
+@checked()
 def explain(step: str, ladder: str = "convnext-t", before: str | None = None) -> str:
     """What a step changes, as text: the parts of the network before and after it, and what they cost at 224 x 224.
 
@@ -130,6 +136,7 @@ def explain(step: str, ladder: str = "convnext-t", before: str | None = None) ->
     return explain(ladder, step, before)
 
 
+@checked(Options.spell)
 def prepare(root: str | Path, out: str | Path, workers: int = 4, skip_bad_images: bool = False) -> int:
     """Make a stream of a folder of images, which ``root`` of a plan takes in the folder's place.
 
@@ -152,10 +159,11 @@ def prepare(root: str | Path, out: str | Path, workers: int = 4, skip_bad_images
 
     there = str(out) if "://" in str(out) else str(find_folder(out))
     refuse_secrets("--out", there)
-    check_places(Data("imagefolder", root=str(root)), there, "--out")
+    place = make_absolute(str(root))
+    check_places(Data("imagefolder", root=place), there, "--out")
     check_empty(there)
     with watched():
-        folders = open_folders(Path(root).expanduser(), skip_bad_images, "full")
+        folders = open_folders(Path(place), skip_bad_images, "full")
     with ProcessPoolExecutor(1, get_context("spawn")) as alone:  # litdata sets signals and ways to start processes
         try:
             alone.submit(write_stream, folders, there, workers).result()

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ablations.api.arguments import checked
 from ablations.console import say
 from ablations.study.folder import Contents, StudyFolder, read_study
 from ablations.study.keeping import Mode, choose_sending
@@ -24,6 +25,7 @@ class Study:
     configuration that is a ValueError, unless ``partial`` leaves it out; so is a study without a finished trial.
     """
 
+    @checked()
     def __init__(self, folder: str | Path, partial: bool = False) -> None:
         self._files, self.partial = StudyFolder(folder), partial
 
@@ -63,6 +65,7 @@ class Study:
         plan, results = self.plan, self.records()
         return find_doubts(plan, find_seen(plan, results), list_seeds(results))
 
+    @checked()
     def chart(self, name: str = "accuracy") -> "Figure":
         """One of the study's charts; an unknown name is a ValueError that has the others."""
         from ablations.report.publish import draw_chart
@@ -88,6 +91,7 @@ class Study:
 
         return check_files(self._files)
 
+    @checked()
     def verify_trial(self, name: str) -> bool:
         """Train one trial again, whole, and say whether its outcome is the record's; ``name``: its id, or RUNG:SEED."""
         from ablations.engines.verify import find_record, verify_trial

@@ -9,6 +9,7 @@ from jsonargparse import SUPPRESS, ArgumentParser, Namespace
 from ablations.cli.help import find_group
 from ablations.cli.values import MISSED, ListReader, Reader, read_number, shorten_text
 from ablations.fields import Options
+from ablations.hints import name_types
 from convnext_path.files import parse_json
 
 T = TypeVar("T", bound=Options)
@@ -58,7 +59,7 @@ def name_value(f: Field[Any], reader: Reader) -> str:
     """What stands for an option's value in the help."""
     if f.name in FOLDERS or f.metadata["choices"]:
         return "FOLDER" if f.name in FOLDERS else "NAME"
-    return {"int": "N", "float": "NUMBER", "bool": "true|false"}.get(reader.names[0], "VALUE")
+    return {"int": "N", "float": "NUMBER", "bool": "true|false"}.get(name_types(reader.hint)[0], "VALUE")
 
 
 def write_words(value: Any) -> Any:
@@ -128,12 +129,12 @@ def read_pairs(name: str, text: str, form: str) -> tuple[tuple[str, str], ...]:
 
 
 def read_json(word: str) -> object:
-    """A number, true or false, in whatever case; else the word itself."""
+    """A number, true or false, in whatever case; else the word itself, lists and mappings too."""
     try:
         value: object = parse_json(word.lower().encode())
     except ValueError:
         return word
-    return value
+    return word if isinstance(value, list | dict) else value
 
 
 def read_counts(name: str, text: str) -> tuple[int, ...]:

@@ -11,21 +11,13 @@ from typing import Any, Literal, get_args, get_origin
 
 import yaml
 
-from convnext_path.words import join, refuse_secrets
+from ablations.hints import describe, is_union
+from convnext_path.words import refuse_secrets
 
 NUMBERS = {int: re.compile(r"[+-]?[0-9]+"), float: re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")}
 LONGEST = 400  # digits of a number
 DEEPEST = 10  # of mappings and lists within each other in a config file
 SHOWN = 60  # characters of a value in an error
-
-#: Types as an error names them.
-IN_WORDS = {
-    "int": "a whole number",
-    "float": "a number",
-    "str": "text",
-    "bool": "true or false",
-    "[int,...]": "a list such as [0,1]",
-}
 
 
 class ReadError(argparse.ArgumentTypeError, ValueError):
@@ -41,18 +33,12 @@ class Reader:
 
     hint: Any
 
-    @property
-    def names(self) -> list[str]:
-        """What the option takes: names of types, and the values of literals."""
-        return list(dict.fromkeys(name_types(self.hint)))
-
     def __call__(self, word: Any) -> Any:
         for kind in list_kinds(self.hint):
             value = read_as(kind, word)
             if value is not MISSED:
                 return check_value(value)
-        names = [IN_WORDS.get(name, name) for name in self.names]
-        raise ReadError(f"takes {join(names)}, got {shorten_text(str(word))!r}")
+        raise ReadError(f"takes {describe(self.hint)}, got {shorten_text(str(word))!r}")
 
 
 class ListReader(Reader):
@@ -83,19 +69,6 @@ def list_kinds(hint: Any) -> list[Any]:
     """The types and literals that a hint stands for, text last."""
     kinds = [kind for part in get_args(hint) for kind in list_kinds(part)] if is_union(hint) else [hint]
     return sorted(kinds, key=lambda kind: kind is str)
-
-
-def is_union(hint: Any) -> bool:
-    return bool(get_args(hint)) and get_origin(hint) not in (Literal, tuple, list)
-
-
-def name_types(hint: Any) -> list[str]:
-    """What a hint allows, in words."""
-    if get_origin(hint) is Literal:
-        return [str(value) for value in get_args(hint)]
-    if is_union(hint):
-        return [name for part in get_args(hint) if part is not NoneType for name in name_types(part)]
-    return [f"[{name_types(get_args(hint)[0])[0]},...]"] if get_args(hint) else [hint.__name__]
 
 
 def read_as(kind: Any, word: Any) -> Any:

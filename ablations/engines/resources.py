@@ -33,11 +33,11 @@ class EngineOptions(Options):
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         given = [self.spell(name) for name in ("address", "cpus", "gpus") if getattr(self, name) is not None]
         if self.name == "local" and given:
             raise ValueError(f"{given[0]} is --engine ray's")
         refuse_secrets("--engine.address", self.address)
-        super().__post_init__()
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from rich import box
@@ -27,6 +26,7 @@ from ablations.planning.throughput import (
 )
 from ablations.study.checkpoints import KEPT
 from ablations.study.limits import check_parts, check_sides, check_steps, check_terms
+from ablations.study.places import find_folder
 from ablations.study.steps import count_steps
 from ablations.study.trial import Plan, Trial
 from ablations.training.costs import check_peers
@@ -71,7 +71,7 @@ def foresee_elsewhere(plan: Plan, machine: Machine) -> "Budget":
     check_elsewhere(plan, extent)
     check_parts(plan.trials(), devices, extent.val)
     if machine.profile is None:
-        paces = read_paces(plan, extent, Path(str(machine.bench)))
+        paces = read_paces(plan, extent, find_folder(str(machine.bench), "--bench"))
         return Budget(plan, extent, paces, f"as measured in {machine.bench}")
     profile = PROFILES[machine.profile]
     source = (

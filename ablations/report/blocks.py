@@ -148,8 +148,10 @@ def explain(ladder: str, name: str, before: str | None = None) -> str:
     rungs = LADDERS[choose("ladder", ladder, LADDERS)]
     names = [rung.name for rung in rungs]
     rung = rungs[names.index(choose("rung", name, names))]
+    if before == name:
+        raise ValueError(f"before takes another rung than {name}, which would be compared with itself")
     earlier = [other for other in rungs[: rungs.index(rung)] if other.adopted]
-    base = rungs[names.index(choose("rung", before, names))] if before else earlier[-1] if earlier else None
+    base = rungs[names.index(choose("rung", before, names))] if before is not None else earlier[-1] if earlier else None
     lines = [show_change(change) for change in compare(base, rung, RECIPES["imagenet"])]
     return "\n".join([*lines, *describe_costs([base, rung] if base else [rung])])
 

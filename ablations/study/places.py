@@ -4,8 +4,12 @@ import os
 import unicodedata
 from pathlib import Path
 
+from ablations.hints import is_text
 from convnext_path import files
 from convnext_path.data.selection import Data
+from convnext_path.frozen import show
+
+LONGEST_NAME, LONGEST_PATH = 255, 4000  # bytes; the system takes 4095 with what is written inside
 
 
 def find_folder(name: str | Path, option: str = "--out") -> Path:
@@ -15,17 +19,33 @@ def find_folder(name: str | Path, option: str = "--out") -> Path:
         ValueError: it is no name of a folder; the message names the option.
     """
     text = str(name)
-    if not text.strip() or any(unicodedata.category(character) == "Cc" for character in text):
+    if not text.strip() or not is_text(text) or any(unicodedata.category(character) == "Cc" for character in text):
         raise ValueError(f"{option} takes a folder's name, got {text!r}")
+    check_length(text, option)
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
         raise ValueError(f"{option} {text}: {error}") from None
 
 
-def make_absolute(place: str) -> str:
-    """A place as it is found from any folder: a link keeps its name, and a URL is one already."""
-    return place if "://" in place else files.make_absolute(place)
+def check_length(place: str, option: str) -> None:
+    """Raise a ValueError where a place has a name that no file system takes."""
+    name = os.fsencode(place)
+    if len(name) > LONGEST_PATH or max(map(len, name.split(b"/"))) > LONGEST_NAME:
+        allowed = f"a path of at most {LONGEST_PATH} bytes, {LONGEST_NAME} in each name"
+        raise ValueError(f"{option} takes {allowed}, got {show(place)}")
+
+
+def make_absolute(place: str, option: str = "--root") -> str:
+    """A place as it is found from any folder: a link keeps its name, and a URL is one already.
+
+    Raises:
+        ValueError: a name that no file system takes; the message names the option.
+    """
+    if "://" in place:
+        return place
+    check_length(place, option)
+    return files.make_absolute(place)
 
 
 def check_places(data: Data, folder: str | Path, option: str = "--study") -> None:

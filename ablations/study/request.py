@@ -13,7 +13,7 @@ from ablations.study.trainer import TrainerOptions
 from ablations.study.trial import Plan
 from convnext_path import LADDERS, RECIPES, Recipe, Rung
 from convnext_path.data.selection import CHECKS, Data
-from convnext_path.frozen import above, at_least, choose, within
+from convnext_path.frozen import above, choose, within
 from convnext_path.ladder import FAMILIES, choose_ladder, flip, select_rungs
 from convnext_path.networks.peer_names import PACKAGES
 from convnext_path.references import REFERENCES, find_model, find_reference
@@ -21,6 +21,8 @@ from convnext_path.words import join
 
 #: Data sets, and the recipes that suit them unless another is asked for.
 DATA = {"digits": "digits", "cifar10": "cifar", "cifar100": "cifar", "imagefolder": "cifar", "imagenet": "imagenet"}
+
+MOST_IMAGES = 10**9
 
 MAX_IMAGE_SIZE = 4096  # pixels a side; beyond it, what follows would overflow or never end
 
@@ -53,7 +55,9 @@ class Request(Options):
         check=partial(within, low=1, high=MAX_IMAGE_SIZE),
     )
     limit_train: int | None = option(
-        None, "train on so many images only, with each class's share (default: all)", check=partial(at_least, least=1)
+        None,
+        "train on so many images only, with each class's share (default: all)",
+        check=partial(within, low=1, high=MOST_IMAGES),
     )
     holdout: float = option(
         0.0,
@@ -84,7 +88,7 @@ class Request(Options):
     batch_size: int | None = option(
         None,
         "images per step; the learning rate is scaled to it (default: the recipe's)",
-        check=partial(at_least, least=2),
+        check=partial(within, low=2, high=MOST_IMAGES),
     )
     lr: float | None = option(
         None,
@@ -107,14 +111,8 @@ class Request(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         list_seeds(self.seeds)
-        for name in ("mean", "std"):
-            numbers = getattr(self, name) or ()
-            given = ",".join(f"{n:g}" for n in numbers)
-            if not all(map(math.isfinite, numbers)):
-                raise ValueError(f"--{name} takes finite numbers, got {given!r}")
-            least = LEAST_STD if name == "std" else -MOST
-            if not all(least <= number <= MOST for number in numbers):
-                raise ValueError(f"--{name} takes numbers from {least:g} to {MOST:g}, got {given!r}")
+        check_channels("--mean", self.mean, -MOST)
+        check_channels("--std", self.std, LEAST_STD)
 
     def find_rungs(self) -> tuple[str, tuple[Rung, ...]]:
         """What the study is called, and what it trains. Raises a ValueError."""
@@ -187,10 +185,18 @@ def make_plan(request: Request) -> Plan:
     names = sorted({rung.recipe for rung in rungs})
     data = find_data(request, tuned="finetune" in names)
     recipes = tuple((name, adapt_recipe(family, name, request)) for name in names)
-    short = {} if request.precision is None else {"precision": request.precision}
-    trainer = replace(request.trainer, **short)  # type: ignore[arg-type]  # which refuses what is none
-    options = tuple(sorted(trainer.chosen().items()))
+    options = tuple(sorted(choose_trainer(request).chosen().items()))
     return Plan(title, rungs, list_seeds(request.seeds), data, recipes, options, request.threads, request.compile)
+
+
+def choose_trainer(request: Request) -> TrainerOptions:
+    """The trainer's options. Raises a ValueError where two of them name different precisions."""
+    short, long = request.precision, request.trainer.precision
+    if short is None:
+        return request.trainer
+    if long is not None and str(long) != short:
+        raise ValueError(f"--precision {short} is short for --trainer.precision, which is {long}; choose one")
+    return replace(request.trainer, precision=short)  # type: ignore[arg-type]  # which refuses what is none
 
 
 def find_data(request: Request, tuned: bool) -> Data:
@@ -213,6 +219,19 @@ def place_root(request: Request) -> str | None:
     """Where its images are, from whatever folder that is asked later; downloads are kept in ``data``, if not said."""
     root = "data" if not request.root and request.data.startswith("cifar") else request.root
     return root and make_absolute(root)
+
+
+def check_channels(name: str, numbers: tuple[float, ...] | None, least: float) -> None:
+    """Raise a ValueError for what are no means or deviations of channels; None is the data set's own."""
+    if numbers is None:
+        return
+    if not numbers:
+        raise ValueError(f"{name} takes a number for each channel, got none")
+    given = ",".join(f"{n:g}" for n in numbers)
+    if not all(map(math.isfinite, numbers)):
+        raise ValueError(f"{name} takes finite numbers, got {given!r}")
+    if not all(least <= number <= MOST for number in numbers):
+        raise ValueError(f"{name} takes numbers from {least:g} to {MOST:g}, got {given!r}")
 
 
 def list_seeds(seeds: int | tuple[int, ...]) -> tuple[int, ...]:

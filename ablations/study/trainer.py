@@ -6,7 +6,7 @@ from functools import partial
 from typing import ClassVar, Literal, get_args
 
 from ablations.fields import Options, option
-from convnext_path.frozen import above, at_least, choose
+from convnext_path.frozen import above, choose, show, within
 
 STRATEGIES = ("auto", "ddp")  # others cut a network into pieces, or start processes that we start
 
@@ -20,13 +20,19 @@ Precision = (
 PRECISIONS = tuple(dict.fromkeys(str(word) for part in get_args(Precision) for word in get_args(part)))
 ALGORITHMS = ("norm", "value")
 
-POSITIVE = partial(above, limit=0)
-ONE = partial(at_least, least=1)  # Lightning takes less, and then fails or does nothing of use
+MOST = 10**9  # beyond it, what Lightning makes of a number would overflow
+ONE = partial(within, low=1, high=MOST)  # Lightning takes less, and then fails or does nothing of use
+
+
+def check_positive(what: str, value: float) -> None:
+    """Raise a ValueError unless ``value`` is above 0 and at most :data:`MOST`."""
+    above(what, value, 0)
+    within(what, value, 0, MOST)
 
 
 def share_or_number(what: str, value: float) -> None:
     """Raise a ValueError unless ``value`` is a share, above 0 and at most 1, or a whole number of batches."""
-    POSITIVE(what, value)
+    check_positive(what, value)
     if value > 1 and value % 1:
         raise ValueError(f"{what} must be a share up to 1.0 or a whole number of batches, got {value!r}")
 
@@ -48,7 +54,9 @@ class TrainerOptions(Options):
         "auto", "how the processes of a trial train together: auto or ddp", ("--trainer.strategy", STRATEGIES)
     )
     devices: tuple[int, ...] | str | int = option(
-        1, "devices per trial and node: a number, a list such as [0,1], or auto"
+        1,
+        "devices per trial and node: a number, a list such as [0,1], or auto",
+        check=partial(within, low=-1, high=MOST),
     )
     num_nodes: int = option(1, "nodes (machines) per trial", check=ONE)
     precision: Precision | None = option(None, "precision of the numbers, such as bf16-mixed (default: 32-true)")
@@ -65,14 +73,22 @@ class TrainerOptions(Options):
     )
     check_val_every_n_epoch: int = option(1, "validate after every so many epochs", check=ONE)
     num_sanity_val_steps: int = option(
-        0, "batches to validate before training begins; -1: all", check=partial(at_least, least=-1)
+        0, "batches to validate before training begins; -1: all", check=partial(within, low=-1, high=MOST)
     )
     log_every_n_steps: int | None = option(
-        None, "steps from one entry of Lightning's log to the next (default: 50)", check=partial(at_least, least=0)
+        None,
+        "steps from one entry of Lightning's log to the next (default: 50)",
+        check=partial(within, low=0, high=MOST),
     )
     accumulate_grad_batches: int = option(1, "batches whose gradients make one step", check=ONE)
-    gradient_clip_val: int | float | None = option(None, "clip gradients at this size (default: never)", check=POSITIVE)
-    gradient_clip_algorithm: str | None = option(None, "clip gradients by norm or by value (default: norm)")
+    gradient_clip_val: int | float | None = option(
+        None, "clip gradients at this size (default: never)", check=check_positive
+    )
+    gradient_clip_algorithm: str | None = option(
+        None,
+        "clip gradients by norm or by value (default: norm)",
+        ("--trainer.gradient_clip_algorithm", ALGORITHMS),
+    )
     deterministic: bool | Literal["warn"] | None = option(
         None, "use only operations that give the same bits each time: true, false or warn (default: false)"
     )
@@ -83,12 +99,12 @@ class TrainerOptions(Options):
 
     def __post_init__(self) -> None:
         if self.precision is not None:
-            choose("--trainer.precision", str(self.precision), PRECISIONS)
-        if self.gradient_clip_algorithm is not None:
-            choose("--trainer.gradient_clip_algorithm", self.gradient_clip_algorithm, ALGORITHMS)
+            choose("--trainer.precision", show(self.precision).strip("'"), PRECISIONS)
         if isinstance(self.val_check_interval, str):
             check_time("--trainer.val_check_interval", self.val_check_interval)
         super().__post_init__()
+        if self.gradient_clip_algorithm is not None and self.gradient_clip_val is None:
+            raise ValueError("--trainer.gradient_clip_algorithm clips nothing without --trainer.gradient_clip_val")
 
     def chosen(self) -> dict[str, object]:
         """Those that differ from the defaults, by name."""

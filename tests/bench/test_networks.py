@@ -44,7 +44,7 @@ def test_what_cannot_be_compiled_is_left_out(
         (["--repeats", "0"], "--repeats must be between 1 and 1000, got 0"),
         (["--seconds", "-1"], "--seconds must be between 0 and 600, got -1.0"),
         (["--seconds", "nan"], "--seconds takes a number, got 'nan'"),
-        (["--out", "/dev/null/bench"], "Not a directory: '/dev/null/bench'"),
+        (["--out", "/dev/null/bench"], "/dev/null/bench: Not a directory"),
         (["--repeat", "3"], "unknown option --repeat; did you mean --repeats?"),
     ],
 )

@@ -8,6 +8,7 @@ import yaml
 from ablations.__main__ import main
 from ablations.cli.parser import make_compare_parser, make_cost_parser, make_plan_parser, make_run_parser
 from ablations.cli.values import Reader
+from ablations.hints import name_types
 from tests.conftest import SMALL
 
 #: Options that may take an address.
@@ -140,7 +141,7 @@ OPTIONS = [
 def wrong_values(command: str, option: str) -> Iterator[str]:
     """What an option of that type cannot take, whatever it means, and what it refuses for what it means."""
     action = PARSERS[command]._option_string_actions[option]
-    names = action.type.names if isinstance(action.type, Reader) else ["str"]
+    names = name_types(action.type.hint) if isinstance(action.type, Reader) else ["str"]
     if "str" not in names:
         yield from ("", "word", "nan", "inf", "-inf", "[1]", "{}")
     if names == ["int"]:

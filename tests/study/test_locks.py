@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ablations.study.locks import DRIVER, describe_driver, hold, is_held
+from ablations.study.locks import DRIVER, describe_driver, hold, is_held, is_lock
 from tests.oddities import place
 
 OPEN = os.open

@@ -71,6 +71,12 @@ def test_names_that_nothing_can_show_are_refused(name: str) -> None:
         find_folder(name, "--study")
 
 
+@pytest.mark.parametrize("name", ["\ud800", "x" * 256, "é" * 128, "x/" * 2001])
+def test_names_that_no_file_system_takes_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="^--study takes "):
+        find_folder(name, "--study")
+
+
 @pytest.mark.parametrize("name", ["#2", "null", "1e-3", "~x~", "caf\udce9", "a b", "名前", "-"])
 def test_other_names_are_the_folders(name: str) -> None:
     assert str(find_folder(f"x/{name}", "--study")) == f"x/{name}"

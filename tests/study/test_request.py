@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,14 +62,31 @@ def test_seeds(seeds: int | tuple[int, ...], numbers: tuple[int, ...]) -> None:
         ({"seeds": (1, -1)}, "each of --seeds must be between 0 and 4294967295, got -1"),
         ({"epochs": 0}, "--epochs must be between 1 and 1000000, got 0"),
         ({"image_size": 4097}, "--image-size must be between 1 and 4096, got 4097"),
+        ({"mean": []}, "--mean takes a number for each channel, got none"),
+        ({"std": ()}, "--std takes a number for each channel, got none"),
         ({"mean": (1, float("nan"))}, "--mean takes finite numbers, got '1,nan'"),
         ({"flip": (("gelo", True),)}, r"--flip gelo=true: unknown flag 'gelo' \(did you mean gelu\?\)"),
-        ({"compile": 1}, "LadderRequest.compile must be bool, got 1"),
+        ({"epochs": "3"}, "--epochs takes a whole number, got '3'"),
+        ({"seeds": 2.0}, r"--seeds takes a whole number or a list such as \[0,1\], got 2.0"),
+        ({"flip": "gelu=true"}, "--flip takes a mapping, got 'gelu=true'"),
+        ({"batch_size": 10**5000}, "--batch-size must be between 2 and 1000000000, got a value of type int"),
+        ({"limit_train": 10**400}, "--limit-train must be between 1 and 1000000000, got 1000"),
+        ({"data": "imagefolder", "root": "x" * 256}, "--root takes a path of at most 4000 bytes, 255 in each name"),
+        ({"data": "cifar10", "root": "x/" * 2001}, "--root takes a path of at most 4000 bytes, 255 in each name"),
+        ({"compile": 1}, "--compile takes true or false, got 1"),
     ],
 )
 def test_what_is_wrong_is_named(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make_plan(LadderRequest(**options))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("long", [64, "64-true", "bf16-mixed"])
+def test_two_precisions_are_one_too_many(long: Any) -> None:
+    options = TrainerOptions(precision=long)
+    with pytest.raises(ValueError, match=f"--precision 32 is short for --trainer.precision, which is {long}; choose"):
+        make_plan(LadderRequest(precision="32", trainer=options))
+    assert make_plan(LadderRequest(precision=str(long), trainer=options)).trainer == (("precision", str(long)),)
 
 
 def test_no_models() -> None:
