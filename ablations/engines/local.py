@@ -5,6 +5,7 @@ How processes start and end stands in processes.py.
 
 import os
 import time
+import tempfile
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -79,10 +80,14 @@ Work = Callable[[Job, Callable[[Message], None]], None]
 
 
 def warm_up(wandb: Mode = "disabled") -> None:
-    """Start the server, which imports while the driver goes on."""
+    """Start the server, which imports while the driver goes on. Raises an OSError where there is no place for its socket."""
     if wandb != "disabled":
         CONTEXT.set_forkserver_preload(["wandb.apis.public", *PRELOAD])  # takes each run a second otherwise
-    forkserver.ensure_running()
+    try:
+        forkserver.ensure_running()
+    except OSError as error:
+        place = tempfile.gettempdir()
+        raise OSError(f"no process can be started with {place} for temporary files (TMPDIR): {error}") from None
 
 
 def train(job: Job, send: Callable[[Message], None]) -> None:

@@ -30,7 +30,7 @@ def test_names_of_other_kinds(plan: Plan, name: str) -> None:
         ({"trainer": (("limit_val_batches", -1),)}, "--trainer.limit_val_batches must be above 0 and finite, got -1"),
         (
             {"trainer": (("accumulate_grad_batches", 0),)},
-            "--trainer.accumulate_grad_batches must be between 1 and 1000000000, got 0",
+            "accumulate_grad_batches must be between 1 and 1000000000, got 0",
         ),
         ({"trainer": (("num_nodes", -1),)}, "--trainer.num_nodes must be between 1 and 1000000000, got -1"),
         ({"trainer": (("precision", "8-bit"),)}, "unknown --trainer.precision '8-bit'; allowed: 64, "),
