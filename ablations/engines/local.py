@@ -4,8 +4,8 @@ How processes start and end stands in processes.py.
 """
 
 import os
-import time
 import tempfile
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -80,7 +80,7 @@ Work = Callable[[Job, Callable[[Message], None]], None]
 
 
 def warm_up(wandb: Mode = "disabled") -> None:
-    """Start the server, which imports while the driver goes on. Raises an OSError where there is no place for its socket."""
+    """Start the server, which imports while the driver goes on. Raises an OSError where no socket can be made."""
     if wandb != "disabled":
         CONTEXT.set_forkserver_preload(["wandb.apis.public", *PRELOAD])  # takes each run a second otherwise
     try:
