@@ -1,6 +1,5 @@
 """Folders of images, opened: every file looked at before it is relied on, and held to what it was then."""
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from io import BufferedReader
@@ -19,11 +18,11 @@ from convnext_path.data.scanning import (
     Stamps,
     choose_check,
     describe,
-    open_file,
     scan_images,
     stamp_open,
 )
 from convnext_path.data.selection import Check
+from convnext_path.files import digest_open, open_regular
 from convnext_path.words import shorten
 
 T = TypeVar("T")
@@ -85,7 +84,7 @@ class FileImages:
         """
         path = self.folder / self.files[index]
         try:
-            with ignored_warnings(), open_file(path) as file:
+            with ignored_warnings(), open_regular(path) as file:
                 try:
                     result = how(file)
                 except Exception as error:  # noqa: BLE001 - decoders fail on damaged files in every way
@@ -103,7 +102,7 @@ class FileImages:
             return
         if self.contents:
             file.seek(0)
-            same = hashlib.file_digest(file, "sha256").hexdigest()[:DIGITS] == self.contents[index]
+            same = digest_open(file)[:DIGITS] == self.contents[index]
             same = same and stamp_open(file) == here
         else:  # renamed, perhaps, or with other rights
             same = (here[:2], here[3]) == (there[:2], there[3])

@@ -3,10 +3,8 @@
 A file's stamp tells whether it is still the one that was looked at (:class:`convnext_path.data.folders.FileImages`).
 """
 
-import errno
 import hashlib
 import os
-import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -24,7 +22,7 @@ from PIL import UnidentifiedImageError
 from convnext_path.data import decoding
 from convnext_path.data.listing import Listing
 from convnext_path.data.selection import Check
-from convnext_path.files import recall, remember
+from convnext_path.files import digest_open, open_regular, recall, remember
 from convnext_path.frozen import Frozen
 
 #: A folder of more files, or of more bytes, is checked by headers unless another check is asked for: to decode so many
@@ -168,7 +166,7 @@ def look(path: Path, check: Check = "full") -> Look:
     """Read a file, or its header."""
     before = GONE
     try:
-        with open_file(path) as file:
+        with open_regular(path) as file:
             before = stamp_open(file)
             seen = LOOKS[check](file)
             fault = "" if stamp_open(file) == before else "it changed while it was read"
@@ -178,7 +176,7 @@ def look(path: Path, check: Check = "full") -> Look:
 
 
 def look_inside(file: BufferedReader) -> Look:
-    content = hashlib.file_digest(file, "sha256").hexdigest()
+    content = digest_open(file)
     if not file.tell():
         return Look(fault="empty")
     image = decoding.open_image(file)
@@ -209,15 +207,6 @@ def describe(error: Exception) -> str:
         return "no image"
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(reason.split())
-
-
-def open_file(path: Path) -> BufferedReader:
-    """A file to read. Raises an OSError for anything else: a pipe would be waited for without end."""
-    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise OSError(errno.EINVAL, "not a file", str(path))
-    return file
 
 
 def stamp(path: Path) -> Stamp:

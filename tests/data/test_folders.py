@@ -117,8 +117,8 @@ def device(bad: Path) -> None:
     [
         (dangling, "No such file or directory"),
         (to_itself, "Too many levels of symbolic links"),
-        (pipe, "not a file"),
-        (device, "not a file"),
+        (pipe, "it is a pipe"),
+        (device, "it is a device"),
     ],
 )
 def test_what_is_no_file_is_named_or_left_out(tree: Path, build: Callable[[Path], None], reason: str) -> None:

@@ -11,6 +11,7 @@ from convnext_path.data import decoding, folders, scanning
 from convnext_path.data.datasets import Splits, open_data
 from convnext_path.data.folders import ImageFileError, ImagesChangedError, open_folders
 from convnext_path.data.selection import CHECKS, Check
+from tests.oddities import ENDLESS
 
 Maker = Callable[..., Path]
 
@@ -255,3 +256,11 @@ def test_files_of_several_pictures_are_counted(tree: Path) -> None:
     frames[0].save(tree / "val" / "cat" / "5.gif", save_all=True, append_images=frames[1:])
     assert open_tree(tree).notes == ("files with several pictures, of which the first is used: 1",)
     assert folders.note_scans([scanning.Scan("", 1, ())]) == []
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+@pytest.mark.parametrize("check", ["full", "headers"])
+def test_files_of_the_system_are_bad_images(tree: Path, name: str, check: Check, alarm: None) -> None:
+    (tree / "val" / "cat" / "5.png").symlink_to(name)
+    with pytest.raises(ValueError, match=r"bad images .*: \S+/val/cat/5.png \([^)]+\)$"):
+        open_tree(tree, check)
