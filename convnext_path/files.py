@@ -82,10 +82,9 @@ def read_regular(file: Path, limit: int = LARGEST) -> bytes:
         OSError: it cannot be read, is something else, or has more than ``limit`` bytes; ``strerror`` says which.
     """
     with open_regular(file) as stream:
-        check_size(os.fstat(stream.fileno()).st_size, limit, file)
-        content = stream.read(limit + 1) or b""  # None where what the system makes is not there yet
-    check_size(len(content), limit, file)
-    return content
+        size = os.fstat(stream.fileno()).st_size
+        check_size(size, limit, file)
+        return stream.read(size)
 
 
 def read_text(file: Path) -> str:

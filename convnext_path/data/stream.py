@@ -17,6 +17,7 @@ from torch import Tensor
 from convnext_path.data.decoding import decode, ignored_warnings
 from convnext_path.data.folders import Folders
 from convnext_path.data.scanning import Scan
+from convnext_path.files import check_regular, parse_json, read_regular
 
 #: A set of one item beside the sets of images: their classes and labels, and what a scan found.
 MANIFEST = "manifest"
@@ -102,7 +103,7 @@ def read_stream(root: str) -> tuple[tuple[str, ...], list[StreamImages], tuple[s
     """
     root = root if "://" in root else str(Path(root).expanduser())
     try:
-        manifest = json.loads(bytes(open_items(f"{root}/{MANIFEST}")[0]))
+        manifest = parse_json(bytes(open_items(f"{root}/{MANIFEST}")[0]))
         splits = {name: (split["labels"], Scan.from_dict(split["scan"])) for name, split in manifest["splits"].items()}
         classes, notes = tuple(manifest["classes"]), tuple(manifest.get("notes", ()))
     except Exception as error:  # noqa: BLE001 - storage fails in every way: no such place, no right to it, not ours
@@ -113,8 +114,12 @@ def read_stream(root: str) -> tuple[tuple[str, ...], list[StreamImages], tuple[s
 
 def open_items(place: str) -> Any:
     """Raises a ValueError where they are stored as anything but bytes: litdata would unpickle what says that it is."""
-    items = import_litdata().StreamingDataset(place)
-    stored = json.loads((Path(items.input_dir.path) / "index.json").read_bytes())["config"]["data_format"]
+    litdata = import_litdata()
+    if "://" not in place:
+        for file in Path(place).iterdir():
+            check_regular(file.stat().st_mode, file)  # litdata waits for pipes
+    items = litdata.StreamingDataset(place)
+    stored = parse_json(read_regular(Path(items.input_dir.path) / "index.json"))["config"]["data_format"]
     if stored != ["bytes"]:
         raise ValueError(f"{place} holds no images of ours, but items stored as {stored}")
     return items

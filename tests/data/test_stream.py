@@ -1,4 +1,6 @@
 import multiprocessing as mp
+import os
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -67,6 +69,21 @@ def test_what_a_stream_carries_is_not_run(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no images of ours, but items stored as \['pickle'\]"):
         open_data(Data("imagefolder", root=str(stream)))
     assert not (tmp_path / "harmed").exists()
+
+
+@pytest.mark.parametrize("name", ["manifest/chunk-0-0.bin", "train/index.json", "val/chunk-0-0.bin"])
+def test_a_pipe_in_a_stream_is_not_waited_for(roots: tuple[str, str], name: str, tmp_path: Path, alarm: None) -> None:
+    stream = tmp_path / "stream"
+    shutil.copytree(roots[1], stream)
+    (stream / name).unlink()
+    os.mkfifo(stream / name)
+    with pytest.raises((ValueError, OSError), match="it is a pipe"):
+        read_first(stream)
+
+
+def read_first(stream: Path) -> None:
+    splits = open_data(Data("imagefolder", root=str(stream)))
+    assert splits.train[0].shape[0] == splits.val[0].shape[0] == 3
 
 
 class Harm:
