@@ -23,7 +23,7 @@ from convnext_path.data.scanning import (
 )
 from convnext_path.data.selection import Check
 from convnext_path.files import digest_open, open_regular
-from convnext_path.words import shorten
+from convnext_path.words import shorten, show_name
 
 T = TypeVar("T")
 
@@ -89,10 +89,10 @@ class FileImages:
                     result = how(file)
                 except Exception as error:  # noqa: BLE001 - decoders fail on damaged files in every way
                     self._compare(index, file)
-                    raise ImageFileError(f"{name_path(path)} is a bad image: {describe(error)}") from None
+                    raise ImageFileError(f"{show_name(path)} is a bad image: {describe(error)}") from None
                 self._compare(index, file)
         except OSError as error:
-            raise ImagesChangedError(f"{name_path(path)} was there when it was checked: {describe(error)}") from None
+            raise ImagesChangedError(f"{show_name(path)} was there when it was checked: {describe(error)}") from None
         return result
 
     def _compare(self, index: int, file: BufferedReader) -> None:
@@ -107,14 +107,9 @@ class FileImages:
         else:  # renamed, perhaps, or with other rights
             same = (here[:2], here[3]) == (there[:2], there[3])
         if not same:
-            path = name_path(self.folder / self.files[index])
+            path = show_name(self.folder / self.files[index])
             raise ImagesChangedError(f"{path} has changed since the images were checked")
         self.stamps[index] = here
-
-
-def name_path(path: Path) -> str:
-    """A path in one line, whatever is in its name."""
-    return " ".join(str(path).split())
 
 
 class Folders(NamedTuple):
@@ -147,7 +142,7 @@ def open_folders(root: Path, skip_bad: bool, check: Check | None) -> Folders:
         raise ValueError(f"bad images (skip_bad_images leaves them out): {shorten(bad, 20)}")
     listing.require_images(listings[0], classes, found[0].files, "good images")
     if not found[-1].files:
-        raise ValueError(f"no good images in {folders[-1]}")
+        raise ValueError(f"no good images in {show_name(folders[-1])}")
     bits = max(images.scan.bits for images in found)
     for images in found:
         images.bits = bits

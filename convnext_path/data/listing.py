@@ -11,7 +11,7 @@ from unicodedata import normalize
 
 from convnext_path.data.decoding import find_endings
 from convnext_path.files import read_regular
-from convnext_path.words import shorten
+from convnext_path.words import shorten, show_name
 
 #: Names of splits, not of classes.
 SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
@@ -51,13 +51,13 @@ def find_splits(root: Path) -> list[Path]:
         ValueError: no such folder, or no validation split beside ``train/``.
     """
     if not root.is_dir():
-        raise ValueError(f"no folder {root}")
+        raise ValueError(f"no folder {show_name(root)}")
     if not (root / "train").is_dir():
         return [root]
     for name in ("val", "test"):
         if (root / name).is_dir():
             return [root / "train", root / name]
-    raise ValueError(f"{root} has train/ but neither val/ nor test/")
+    raise ValueError(f"{show_name(root)} has train/ but neither val/ nor test/")
 
 
 def list_folders(folder: Path) -> list[str]:
@@ -77,10 +77,10 @@ def find_classes(folder: Path) -> tuple[str, ...]:
     """The class folders' names, sorted; hidden ones do not count. A ValueError where there are none."""
     classes = list_folders(folder)
     if not classes:
-        raise ValueError(f"{folder} has no class folders")
+        raise ValueError(f"{show_name(folder)} has no class folders")
     if splits := SPLITS.intersection(name.lower() for name in classes):
         allowed = "splits are named train/ and val/ or test/"
-        raise ValueError(f"{folder} has {', '.join(sorted(splits))} where classes are looked for; {allowed}")
+        raise ValueError(f"{show_name(folder)} has {', '.join(sorted(splits))} where classes are looked for; {allowed}")
     return tuple(classes)
 
 
@@ -135,11 +135,11 @@ def refuse_study(folder: Path) -> None:
     """Raise a ValueError where the study that a folder holds is one of ours."""
     with suppress(OSError):
         if b'"rungs"' in read_regular(folder / "study.json", 2**20):
-            raise ValueError(f"{folder} is a study among the images; move it elsewhere")
+            raise ValueError(f"{show_name(folder)} is a study among the images; move it elsewhere")
 
 
 def refuse(error: OSError) -> NoReturn:
-    raise ValueError(f"{error.filename} cannot be read: {error.strerror}")
+    raise ValueError(f"{show_name(error.filename)} cannot be read: {error.strerror}")
 
 
 def class_of(file: str) -> str:
@@ -172,7 +172,8 @@ def match_classes(listing: Listing, training: Path, classes: Sequence[str]) -> d
     names = sorted(set(map(class_of, listing.files)))
     found = {name: labels.get(name, labels.get(normalize("NFC", name))) for name in names}
     if unknown := [name + hint(name, classes) for name, label in found.items() if label is None]:
-        raise ValueError(f"{listing.folder} has classes that {training} lacks: {shorten(unknown, 20)}")
+        here, there = show_name(listing.folder), show_name(training)
+        raise ValueError(f"{here} has classes that {there} lacks: {shorten(unknown, 20)}")
     return {name: label for name, label in found.items() if label is not None}
 
 

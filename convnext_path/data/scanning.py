@@ -24,6 +24,7 @@ from convnext_path.data.listing import Listing
 from convnext_path.data.selection import Check
 from convnext_path.files import digest_open, open_regular, recall, remember
 from convnext_path.frozen import Frozen
+from convnext_path.words import show_name
 
 #: A folder of more files, or of more bytes, is checked by headers unless another check is asked for: to decode so many
 #: takes about two minutes on two cores, whether they are photos or thumbnails.
@@ -206,7 +207,7 @@ def describe(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "no image"
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(reason.split())
+    return show_name(" ".join(reason.split()))
 
 
 def stamp(path: Path) -> Stamp:

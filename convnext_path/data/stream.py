@@ -18,6 +18,7 @@ from convnext_path.data.decoding import decode, ignored_warnings
 from convnext_path.data.folders import Folders
 from convnext_path.data.scanning import Scan
 from convnext_path.files import check_regular, parse_json, read_regular
+from convnext_path.words import show_name
 
 #: A set of one item beside the sets of images: their classes and labels, and what a scan found.
 MANIFEST = "manifest"
@@ -73,7 +74,7 @@ def check_empty(out: str) -> None:
     else:
         empty = not (Path(out).exists() and any(Path(out).iterdir()))
     if not empty:
-        raise ValueError(f"{out} is there, and not empty; name another --out")
+        raise ValueError(f"{show_name(out)} is there, and not empty; name another --out")
 
 
 def read_whole(file: BinaryIO) -> bytes:
@@ -105,9 +106,9 @@ def read_stream(root: str) -> tuple[tuple[str, ...], list[StreamImages], tuple[s
     try:
         manifest = parse_json(bytes(open_items(f"{root}/{MANIFEST}")[0]))
         splits = {name: (split["labels"], Scan.from_dict(split["scan"])) for name, split in manifest["splits"].items()}
-        classes, notes = tuple(manifest["classes"]), tuple(manifest.get("notes", ()))
+        classes, notes = tuple(manifest["classes"]), tuple(map(show_name, manifest.get("notes", ())))
     except Exception as error:  # noqa: BLE001 - storage fails in every way: no such place, no right to it, not ours
-        raise ValueError(f"no stream of images at {root}: {' '.join(str(error).split())}") from None
+        raise ValueError(show_name(f"no stream of images at {root}: {' '.join(str(error).split())}")) from None
     bits = max(scan.bits for _, scan in splits.values())
     return classes, [StreamImages(f"{root}/{name}", *found, bits) for name, found in splits.items()], notes
 
@@ -121,7 +122,7 @@ def open_items(place: str) -> Any:
     items = litdata.StreamingDataset(place)
     stored = parse_json(read_regular(Path(items.input_dir.path) / "index.json"))["config"]["data_format"]
     if stored != ["bytes"]:
-        raise ValueError(f"{place} holds no images of ours, but items stored as {stored}")
+        raise ValueError(show_name(f"{place} holds no images of ours, but items stored as {stored}"))
     return items
 
 
