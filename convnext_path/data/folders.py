@@ -27,7 +27,7 @@ from convnext_path.words import shorten, show_name
 
 T = TypeVar("T")
 
-#: A folder that takes about so many bytes when decoded is kept in memory, by each process that reads it.
+#: A folder that takes about so many bytes when decoded is kept in memory, by each process that reads it; never more.
 KEPT_BYTES = 2**28
 
 
@@ -64,15 +64,16 @@ class FileImages:
         self.labels = np.asarray([labels[class_of(file)] for file in self.files], dtype=np.int64)
         self.contents = scan.list_contents()
         self.bits = scan.bits  # of pixels that are stored in 16; 0 if there are none, or if that is not known
-        self.small = 0 < len(self.files) * 3 * scan.side**2 <= KEPT_BYTES
+        self.room = KEPT_BYTES if 0 < len(self.files) * 3 * scan.side**2 <= KEPT_BYTES else 0
         self.kept: dict[int, Tensor] = {}
 
     def __getitem__(self, index: int) -> Tensor:
         if index in self.kept:
             return self.kept[index]
         image = self.read(index, partial(decode, bits=self.bits))
-        if self.small:
+        if image.nbytes <= self.room:
             self.kept[index] = image
+            self.room -= image.nbytes
         return image
 
     def read(self, index: int, how: Callable[[BufferedReader], T]) -> T:
