@@ -18,6 +18,7 @@ from convnext_path.data.scanning import (
     Stamps,
     choose_check,
     describe,
+    may_pass,
     scan_images,
     stamp_open,
 )
@@ -81,7 +82,7 @@ class FileImages:
 
         Raises:
             ImagesChangedError: it is another, or gone.
-            ImageFileError: it is bad; then it was not read before, but its header at most.
+            ImageFileError: it is bad, if it was not read before, but its header at most; or it cannot be read now.
         """
         path = self.folder / self.files[index]
         try:
@@ -90,9 +91,12 @@ class FileImages:
                     result = how(file)
                 except Exception as error:  # noqa: BLE001 - decoders fail on damaged files in every way
                     self._compare(index, file)
-                    raise ImageFileError(f"{show_name(path)} is a bad image: {describe(error)}") from None
+                    what = "cannot be read" if may_pass(error) else "is a bad image"
+                    raise ImageFileError(f"{show_name(path)} {what}: {describe(error)}") from None
                 self._compare(index, file)
-        except OSError as error:
+        except (OSError, MemoryError) as error:
+            if may_pass(error):
+                raise ImageFileError(f"{show_name(path)} cannot be read: {describe(error)}") from None
             raise ImagesChangedError(f"{show_name(path)} was there when it was checked: {describe(error)}") from None
         return result
 

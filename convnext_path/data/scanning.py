@@ -3,6 +3,7 @@
 A file's stamp tells whether it is still the one that was looked at (:class:`convnext_path.data.folders.FileImages`).
 """
 
+import errno
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +33,12 @@ FULL_FILES, FULL_BYTES = 100_000, 8 * 2**30
 
 #: Digits of a content's SHA-256 that are kept a file, to tell whether two are the same.
 DIGITS = 16
+
+#: What the system says of a file itself; Pillow says nothing there.
+LASTING = {
+    *(None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG),
+    *(errno.EACCES, errno.EPERM, errno.EINVAL, errno.EFBIG),
+}
 
 #: A file's size in bytes, the times of its last change and of its last renaming or the like (ns), and its inode.
 Stamp = tuple[int, int, int, int]
@@ -164,22 +171,25 @@ def digest_stamps(check: Check, files: Sequence[str], stamps: Sequence[Stamp]) -
 
 
 def look(path: Path, check: Check = "full") -> Look:
-    """Read a file, or its header."""
+    """Read a file, or its header. Raises an OSError where that fails for what may pass, as a lack of memory."""
     before = GONE
     try:
         with open_regular(path) as file:
             before = stamp_open(file)
+            if not before[0]:
+                return Look(fault="empty", stamp=before)
             seen = LOOKS[check](file)
             fault = "" if stamp_open(file) == before else "it changed while it was read"
             return seen._replace(stamp=before, fault=seen.fault or fault)
     except Exception as error:  # noqa: BLE001 - decoders fail on damaged files in every way
+        if may_pass(error):
+            code = getattr(error, "errno", errno.ENOMEM)
+            raise OSError(code, f"{show_name(path)} cannot be read: {describe(error)}") from None
         return Look(fault=describe(error), stamp=stamp(path) if before == GONE else before)
 
 
 def look_inside(file: BufferedReader) -> Look:
     content = digest_open(file)
-    if not file.tell():
-        return Look(fault="empty")
     image = decoding.open_image(file)
     rawmode = decoding.find_rawmode(image)
     bits = decoding.find_bits(decoding.load(image), rawmode)
@@ -189,9 +199,6 @@ def look_inside(file: BufferedReader) -> Look:
 
 def look_at_header(file: BufferedReader) -> Look:
     """What an image says that it is; pixels are read where they are of 16 bits, for their range."""
-    if not file.read(1):
-        return Look(fault="empty")
-    file.seek(0)
     image = decoding.open_image(file)
     rawmode = decoding.find_rawmode(image)
     deep = decoding.is_deep(image, rawmode)
@@ -202,8 +209,15 @@ def look_at_header(file: BufferedReader) -> Look:
 LOOKS: dict[str, Callable[[BufferedReader], Look]] = {"full": look_inside, "headers": look_at_header}
 
 
+def may_pass(error: Exception) -> bool:
+    """Whether an error tells of the machine, and not of a file: the same file may be read next time."""
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno not in LASTING)
+
+
 def describe(error: Exception) -> str:
     """What is wrong with a file, in a line."""
+    if isinstance(error, MemoryError):
+        return "not enough memory"
     if isinstance(error, UnidentifiedImageError):
         return "no image"
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
@@ -228,7 +242,7 @@ def make_stamp(found: os.stat_result) -> Stamp:
 
 def listing_key(listing: Listing, check: Check, stamps: Sequence[Stamp]) -> str:
     """A hash of what a scan's outcome depends on, as far as the file system can tell without reading."""
-    kind = f"scan 3\0{check}\0{PIL.__version__}\0{listing.folder.resolve()}"
+    kind = f"scan 4\0{check}\0{PIL.__version__}\0{listing.folder.resolve()}"
     digest = hashlib.sha256(os.fsencode(kind))
     for file, (size, changed, moved, _) in zip(listing.files, stamps, strict=True):
         digest.update(os.fsencode(f"\0{file}\0{size} {changed} {moved}"))

@@ -1,7 +1,9 @@
+import errno
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from PIL import Image
@@ -257,6 +259,35 @@ def test_files_of_several_pictures_are_counted(tree: Path) -> None:
     frames[0].save(tree / "val" / "cat" / "5.gif", save_all=True, append_images=frames[1:])
     assert open_tree(tree).notes == ("files with several pictures, of which the first is used: 1",)
     assert folders.note_scans([scanning.Scan("", 1, ())]) == []
+
+
+PASSING = {
+    MemoryError(): "not enough memory",
+    OSError(errno.EMFILE, os.strerror(errno.EMFILE)): "Too many open files",
+    OSError(errno.ENFILE, os.strerror(errno.ENFILE)): "Too many open files in system",
+    OSError(errno.EIO, os.strerror(errno.EIO)): "Input/output error",
+    OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)): "Cannot allocate memory",
+    OSError(errno.ESTALE, os.strerror(errno.ESTALE)): "Stale file handle",
+}
+
+
+@pytest.mark.parametrize("error", PASSING, ids=PASSING.values())
+@pytest.mark.parametrize("place", ["scanning.open_regular", "decoding.open_image"])
+@pytest.mark.parametrize("check", ["full", "headers"])
+def test_what_passes_makes_no_image_bad(
+    tree: Path, check: Check, place: str, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as now:
+        now.setattr(f"convnext_path.data.{place}", Mock(side_effect=error))
+        with pytest.raises(OSError, match=r"train/cat/0.png cannot be read: ") as caught:
+            open_data(Data("imagefolder", root=str(tree), check_images=check, skip_bad_images=True))
+    assert str(caught.value.strerror).endswith(PASSING[error])
+    images = open_tree(tree, check).val
+    with monkeypatch.context() as now:
+        now.setattr(f"convnext_path.data.{place.replace('scanning', 'folders')}", Mock(side_effect=error))
+        with pytest.raises(ImageFileError, match=rf"val/cat/0.png cannot be read: {PASSING[error]}$"):
+            images[0]
+    assert images[0].shape == (3, 40, 36)
 
 
 @pytest.mark.parametrize("name", ENDLESS)
