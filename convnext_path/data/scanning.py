@@ -225,10 +225,12 @@ def describe(error: Exception) -> str:
 
 
 def stamp(path: Path) -> Stamp:
-    """What a file's stamp is now; :data:`GONE` where there is none."""
+    """What a file's stamp is now; :data:`GONE` where there is none. Raises an OSError that may pass."""
     try:
         return make_stamp(path.stat())
-    except OSError:
+    except OSError as error:
+        if may_pass(error):
+            raise
         return GONE
 
 

@@ -290,6 +290,14 @@ def test_what_passes_makes_no_image_bad(
     assert images[0].shape == (3, 40, 36)
 
 
+@pytest.mark.parametrize("check", CHECKS)
+def test_what_passes_is_no_stamp(tree: Path, check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = OSError(errno.EIO, "Input/output error", "0.png")
+    monkeypatch.setattr(scanning, "make_stamp", Mock(side_effect=error))
+    with pytest.raises(OSError, match="Input/output error"):
+        open_tree(tree, check)
+
+
 @pytest.mark.parametrize("name", ENDLESS)
 @pytest.mark.parametrize("check", ["full", "headers"])
 def test_files_of_the_system_are_bad_images(tree: Path, name: str, check: Check, alarm: None) -> None:
