@@ -48,16 +48,23 @@ def find_splits(root: Path) -> list[Path]:
     """The folders that hold class folders: the training and the validation split's, or ``root`` alone.
 
     Raises:
-        ValueError: no such folder, or no validation split beside ``train/``.
+        ValueError: no such folder, no validation split beside ``train/``, or one of the names is no folder's.
     """
     if not root.is_dir():
         raise ValueError(f"no folder {show_name(root)}")
-    if not (root / "train").is_dir():
+    if not is_folder(root / "train"):
         return [root]
     for name in ("val", "test"):
-        if (root / name).is_dir():
+        if is_folder(root / name):
             return [root / "train", root / name]
     raise ValueError(f"{show_name(root)} has train/ but neither val/ nor test/")
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder. Raises a ValueError where there is anything else, a link to nowhere among it."""
+    if os.path.lexists(path) and not path.is_dir():
+        raise ValueError(f"{show_name(path)} is no folder, nor a link to one")
+    return path.is_dir()
 
 
 def list_folders(folder: Path) -> list[str]:
@@ -74,8 +81,10 @@ def is_passed_over(name: str) -> bool:
 
 
 def find_classes(folder: Path) -> tuple[str, ...]:
-    """The class folders' names, sorted; hidden ones do not count. A ValueError where there are none."""
+    """The class folders' names, sorted; hidden ones do not count. A ValueError where there are none, or lost ones."""
     classes = list_folders(folder)
+    if lost := sorted(p.name for p in folder.iterdir() if not (is_passed_over(p.name) or p.exists())):
+        raise ValueError(f"{show_name(folder)} has links that lead nowhere: {shorten(lost, 20)}")
     if not classes:
         raise ValueError(f"{show_name(folder)} has no class folders")
     if splits := SPLITS.intersection(name.lower() for name in classes):

@@ -206,6 +206,42 @@ def test_training_without_images_of_a_class_is_refused(tree: Path, gone: bool) -
         open_tree(tree)
 
 
+def lead_nowhere(place: Path) -> None:
+    place.symlink_to("nowhere")
+
+
+def lead_round(place: Path) -> None:
+    place.symlink_to(place.name)
+
+
+def lead_to_a_file(place: Path) -> None:
+    place.with_name("file").touch()
+    place.symlink_to("file")
+
+
+@pytest.mark.parametrize("build", [lead_nowhere, lead_round, lead_to_a_file, Path.touch, os.mkfifo])
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_a_split_that_is_no_folder_is_named(tree: Path, split: str, build: Callable[[Path], None]) -> None:
+    if split == "test":
+        shutil.rmtree(tree / "val")
+    else:
+        (tree / split).rename(tree / "test")
+    build(tree / split)
+    with pytest.raises(ValueError, match=f"/images/{split} is no folder, nor a link to one$"):
+        open_tree(tree)
+
+
+@pytest.mark.parametrize("build", [lead_nowhere, lead_round])
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_classes_that_are_links_to_nowhere_are_named(tree: Path, split: str, build: Callable[[Path], None]) -> None:
+    build(tree / split / ".hidden")
+    assert open_tree(tree).classes == ("cat", "dog")
+    build(tree / split / "eel")
+    build(tree / split / "bee")
+    with pytest.raises(ValueError, match=f"/images/{split} has links that lead nowhere: bee, eel$"):
+        open_tree(tree)
+
+
 ODD = "x\x1b[2J\r\u202ey"
 
 
