@@ -6,9 +6,15 @@ to stay as they were written: a stream is written once, and its digest is that o
 
 import io
 import json
-from collections.abc import Sequence
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager, suppress
 from functools import cached_property, partial
+from multiprocessing import get_context
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -75,6 +81,31 @@ def check_empty(out: str) -> None:
         empty = not (Path(out).exists() and any(Path(out).iterdir()))
     if not empty:
         raise ValueError(f"{show_name(out)} is there, and not empty; name another --out")
+
+
+def write_apart(folders: Folders, out: str, workers: int) -> None:
+    """Write a stream by processes that end with this call. They are a group of their own: litdata sets signals."""
+    with ProcessPoolExecutor(1, get_context("spawn"), initializer=os.setsid) as alone:
+        group = alone.submit(os.getpid).result()
+        try:
+            alone.submit(write_stream, folders, out, workers).result()
+        except BaseException:
+            with suppress(OSError):
+                os.killpg(group, signal.SIGKILL)
+            raise
+
+
+@contextmanager
+def drafted(out: str) -> Iterator[str]:
+    """Where to write a stream: the URL, or within the folder, to be moved into it when all is there, else removed."""
+    if "://" in out:
+        yield out
+        return
+    Path(out).mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".", dir=out) as draft:
+        yield draft
+        for part in sorted(Path(draft).iterdir(), key=lambda part: part.name == MANIFEST):
+            part.rename(Path(out) / part.name)
 
 
 def read_whole(file: BinaryIO) -> bytes:
