@@ -17,6 +17,7 @@ from typing import Any
 from convnext_path.trust import UntrustedError, check_folder, find_stranger, make_private
 
 LARGEST = 2**28  # bytes that are read at once; a text that is larger is not one of ours
+LONGEST = 2**34  # bytes that are read one after another; some files of the system's own have no end
 
 KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 
@@ -27,9 +28,29 @@ def digest(content: bytes) -> str:
 
 
 def digest_file(file: Path) -> str:
-    """The SHA-256 of a file, of whatever size, in hexadecimal. Raises an OSError, as :func:`read_regular`."""
+    """The SHA-256 of a file, in hexadecimal. Raises an OSError, as :func:`read_regular`."""
     with open_regular(file) as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        return digest_open(stream)
+
+
+def digest_open(stream: BufferedReader) -> str:
+    """The SHA-256 of what comes next in a regular file, in hexadecimal: no more than the file says that it holds.
+
+    Raises:
+        OSError: that is more than :data:`LONGEST` bytes.
+    """
+    left, found = os.fstat(stream.fileno()).st_size, hashlib.sha256()
+    check_size(left, LONGEST, stream.name)
+    while left > 0 and (part := stream.read(min(left, 2**18))):
+        found.update(part)
+        left -= len(part)
+    return found.hexdigest()
+
+
+def check_size(size: int, limit: int, file: Path | str) -> None:
+    """Raise an OSError where a file has more bytes than are read."""
+    if size > limit:
+        raise OSError(errno.EFBIG, f"it has more than {limit} bytes", str(file))
 
 
 def check_regular(mode: int, file: Path) -> None:
@@ -61,11 +82,9 @@ def read_regular(file: Path, limit: int = LARGEST) -> bytes:
         OSError: it cannot be read, is something else, or has more than ``limit`` bytes; ``strerror`` says which.
     """
     with open_regular(file) as stream:
-        large = os.fstat(stream.fileno()).st_size > limit
-        content = b"" if large else stream.read(limit + 1)
-    if large or len(content) > limit:
-        raise OSError(errno.EFBIG, f"it has more than {limit} bytes", str(file))
-    return content
+        size = os.fstat(stream.fileno()).st_size
+        check_size(size, limit, file)
+        return stream.read(size)
 
 
 def read_text(file: Path) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 
 
 def shorten(words: Sequence[str], most: int) -> str:
-    """The first ``most`` words, and how many more there are."""
-    return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")
+    """The first ``most`` words, as text on one line, and how many more there are."""
+    return ", ".join(map(show_name, words[:most])) + (f" and {len(words) - most} more" if len(words) > most else "")
 
 
 #: Who an address is opened by, up to the last @ before a space; a key may hold slashes, a port is none. A path that
@@ -50,13 +50,13 @@ def suggest(name: str, names: Sequence[str]) -> str:
 JOINERS = "\u200c\u200d"
 
 
-def show_name(name: str) -> str:
-    """A name as text on one line: what is no character of text is escaped, as Python writes it.
+def show_name(name: object) -> str:
+    """A name, or what else is told, as text on one line: what is no character of text is escaped, as Python writes it.
 
     Names come from folders and from people's own code: they may hold bytes that are not UTF-8 (lone surrogates), line
     breaks, control characters, or marks that turn the direction of all that follows.
     """
-    return "".join(map(show_character, name))
+    return "".join(map(show_character, str(name)))
 
 
 def show_character(character: str) -> str:

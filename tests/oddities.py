@@ -19,6 +19,9 @@ ODDITIES = {
     "too large": "it has more than",
 }
 
+#: Regular files, by what the system says of them, that have no end or are waited for.
+ENDLESS = ("/proc/kmsg", "/proc/kcore", "/proc/self/pagemap", "/proc/self/mem")
+
 
 def place(file: Path, kind: str) -> None:
     """Let one of :data:`ODDITIES` lie at ``file``."""

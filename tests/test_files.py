@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convnext_path.files import (
+    LONGEST,
     cache_file,
     digest,
     digest_file,
@@ -23,7 +24,7 @@ from convnext_path.files import (
     remove_drafts,
     write_whole,
 )
-from tests.oddities import ODDITIES, place
+from tests.oddities import ENDLESS, ODDITIES, place
 
 
 def test_a_failed_write_leaves_the_old_content(tmp_path: Path) -> None:
@@ -102,6 +103,20 @@ def test_a_link_to_a_file_is_read(tmp_path: Path) -> None:
     assert read_regular(tmp_path / "file") == b"caf\xe9"
     assert read_text(tmp_path / "file") == "caf\ufffd"
     assert digest_file(tmp_path / "file") == digest(b"caf\xe9")
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_files_of_the_system_that_never_end_are_not_read_on(name: str, alarm: None) -> None:
+    for read in (digest_file, read_regular):
+        with suppress(OSError):
+            read(Path(name))
+
+
+def test_a_file_that_is_too_long_is_not_digested(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    os.truncate(tmp_path / "file", LONGEST + 1)
+    with pytest.raises(OSError, match="it has more than 17179869184 bytes"):
+        digest_file(tmp_path / "file")
 
 
 @pytest.mark.parametrize(

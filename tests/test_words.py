@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convnext_path.words import mask, refuse_secrets, show_name
+from convnext_path.words import mask, refuse_secrets, shorten, show_name
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,10 @@ def test_names_are_one_line_that_any_file_holds(name: str) -> None:
     assert len(shown.splitlines()) <= 1
     assert not {unicodedata.category(character) for character in shown} & {"Cc", "Cs", "Cn", "Co", "Zl", "Zp"}
     assert show_name(shown) == shown
+
+
+def test_lists_of_names_are_text() -> None:
+    assert shorten(["a\x1b[2J", "b\n", "c\udcff", "d"], 3) == "a\\x1b[2J, b\\n, c\\xff and 1 more"
 
 
 #: Addresses whose secrets are all called hunter2.

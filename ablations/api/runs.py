@@ -1,7 +1,5 @@
 """What may be done with a plan or without one: train it, foresee what that takes, count costs, prepare images."""
 
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -155,7 +153,7 @@ def prepare(root: str | Path, out: str | Path, workers: int = 4, skip_bad_images
     within("--workers", workers, 1, 1024)
     from ablations.training.watching import watched
     from convnext_path.data.folders import open_folders
-    from convnext_path.data.stream import check_empty, write_stream
+    from convnext_path.data.stream import check_empty, drafted, write_apart
 
     there = str(out) if "://" in str(out) else str(find_folder(out))
     refuse_secrets("--out", there)
@@ -164,9 +162,9 @@ def prepare(root: str | Path, out: str | Path, workers: int = 4, skip_bad_images
     check_empty(there)
     with watched():
         folders = open_folders(Path(place), skip_bad_images, "full")
-    with ProcessPoolExecutor(1, get_context("spawn")) as alone:  # litdata sets signals and ways to start processes
+    with drafted(there) as draft:
         try:
-            alone.submit(write_stream, folders, there, workers).result()
+            write_apart(folders, draft, workers)
         except RuntimeError as error:
             raise ValueError(str(error)) from None
     return sum(len(images.files) for images in folders.images)

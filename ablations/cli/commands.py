@@ -209,12 +209,17 @@ WORDS: dict[str, Callable[[Namespace], int]] = {
 }
 
 
+#: What a command that trains leaves behind, and how to go on.
+KEPT, RESUMED = "; what is done is kept", ": the same command goes on from here"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Exit codes: 0; 1 a trial failed; 2 bad input; 130 Ctrl-C; 143 SIGTERM; 129 SIGHUP."""
     argv = sys.argv[1:] if argv is None else argv
     args = make_parser().parse_args(argv or ["--help"])
     args[args.subcommand].command = write_command(argv)
-    with Stops() as stops:
+    kept, resumed = (KEPT, RESUMED) if args.subcommand in ("run", "compare") else ("", "")
+    with Stops(kept + resumed) as stops:
         try:
             code = WORDS[args.subcommand](args[args.subcommand])
             return stops.code or code
@@ -227,5 +232,5 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return stops.code
             if not isinstance(error, OSError):
                 raise
-            print_error(f"{describe(error)}; what is done is kept")
+            print_error(f"{describe(error)}{kept}")
             return 1

@@ -15,14 +15,17 @@ STOPS = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, signal.SI
 #: Seconds after a first signal in which others are taken for the same: a shell, torchrun and SLURM may each send one.
 #: A later one ends the process at once, in case that what is to be put in order does not end.
 PATIENCE = 2.0
-#: How to go on.
-KEPT = "what is done is kept: the same command goes on from here"
 
 
 class Stops:
-    """Raises a KeyboardInterrupt at the first signal. One that is ignored already, as under nohup, stays so."""
+    """Raises a KeyboardInterrupt at the first signal. One that is ignored already, as under nohup, stays so.
 
-    def __init__(self) -> None:
+    Args:
+        advice: what is said to whoever stops a command, beside that it has stopped.
+    """
+
+    def __init__(self, advice: str = "") -> None:
+        self.advice = advice
         self.number, self.since, self.told = 0, 0.0, False
         self.before: dict[int, Any] = {}
 
@@ -43,13 +46,13 @@ class Stops:
         return 128 + self.number if self.number else 0
 
     def tell(self) -> None:
-        """Say how to go on, once, in a line; of processes that torchrun or srun started, the first one says it."""
+        """Say so, once, in a line; of processes that torchrun or srun started, the first one says it."""
         name = f" by {name_signal(self.number)}" if self.number not in (0, signal.SIGINT) else ""
         follows = any(os.environ.get(rank, "0") != "0" for rank in ("RANK", "SLURM_PROCID"))
         if not (self.told or follows):
             self.told = True
             with suppress(OSError, RuntimeError):  # the terminal is gone, or a line is just being written
-                print(f"stopped{name}; {KEPT}", file=sys.stderr)
+                print(f"stopped{name}{self.advice}", file=sys.stderr)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         if not self.number:

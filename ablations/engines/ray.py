@@ -24,6 +24,7 @@ from ablations.engines.local import Job, Lost, Message, TrialProcess, Work, trai
 from ablations.study.origin import Origin
 from ablations.study.trial import Epoch, Plan
 from ablations.training.checks import check_plan
+from convnext_path.files import read_text
 
 #: What Ray reads from the environment: who has no token may not speak with what we start.
 MODE, TOKEN = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"
@@ -194,7 +195,7 @@ def look(plan: Plan, mark: Path, here: str) -> tuple[str, Origin | str]:
 
 def read(file: Path) -> str:
     """Its text; none where there is no file."""
-    return file.read_text(encoding="utf-8") if file.exists() else ""
+    return read_text(file) if file.exists() else ""
 
 
 def connect(address: str | None) -> Any:

@@ -1,6 +1,5 @@
 """How fast a rung trains: measured here, read from a benchmark's folder, or told by what others published of a GPU."""
 
-import json
 import math
 from collections.abc import Mapping
 from csv import DictReader
@@ -13,6 +12,7 @@ from ablations.study.trial import Plan, Seen, Trial
 from ablations.training.costs import network_cost
 from convnext_path import Cost, Data, Flags
 from convnext_path.counting import count_kept
+from convnext_path.files import parse_json, read_regular, read_text
 
 START = 1.0  # seconds that a trial takes beside its steps, where that was not measured: here, on a CPU
 HELD = 16  # bytes a parameter: weight, gradient and AdamW's two moments, in fp32
@@ -114,9 +114,9 @@ def read_paces(plan: Plan, extent: Extent, bench: Path) -> dict[str, Pace]:
     if not (bench / "bench.json").is_file():
         raise ValueError(f"{bench} holds no benchmark (no bench.json)")
     precision = "bf16" if "bf16" in str(dict(plan.trainer).get("precision")) else "fp32"
-    with (bench / "results.csv").open(newline="", encoding="utf-8") as file:
-        ours = {(r["rung"], r["precision"], r["task"]): r for r in DictReader(file) if r.get("source") == "ours"}
-    batch = json.loads((bench / "bench.json").read_bytes())["terms"].get("batch_size", 1)
+    rows = DictReader(read_text(bench / "results.csv").splitlines())
+    ours = {(r["rung"], r["precision"], r["task"]): r for r in rows if r.get("source") == "ours"}
+    batch = parse_json(read_regular(bench / "bench.json"))["terms"].get("batch_size", 1)
     paces = {}
     for trial in first_trials(plan):
         try:

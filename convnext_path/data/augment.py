@@ -26,6 +26,9 @@ Step = tuple[Operation, tuple[float, ...]]
 #: Top, left, height and width in pixels.
 Box = tuple[int, int, int, int]
 
+#: An image is resized whole up to so many times its width; one without bound would not fit into memory.
+LONGEST = 32
+
 
 def augment(images: Sequence[Tensor], draws: Sequence[Random], recipe: Recipe, splits: Splits) -> Tensor:
     """Training images at random, as normalized floats of (N, C, size, size).
@@ -51,8 +54,18 @@ def augment(images: Sequence[Tensor], draws: Sequence[Random], recipe: Recipe, s
 def center(images: Sequence[Tensor], recipe: Recipe, splits: Splits) -> Tensor:
     """Validation images: the center of each, resized; as normalized floats of (N, C, size, size)."""
     size = splits.image_size
-    resized = [F.resize_image(image, [round(size / recipe.crop_ratio)]) for image in images]
+    resized = [F.resize_image(cut_ends(image), [round(size / recipe.crop_ratio)]) for image in images]
     return normalize(torch.stack([F.center_crop_image(image, [size, size]) for image in resized]), splits)
+
+
+def cut_ends(image: Tensor) -> Tensor:
+    """The middle of an image that is longer than :data:`LONGEST` widths; any other as it is.
+
+    All that :func:`center` shows lies in it, shifted by less than a pixel.
+    """
+    sides = image.shape[-2:]
+    most = LONGEST * min(sides)
+    return F.center_crop_image(image, [min(side, most) for side in sides]) if max(sides) > most else image
 
 
 def normalize(batch: Tensor, splits: Splits) -> Tensor:

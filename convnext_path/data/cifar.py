@@ -1,5 +1,6 @@
 """CIFAR's archives, fetched and read without running what they hold: pickles may contain code."""
 
+import io
 import os
 import pickle
 import tarfile
@@ -10,6 +11,9 @@ from typing import Any
 import numpy as np
 from torchvision import datasets
 from torchvision.datasets.utils import download_url
+
+from convnext_path.files import check_regular, open_regular, read_regular
+from convnext_path.words import show_name
 
 #: Pixels of (N, 3, 32, 32), uint8, and N labels.
 Part = tuple[np.ndarray[Any, np.dtype[np.uint8]], list[int]]
@@ -25,8 +29,11 @@ def read_cifar(name: str, root: Path) -> tuple[Part, Part, tuple[str, ...]]:
     source = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
     folder = root / source.base_folder
     if not folder.is_dir():
+        archive = root / source.filename
+        if archive.exists():
+            check_regular(archive.stat().st_mode, archive)  # what is there would be written to
         download_url(source.url, str(root), source.filename, source.tgz_md5)
-        extract(root / source.filename, folder)
+        extract(archive, folder)
     classes = read_classes(folder / source.meta["filename"], source.meta["key"])
     train, test = (
         join([read_batch(folder / file, len(classes)) for file, _ in files])
@@ -43,12 +50,12 @@ def extract(archive: Path, folder: Path) -> None:
     """
     with tempfile.TemporaryDirectory(dir=folder.parent) as draft:
         try:
-            with tarfile.open(archive) as tar:
+            with open_regular(archive) as stream, tarfile.open(fileobj=stream) as tar:
                 tar.extractall(draft, filter=keep_inside)
         except (tarfile.TarError, EOFError, ValueError) as error:
-            raise ValueError(f"{archive} is no archive to unpack: {error}") from None
+            raise ValueError(show_name(f"{archive} is no archive to unpack: {error}")) from None
         if not (Path(draft) / folder.name).is_dir():
-            raise ValueError(f"{archive} holds no folder {folder.name}")
+            raise ValueError(f"{show_name(archive)} holds no folder {folder.name}")
         os.replace(Path(draft) / folder.name, folder)
 
 
@@ -113,19 +120,21 @@ def unpickle(file: Path) -> dict[str, Any]:
         ValueError: the file is missing or damaged, or holds something else, code among it.
     """
     try:
-        with file.open("rb") as stream:
-            content = ArrayUnpickler(stream, encoding="latin1").load()  # as Python 2 wrote it
+        stream = io.BytesIO(read_regular(file))
+        content = ArrayUnpickler(stream, encoding="latin1").load()  # as Python 2 wrote it
+    except OSError as error:
+        raise ValueError(f"{show_name(file)} cannot be read as CIFAR's: {error.strerror}") from None
     except Exception as error:  # noqa: BLE001 - a damaged pickle fails in every way
-        raise ValueError(f"{file} cannot be read as CIFAR's: {error}") from None
+        raise ValueError(show_name(f"{file} cannot be read as CIFAR's: {error}")) from None
     if not isinstance(content, dict):
-        raise ValueError(f"{file} holds no dict")
+        raise ValueError(f"{show_name(file)} holds no dict")
     return content
 
 
 def read_classes(file: Path, key: str) -> tuple[str, ...]:
     names = unpickle(file).get(key)
     if not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
-        raise ValueError(f"{file} holds no names of classes")
+        raise ValueError(f"{show_name(file)} holds no names of classes")
     return tuple(names)
 
 
@@ -135,9 +144,9 @@ def read_batch(file: Path, num_classes: int) -> Part:
     pixels = getattr(content.get("data"), "values", None)
     labels = content.get("labels", content.get("fine_labels"))
     if not (isinstance(pixels, np.ndarray) and pixels.shape[1:] == (3072,)):
-        raise ValueError(f"{file} holds no images of 3 x 32 x 32 bytes")
+        raise ValueError(f"{show_name(file)} holds no images of 3 x 32 x 32 bytes")
     if not (isinstance(labels, list) and len(labels) == len(pixels) and all(x in range(num_classes) for x in labels)):
-        raise ValueError(f"{file} does not hold a label of 0 to {num_classes - 1} for each image")
+        raise ValueError(f"{show_name(file)} does not hold a label of 0 to {num_classes - 1} for each image")
     return pixels.reshape(-1, 3, 32, 32), labels
 
 

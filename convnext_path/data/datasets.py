@@ -16,7 +16,7 @@ from convnext_path.data.folders import FileImages, open_folders
 from convnext_path.data.selection import Data
 from convnext_path.data.splitting import split_off
 from convnext_path.data.stream import StreamImages, is_stream, read_stream
-from convnext_path.words import shorten
+from convnext_path.words import shorten, show_name
 
 #: Means and standard deviations of the channels.
 IMAGENET_STATISTICS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -100,7 +100,8 @@ def open_cifar(data: Data) -> Splits:
     try:
         *parts, classes = read_cifar(data.name, Path(root).expanduser())
     except (OSError, RuntimeError) as error:
-        raise ValueError(f"{data.name} is neither in {root}/ nor could it be downloaded: {error}") from None
+        told = show_name(f"{data.name} is neither in {root}/ nor could it be downloaded: {error}")
+        raise ValueError(told) from None
     train, test = (MemoryImages(torch.from_numpy(pixels), labels) for pixels, labels in parts)
     indices = range(len(train.labels)), range(len(test.labels))
     return Splits(train, test, *indices, classes, 32, *CIFAR_STATISTICS[data.name], hash_images(train, test))
@@ -122,7 +123,7 @@ def open_folder(data: Data) -> Splits:
     train, val = found[0], found[-1]
     indices: tuple[Sequence[int], Sequence[int]] = range(len(train.labels)), range(len(val.labels))
     if train is val:
-        indices = split_off(indices[0], train.labels, classes, 0.2, f"splitting {root}")
+        indices = split_off(indices[0], train.labels, classes, 0.2, f"splitting {show_name(root)}")
     size = 224 if data.name == "imagenet" else int(np.clip(train.scan.side // 32 * 32, 32, 224))
     digest = join_digests([images.scan.digest for images in found])
     return Splits(train, val, *indices, classes, size, *IMAGENET_STATISTICS, digest, notes)
@@ -152,7 +153,7 @@ def open_data(data: Data) -> Splits:
     """
     splits = OPENERS[data.name](data)
     if splits.num_classes < 2:
-        raise ValueError(f"{data.root} has one class, {splits.classes[0]}; a classifier needs two")
+        raise ValueError(show_name(f"{data.root} has one class, {splits.classes[0]}; a classifier needs two"))
     channels, image_size = splits.in_channels, data.image_size or splits.image_size
     splits = replace(splits, image_size=image_size, mean=data.mean or splits.mean, std=data.std or splits.std)
     if not len(splits.mean) == len(splits.std) == channels:

@@ -62,6 +62,10 @@ BYTES = {
 }
 
 
+#: What Pillow multiplies grey of few bits by, by how it is stored; a color that a PNG calls transparent it leaves.
+STRETCHED = {"L;2": 85, "L;4": 17}
+
+
 @cache
 def find_formats() -> tuple[str, ...]:
     """Of :data:`FORMATS`, those that this Pillow reads."""
@@ -85,6 +89,8 @@ def open_image(file: BinaryIO) -> Image.Image:
     image = Image.open(file, formats=find_formats())
     if reason := find_misread(image):
         raise ValueError(f"{reason}, which cannot be read; {REMEDY}")
+    if isinstance(clear := image.info.get("transparency"), int):
+        image.info["transparency"] = clear * STRETCHED.get(find_rawmode(image), 1)
     return image
 
 

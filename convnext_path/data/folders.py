@@ -1,6 +1,5 @@
 """Folders of images, opened: every file looked at before it is relied on, and held to what it was then."""
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from io import BufferedReader
@@ -19,16 +18,17 @@ from convnext_path.data.scanning import (
     Stamps,
     choose_check,
     describe,
-    open_file,
+    may_pass,
     scan_images,
     stamp_open,
 )
 from convnext_path.data.selection import Check
-from convnext_path.words import shorten
+from convnext_path.files import digest_open, open_regular
+from convnext_path.words import shorten, show_name
 
 T = TypeVar("T")
 
-#: A folder that takes about so many bytes when decoded is kept in memory, by each process that reads it.
+#: A folder that takes about so many bytes when decoded is kept in memory, by each process that reads it; never more.
 KEPT_BYTES = 2**28
 
 
@@ -65,15 +65,16 @@ class FileImages:
         self.labels = np.asarray([labels[class_of(file)] for file in self.files], dtype=np.int64)
         self.contents = scan.list_contents()
         self.bits = scan.bits  # of pixels that are stored in 16; 0 if there are none, or if that is not known
-        self.small = 0 < len(self.files) * 3 * scan.side**2 <= KEPT_BYTES
+        self.room = KEPT_BYTES if 0 < len(self.files) * 3 * scan.side**2 <= KEPT_BYTES else 0
         self.kept: dict[int, Tensor] = {}
 
     def __getitem__(self, index: int) -> Tensor:
         if index in self.kept:
             return self.kept[index]
         image = self.read(index, partial(decode, bits=self.bits))
-        if self.small:
+        if image.nbytes <= self.room:
             self.kept[index] = image
+            self.room -= image.nbytes
         return image
 
     def read(self, index: int, how: Callable[[BufferedReader], T]) -> T:
@@ -81,19 +82,22 @@ class FileImages:
 
         Raises:
             ImagesChangedError: it is another, or gone.
-            ImageFileError: it is bad; then it was not read before, but its header at most.
+            ImageFileError: it is bad, if it was not read before, but its header at most; or it cannot be read now.
         """
         path = self.folder / self.files[index]
         try:
-            with ignored_warnings(), open_file(path) as file:
+            with ignored_warnings(), open_regular(path) as file:
                 try:
                     result = how(file)
                 except Exception as error:  # noqa: BLE001 - decoders fail on damaged files in every way
                     self._compare(index, file)
-                    raise ImageFileError(f"{name_path(path)} is a bad image: {describe(error)}") from None
+                    what = "cannot be read" if may_pass(error) else "is a bad image"
+                    raise ImageFileError(f"{show_name(path)} {what}: {describe(error)}") from None
                 self._compare(index, file)
-        except OSError as error:
-            raise ImagesChangedError(f"{name_path(path)} was there when it was checked: {describe(error)}") from None
+        except (OSError, MemoryError) as error:
+            if may_pass(error):
+                raise ImageFileError(f"{show_name(path)} cannot be read: {describe(error)}") from None
+            raise ImagesChangedError(f"{show_name(path)} was there when it was checked: {describe(error)}") from None
         return result
 
     def _compare(self, index: int, file: BufferedReader) -> None:
@@ -103,19 +107,14 @@ class FileImages:
             return
         if self.contents:
             file.seek(0)
-            same = hashlib.file_digest(file, "sha256").hexdigest()[:DIGITS] == self.contents[index]
+            same = digest_open(file)[:DIGITS] == self.contents[index]
             same = same and stamp_open(file) == here
         else:  # renamed, perhaps, or with other rights
             same = (here[:2], here[3]) == (there[:2], there[3])
         if not same:
-            path = name_path(self.folder / self.files[index])
+            path = show_name(self.folder / self.files[index])
             raise ImagesChangedError(f"{path} has changed since the images were checked")
         self.stamps[index] = here
-
-
-def name_path(path: Path) -> str:
-    """A path in one line, whatever is in its name."""
-    return " ".join(str(path).split())
 
 
 class Folders(NamedTuple):
@@ -148,7 +147,7 @@ def open_folders(root: Path, skip_bad: bool, check: Check | None) -> Folders:
         raise ValueError(f"bad images (skip_bad_images leaves them out): {shorten(bad, 20)}")
     listing.require_images(listings[0], classes, found[0].files, "good images")
     if not found[-1].files:
-        raise ValueError(f"no good images in {folders[-1]}")
+        raise ValueError(f"no good images in {show_name(folders[-1])}")
     bits = max(images.scan.bits for images in found)
     for images in found:
         images.bits = bits

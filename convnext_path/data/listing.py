@@ -11,7 +11,7 @@ from unicodedata import normalize
 
 from convnext_path.data.decoding import find_endings
 from convnext_path.files import read_regular
-from convnext_path.words import shorten
+from convnext_path.words import shorten, show_name
 
 #: Names of splits, not of classes.
 SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
@@ -48,16 +48,23 @@ def find_splits(root: Path) -> list[Path]:
     """The folders that hold class folders: the training and the validation split's, or ``root`` alone.
 
     Raises:
-        ValueError: no such folder, or no validation split beside ``train/``.
+        ValueError: no such folder, no validation split beside ``train/``, or one of the names is no folder's.
     """
     if not root.is_dir():
-        raise ValueError(f"no folder {root}")
-    if not (root / "train").is_dir():
+        raise ValueError(f"no folder {show_name(root)}")
+    if not is_folder(root / "train"):
         return [root]
     for name in ("val", "test"):
-        if (root / name).is_dir():
+        if is_folder(root / name):
             return [root / "train", root / name]
-    raise ValueError(f"{root} has train/ but neither val/ nor test/")
+    raise ValueError(f"{show_name(root)} has train/ but neither val/ nor test/")
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder. Raises a ValueError where there is anything else, a link to nowhere among it."""
+    if os.path.lexists(path) and not path.is_dir():
+        raise ValueError(f"{show_name(path)} is no folder, nor a link to one")
+    return path.is_dir()
 
 
 def list_folders(folder: Path) -> list[str]:
@@ -74,13 +81,15 @@ def is_passed_over(name: str) -> bool:
 
 
 def find_classes(folder: Path) -> tuple[str, ...]:
-    """The class folders' names, sorted; hidden ones do not count. A ValueError where there are none."""
+    """The class folders' names, sorted; hidden ones do not count. A ValueError where there are none, or lost ones."""
     classes = list_folders(folder)
+    if lost := sorted(p.name for p in folder.iterdir() if not (is_passed_over(p.name) or p.exists())):
+        raise ValueError(f"{show_name(folder)} has links that lead nowhere: {shorten(lost, 20)}")
     if not classes:
-        raise ValueError(f"{folder} has no class folders")
+        raise ValueError(f"{show_name(folder)} has no class folders")
     if splits := SPLITS.intersection(name.lower() for name in classes):
         allowed = "splits are named train/ and val/ or test/"
-        raise ValueError(f"{folder} has {', '.join(sorted(splits))} where classes are looked for; {allowed}")
+        raise ValueError(f"{show_name(folder)} has {', '.join(sorted(splits))} where classes are looked for; {allowed}")
     return tuple(classes)
 
 
@@ -135,11 +144,11 @@ def refuse_study(folder: Path) -> None:
     """Raise a ValueError where the study that a folder holds is one of ours."""
     with suppress(OSError):
         if b'"rungs"' in read_regular(folder / "study.json", 2**20):
-            raise ValueError(f"{folder} is a study among the images; move it elsewhere")
+            raise ValueError(f"{show_name(folder)} is a study among the images; move it elsewhere")
 
 
 def refuse(error: OSError) -> NoReturn:
-    raise ValueError(f"{error.filename} cannot be read: {error.strerror}")
+    raise ValueError(f"{show_name(error.filename)} cannot be read: {error.strerror}")
 
 
 def class_of(file: str) -> str:
@@ -172,7 +181,8 @@ def match_classes(listing: Listing, training: Path, classes: Sequence[str]) -> d
     names = sorted(set(map(class_of, listing.files)))
     found = {name: labels.get(name, labels.get(normalize("NFC", name))) for name in names}
     if unknown := [name + hint(name, classes) for name, label in found.items() if label is None]:
-        raise ValueError(f"{listing.folder} has classes that {training} lacks: {shorten(unknown, 20)}")
+        here, there = show_name(listing.folder), show_name(training)
+        raise ValueError(f"{here} has classes that {there} lacks: {shorten(unknown, 20)}")
     return {name: label for name, label in found.items() if label is not None}
 
 

@@ -6,7 +6,6 @@ A file's stamp tells whether it is still the one that was looked at (:class:`con
 import errno
 import hashlib
 import os
-import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -24,8 +23,9 @@ from PIL import UnidentifiedImageError
 from convnext_path.data import decoding
 from convnext_path.data.listing import Listing
 from convnext_path.data.selection import Check
-from convnext_path.files import recall, remember
+from convnext_path.files import digest_open, open_regular, recall, remember
 from convnext_path.frozen import Frozen
+from convnext_path.words import show_name
 
 #: A folder of more files, or of more bytes, is checked by headers unless another check is asked for: to decode so many
 #: takes about two minutes on two cores, whether they are photos or thumbnails.
@@ -33,6 +33,12 @@ FULL_FILES, FULL_BYTES = 100_000, 8 * 2**30
 
 #: Digits of a content's SHA-256 that are kept a file, to tell whether two are the same.
 DIGITS = 16
+
+#: What the system says of a file itself; Pillow says nothing there.
+LASTING = {
+    *(None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG),
+    *(errno.EACCES, errno.EPERM, errno.EINVAL, errno.EFBIG),
+}
 
 #: A file's size in bytes, the times of its last change and of its last renaming or the like (ns), and its inode.
 Stamp = tuple[int, int, int, int]
@@ -165,22 +171,25 @@ def digest_stamps(check: Check, files: Sequence[str], stamps: Sequence[Stamp]) -
 
 
 def look(path: Path, check: Check = "full") -> Look:
-    """Read a file, or its header."""
+    """Read a file, or its header. Raises an OSError where that fails for what may pass, as a lack of memory."""
     before = GONE
     try:
-        with open_file(path) as file:
+        with open_regular(path) as file:
             before = stamp_open(file)
+            if not before[0]:
+                return Look(fault="empty", stamp=before)
             seen = LOOKS[check](file)
             fault = "" if stamp_open(file) == before else "it changed while it was read"
             return seen._replace(stamp=before, fault=seen.fault or fault)
     except Exception as error:  # noqa: BLE001 - decoders fail on damaged files in every way
+        if may_pass(error):
+            code = getattr(error, "errno", errno.ENOMEM)
+            raise OSError(code, f"{show_name(path)} cannot be read: {describe(error)}") from None
         return Look(fault=describe(error), stamp=stamp(path) if before == GONE else before)
 
 
 def look_inside(file: BufferedReader) -> Look:
-    content = hashlib.file_digest(file, "sha256").hexdigest()
-    if not file.tell():
-        return Look(fault="empty")
+    content = digest_open(file)
     image = decoding.open_image(file)
     rawmode = decoding.find_rawmode(image)
     bits = decoding.find_bits(decoding.load(image), rawmode)
@@ -190,9 +199,6 @@ def look_inside(file: BufferedReader) -> Look:
 
 def look_at_header(file: BufferedReader) -> Look:
     """What an image says that it is; pixels are read where they are of 16 bits, for their range."""
-    if not file.read(1):
-        return Look(fault="empty")
-    file.seek(0)
     image = decoding.open_image(file)
     rawmode = decoding.find_rawmode(image)
     deep = decoding.is_deep(image, rawmode)
@@ -203,28 +209,28 @@ def look_at_header(file: BufferedReader) -> Look:
 LOOKS: dict[str, Callable[[BufferedReader], Look]] = {"full": look_inside, "headers": look_at_header}
 
 
+def may_pass(error: Exception) -> bool:
+    """Whether an error tells of the machine, and not of a file: the same file may be read next time."""
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno not in LASTING)
+
+
 def describe(error: Exception) -> str:
     """What is wrong with a file, in a line."""
+    if isinstance(error, MemoryError):
+        return "not enough memory"
     if isinstance(error, UnidentifiedImageError):
         return "no image"
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(reason.split())
-
-
-def open_file(path: Path) -> BufferedReader:
-    """A file to read. Raises an OSError for anything else: a pipe would be waited for without end."""
-    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise OSError(errno.EINVAL, "not a file", str(path))
-    return file
+    return show_name(" ".join(reason.split()))
 
 
 def stamp(path: Path) -> Stamp:
-    """What a file's stamp is now; :data:`GONE` where there is none."""
+    """What a file's stamp is now; :data:`GONE` where there is none. Raises an OSError that may pass."""
     try:
         return make_stamp(path.stat())
-    except OSError:
+    except OSError as error:
+        if may_pass(error):
+            raise
         return GONE
 
 
@@ -238,7 +244,7 @@ def make_stamp(found: os.stat_result) -> Stamp:
 
 def listing_key(listing: Listing, check: Check, stamps: Sequence[Stamp]) -> str:
     """A hash of what a scan's outcome depends on, as far as the file system can tell without reading."""
-    kind = f"scan 3\0{check}\0{PIL.__version__}\0{listing.folder.resolve()}"
+    kind = f"scan 4\0{check}\0{PIL.__version__}\0{listing.folder.resolve()}"
     digest = hashlib.sha256(os.fsencode(kind))
     for file, (size, changed, moved, _) in zip(listing.files, stamps, strict=True):
         digest.update(os.fsencode(f"\0{file}\0{size} {changed} {moved}"))

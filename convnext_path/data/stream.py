@@ -6,9 +6,15 @@ to stay as they were written: a stream is written once, and its digest is that o
 
 import io
 import json
-from collections.abc import Sequence
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager, suppress
 from functools import cached_property, partial
+from multiprocessing import get_context
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -17,6 +23,8 @@ from torch import Tensor
 from convnext_path.data.decoding import decode, ignored_warnings
 from convnext_path.data.folders import Folders
 from convnext_path.data.scanning import Scan
+from convnext_path.files import check_regular, parse_json, read_regular
+from convnext_path.words import show_name
 
 #: A set of one item beside the sets of images: their classes and labels, and what a scan found.
 MANIFEST = "manifest"
@@ -72,7 +80,32 @@ def check_empty(out: str) -> None:
     else:
         empty = not (Path(out).exists() and any(Path(out).iterdir()))
     if not empty:
-        raise ValueError(f"{out} is there, and not empty; name another --out")
+        raise ValueError(f"{show_name(out)} is there, and not empty; name another --out")
+
+
+def write_apart(folders: Folders, out: str, workers: int) -> None:
+    """Write a stream by processes that end with this call. They are a group of their own: litdata sets signals."""
+    with ProcessPoolExecutor(1, get_context("spawn"), initializer=os.setsid) as alone:
+        group = alone.submit(os.getpid).result()
+        try:
+            alone.submit(write_stream, folders, out, workers).result()
+        except BaseException:
+            with suppress(OSError):
+                os.killpg(group, signal.SIGKILL)
+            raise
+
+
+@contextmanager
+def drafted(out: str) -> Iterator[str]:
+    """Where to write a stream: the URL, or within the folder, to be moved into it when all is there, else removed."""
+    if "://" in out:
+        yield out
+        return
+    Path(out).mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".", dir=out) as draft:
+        yield draft
+        for part in sorted(Path(draft).iterdir(), key=lambda part: part.name == MANIFEST):
+            part.rename(Path(out) / part.name)
 
 
 def read_whole(file: BinaryIO) -> bytes:
@@ -102,21 +135,25 @@ def read_stream(root: str) -> tuple[tuple[str, ...], list[StreamImages], tuple[s
     """
     root = root if "://" in root else str(Path(root).expanduser())
     try:
-        manifest = json.loads(bytes(open_items(f"{root}/{MANIFEST}")[0]))
+        manifest = parse_json(bytes(open_items(f"{root}/{MANIFEST}")[0]))
         splits = {name: (split["labels"], Scan.from_dict(split["scan"])) for name, split in manifest["splits"].items()}
-        classes, notes = tuple(manifest["classes"]), tuple(manifest.get("notes", ()))
+        classes, notes = tuple(manifest["classes"]), tuple(map(show_name, manifest.get("notes", ())))
     except Exception as error:  # noqa: BLE001 - storage fails in every way: no such place, no right to it, not ours
-        raise ValueError(f"no stream of images at {root}: {' '.join(str(error).split())}") from None
+        raise ValueError(show_name(f"no stream of images at {root}: {' '.join(str(error).split())}")) from None
     bits = max(scan.bits for _, scan in splits.values())
     return classes, [StreamImages(f"{root}/{name}", *found, bits) for name, found in splits.items()], notes
 
 
 def open_items(place: str) -> Any:
     """Raises a ValueError where they are stored as anything but bytes: litdata would unpickle what says that it is."""
-    items = import_litdata().StreamingDataset(place)
-    stored = json.loads((Path(items.input_dir.path) / "index.json").read_bytes())["config"]["data_format"]
+    litdata = import_litdata()
+    if "://" not in place:
+        for file in Path(place).iterdir():
+            check_regular(file.stat().st_mode, file)  # litdata waits for pipes
+    items = litdata.StreamingDataset(place)
+    stored = parse_json(read_regular(Path(items.input_dir.path) / "index.json"))["config"]["data_format"]
     if stored != ["bytes"]:
-        raise ValueError(f"{place} holds no images of ours, but items stored as {stored}")
+        raise ValueError(show_name(f"{place} holds no images of ours, but items stored as {stored}"))
     return items
 
 

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from convnext_path.files import digest
+from convnext_path.files import LONGEST, digest, read_regular
 from convnext_path.frozen import Frozen
 from convnext_path.words import suggest
 
@@ -114,9 +114,6 @@ def choose_weights(scale: PeerScale, file: str | None) -> PeerFlags:
 def read_file(file: str) -> bytes:
     """What a file holds. Raises a ValueError where it cannot be read, or is no file: a pipe would never end."""
     try:
-        path = Path(file)
-        if path.exists() and not (path.is_file() or path.is_dir()):
-            raise ValueError(f"weights {file} are no file")
-        return path.read_bytes()
+        return read_regular(Path(file), LONGEST)
     except OSError as error:
         raise ValueError(f"weights {file} cannot be read: {error.strerror}") from None

@@ -234,6 +234,34 @@ def test_validation_is_torchvisions(ratio: float, sides: tuple[int, int]) -> Non
     torch.testing.assert_close(ours, reference(images), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("sides", [(1, 150_000), (150_000, 1), (3, 90_000)])
+def test_long_images_take_no_memory_to_speak_of(sides: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Resized whole, the longest of them would take 22 GB."""
+    resized, resize = [], F.resize_image
+
+    def note(image: Tensor, size: list[int]) -> Tensor:
+        resized.append(image.numel())
+        return resize(image, size)
+
+    monkeypatch.setattr(F, "resize_image", note)
+    splits: Splits = replace(SPLITS, image_size=224)
+    images = list(make_images(1, RGB, *sides))
+    for batch in (center(images, PLAIN, splits), augment(images, generators(1), PLAIN, splits)):
+        assert batch.shape == (1, 3, 224, 224)
+    assert max(resized) <= 3 * 32 * min(sides) ** 2
+
+
+@pytest.mark.parametrize("length", [319, 320, 321, 330, 500, 501])
+def test_the_center_of_a_long_image_is_that_of_the_whole(length: int) -> None:
+    wave = (128 + 100 * torch.linspace(-length / 20, length / 20, length).sin()).byte().expand(3, 10, length)
+    (ours,) = center([wave], PLAIN, SPLITS)
+    whole = F.center_crop(F.resize(wave, [round(32 / PLAIN.crop_ratio)]), [32, 32])
+    error = (ours - normalize(whole[None], SPLITS)[0]).abs().max()
+    assert error <= (0 if length <= 320 else 10 / 255 / 0.1)  # as between two pixels
+    (turned,) = center([wave.mT], PLAIN, SPLITS)
+    torch.testing.assert_close(turned, ours.mT)
+
+
 def test_augmentation_without_chance_is_normalization() -> None:
     images = make_images(5, RGB, 32, 32)
     draws = [Middle(i) for i in range(5)]

@@ -17,6 +17,7 @@ from torchvision.datasets.utils import calculate_md5
 
 from convnext_path.data import cifar
 from convnext_path.data.cifar import extract, read_cifar
+from tests.oddities import ODDITIES, place
 
 Maker = Callable[..., Path]
 
@@ -129,6 +130,28 @@ def test_a_missing_file_is_named(tmp_path: Path, make_cifar: Maker) -> None:
     (make_cifar(tmp_path) / "test_batch").unlink()
     with pytest.raises(ValueError, match="test_batch cannot be read as CIFAR's: .*No such file"):
         read_cifar("cifar10", tmp_path)
+
+
+@pytest.mark.parametrize(("kind", "why"), ODDITIES.items())
+def test_what_is_no_file_is_not_waited_for(
+    tmp_path: Path, make_cifar: Maker, kind: str, why: str, alarm: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("data_batch_3", "batches.meta"):
+        file = make_cifar(tmp_path / name) / name
+        file.unlink()
+        place(file, kind)
+        with pytest.raises(ValueError, match=f"{name} cannot be read as CIFAR's: {why}"):
+            read_cifar("cifar10", tmp_path / name)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "socket", "endless device"])
+def test_an_archive_that_is_no_file_is_neither_read_nor_written_to(tmp_path: Path, kind: str, alarm: None) -> None:
+    place(tmp_path / datasets.CIFAR10.filename, kind)
+    with pytest.raises(OSError, match=ODDITIES[kind]):
+        read_cifar("cifar10", tmp_path)
+    with pytest.raises(OSError, match=ODDITIES[kind]):
+        extract(tmp_path / datasets.CIFAR10.filename, tmp_path / "cifar")
 
 
 def pack(archive: Path, *members: tarfile.TarInfo, folder: Path | None = None) -> None:

@@ -187,18 +187,23 @@ def test_the_first_of_several_pictures_is_taken(tmp_path: Path) -> None:
         assert not look(file).sequence
 
 
-def write_png(pixels: np.ndarray[Any, Any], clear: Sequence[int] = ()) -> bytes:
-    """A PNG of 16-bit pixels, which Pillow does not write: (H, W, 1 to 4); one color may be transparent."""
+def write_png(pixels: np.ndarray[Any, Any], clear: Sequence[int] = (), bits: int = 16) -> bytes:
+    """A PNG of pixels of (H, W, 1 to 4) as Pillow does not write them; one color may be transparent."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
     height, width, channels = pixels.shape
-    header = struct.pack(">IIBBBBB", width, height, 16, {1: 0, 2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    header = struct.pack(">IIBBBBB", width, height, bits, {1: 0, 2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
+    rows = b"".join(b"\0" + pack_bits(row.ravel(), bits) for row in pixels)
     transparency = chunk(b"tRNS", struct.pack(f">{len(clear)}H", *clear)) if clear else b""
     chunks = chunk(b"IHDR", header) + transparency + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+def pack_bits(row: np.ndarray[Any, Any], bits: int) -> bytes:
+    """Numbers one after another, the highest bit first, up to a whole byte."""
+    return np.packbits(row[:, None] >> np.arange(bits)[::-1] & 1).tobytes()
 
 
 def write_tiff(pixels: np.ndarray[Any, Any], order: str, more: Mapping[int, int] | None = None) -> bytes:
@@ -292,6 +297,17 @@ def test_deep_pixels_of_a_range_that_is_not_known_are_not_read(kind: str) -> Non
 def test_transparent_grey_is_white() -> None:
     assert read(write_png(DEEP, clear=(1000,)), bits=12)[0].tolist() == [[0, 255], [125, 255]]
     assert read(write_png(DEEP), bits=12)[0].tolist() == [[0, 62], [125, 255]]
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_transparent_grey_of_few_bits_is_white(bits: int, tmp_path: Path) -> None:
+    top = 2**bits - 1
+    for clear in (0, top // 3, top):
+        content = write_png(np.asarray([[[0], [top // 3], [top]]]), clear=(clear,), bits=bits)
+        expected = [255 if value == clear else value * 255 // top for value in (0, top // 3, top)]
+        assert read(content).flatten(1).tolist() == [expected] * 3
+        (tmp_path / "x").write_bytes(content)
+        assert look(tmp_path / "x").fault == ""
 
 
 def test_packed_colors_of_16_bits_are_not_deep(tmp_path: Path) -> None:

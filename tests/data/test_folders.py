@@ -117,8 +117,8 @@ def device(bad: Path) -> None:
     [
         (dangling, "No such file or directory"),
         (to_itself, "Too many levels of symbolic links"),
-        (pipe, "not a file"),
-        (device, "not a file"),
+        (pipe, "it is a pipe"),
+        (device, "it is a device"),
     ],
 )
 def test_what_is_no_file_is_named_or_left_out(tree: Path, build: Callable[[Path], None], reason: str) -> None:
@@ -337,16 +337,32 @@ def test_every_image_is_decoded_once_and_not_again(tree: Path, decoded: list[str
     assert (again.digest, again.notes, again.image_size) == (first.digest, first.notes, first.image_size)
 
 
-@pytest.mark.parametrize(("room", "times"), [(10 * 3 * 36 * 36, 1), (10 * 3 * 36 * 36 - 1, 2)])
-def test_a_small_folder_is_kept_in_memory(
-    tree: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch, room: int, times: int
+@pytest.mark.parametrize(
+    ("room", "again"),
+    [(10 * 3 * 36 * 40, 0), (10 * 3 * 36 * 40 - 1, 1), (10 * 3 * 36 * 36, 1), (10 * 3 * 36 * 36 - 1, 10)],
+)
+def test_a_small_folder_is_kept_in_memory_as_far_as_there_is_room(
+    tree: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch, room: int, again: int
 ) -> None:
     monkeypatch.setattr(folders, "KEPT_BYTES", room)
     images = open_tree(tree).train
     decoded.clear()
-    first, again = ([images[i] for i in range(10)] for _ in range(2))
-    assert len(decoded) == 10 * times
-    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    first, second = ([images[i] for i in range(10)] for _ in range(2))
+    assert len(decoded) == 10 + again
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_large_images_among_small_ones_take_no_more_room(
+    tree: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(4):
+        Image.new("RGB", (36, 4000)).save(tree / "train" / "cat" / f"{i}.png")
+    monkeypatch.setattr(folders, "KEPT_BYTES", 10 * 3 * 36 * 40)
+    images = open_tree(tree).train
+    decoded.clear()
+    assert [images[i].shape for i in range(10)] == [images[i].shape for i in range(10)]
+    assert sum(image.nbytes for image in images.kept.values()) == 6 * 3 * 36 * 40  # type: ignore[attr-defined]
+    assert len(decoded) == 10 + 4
 
 
 def test_a_changed_image_changes_the_digest(tree: Path, decoded: list[str]) -> None:

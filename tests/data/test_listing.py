@@ -1,4 +1,5 @@
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from convnext_path import Data
 from convnext_path.data.datasets import Splits, open_data
 from convnext_path.data.listing import fold, list_images
+from convnext_path.words import show_name
 
 Maker = Callable[..., Path]
 
@@ -202,6 +204,101 @@ def test_training_without_images_of_a_class_is_refused(tree: Path, gone: bool) -
         (tree / "train" / "dog").mkdir()
     with pytest.raises(ValueError, match=r"train lacks: dog$|no images in .*train/dog$"):
         open_tree(tree)
+
+
+def lead_nowhere(place: Path) -> None:
+    place.symlink_to("nowhere")
+
+
+def lead_round(place: Path) -> None:
+    place.symlink_to(place.name)
+
+
+def lead_to_a_file(place: Path) -> None:
+    place.with_name("file").touch()
+    place.symlink_to("file")
+
+
+@pytest.mark.parametrize("build", [lead_nowhere, lead_round, lead_to_a_file, Path.touch, os.mkfifo])
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_a_split_that_is_no_folder_is_named(tree: Path, split: str, build: Callable[[Path], None]) -> None:
+    if split == "test":
+        shutil.rmtree(tree / "val")
+    else:
+        (tree / split).rename(tree / "test")
+    build(tree / split)
+    with pytest.raises(ValueError, match=f"/images/{split} is no folder, nor a link to one$"):
+        open_tree(tree)
+
+
+@pytest.mark.parametrize("build", [lead_nowhere, lead_round])
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_classes_that_are_links_to_nowhere_are_named(tree: Path, split: str, build: Callable[[Path], None]) -> None:
+    build(tree / split / ".hidden")
+    assert open_tree(tree).classes == ("cat", "dog")
+    build(tree / split / "eel")
+    build(tree / split / "bee")
+    with pytest.raises(ValueError, match=f"/images/{split} has links that lead nowhere: bee, eel$"):
+        open_tree(tree)
+
+
+ODD = "x\x1b[2J\r\u202ey"
+
+
+def leave_out(tree: Path) -> None:
+    (tree / "val" / "cat" / f"0.{ODD}").touch()
+
+
+def spoil(tree: Path) -> None:
+    (tree / "val" / "cat" / f"{ODD}.png").touch()
+
+
+def empty_class(tree: Path) -> None:
+    (tree / "train" / ODD).mkdir()
+
+
+def add_class(tree: Path) -> None:
+    shutil.copytree(tree / "val" / "cat", tree / "val" / ODD)
+
+
+def miss_in_val(tree: Path) -> None:
+    shutil.copytree(tree / "train" / "cat", tree / "train" / ODD)
+
+
+def look_alike(tree: Path) -> None:
+    miss_in_val(tree)
+    shutil.copytree(tree / "train" / "cat", tree / "train" / ODD.upper())
+
+
+def lie_beside(tree: Path) -> None:
+    (tree / ODD).mkdir()
+
+
+def keep_study(tree: Path) -> None:
+    (tree / "val" / "cat" / ODD).mkdir()
+    (tree / "val" / "cat" / ODD / "study.json").write_text('{"rungs": []}')
+
+
+@pytest.mark.parametrize(
+    "oddity", [leave_out, spoil, empty_class, add_class, miss_in_val, look_alike, lie_beside, keep_study]
+)
+def test_names_are_told_as_text(tree: Path, oddity: Callable[[Path], None]) -> None:
+    oddity(tree)
+    try:
+        told = "; ".join(open_tree(tree).notes)
+    except ValueError as error:
+        told = str(error)
+    assert show_name(ODD).lower() in told.lower()
+    assert show_name(told) == told
+
+
+@pytest.mark.parametrize("split", [[], ["train"], ["train", "val"]])
+def test_the_root_is_told_as_text(split: list[str], tmp_path: Path) -> None:
+    for name in split:
+        (tmp_path / ODD / name).mkdir(parents=True)
+    with pytest.raises(ValueError, match=re.escape(show_name(tmp_path / ODD))) as caught:
+        open_tree(tmp_path / ODD)
+    assert show_name(caught.value) == str(caught.value)
 
 
 def test_files_are_listed_without_being_opened(tree: Path) -> None:

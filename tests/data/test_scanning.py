@@ -1,7 +1,9 @@
+import errno
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from PIL import Image
@@ -11,6 +13,8 @@ from convnext_path.data import decoding, folders, scanning
 from convnext_path.data.datasets import Splits, open_data
 from convnext_path.data.folders import ImageFileError, ImagesChangedError, open_folders
 from convnext_path.data.selection import CHECKS, Check
+from convnext_path.words import show_name
+from tests.oddities import ENDLESS
 
 Maker = Callable[..., Path]
 
@@ -229,7 +233,7 @@ def test_names_of_any_bytes(tree: Path, name: bytes) -> None:
     empty(tree / "val" / os.fsdecode(name) / "0.png")
     with pytest.raises(ImagesChangedError) as caught:
         first.val[[*first.val.labels].index(first.classes.index(os.fsdecode(name)))]
-    assert "\n" not in str(caught.value)
+    assert show_name(caught.value) == str(caught.value)
 
 
 def test_a_worker_tells_the_line_alone() -> None:
@@ -255,3 +259,48 @@ def test_files_of_several_pictures_are_counted(tree: Path) -> None:
     frames[0].save(tree / "val" / "cat" / "5.gif", save_all=True, append_images=frames[1:])
     assert open_tree(tree).notes == ("files with several pictures, of which the first is used: 1",)
     assert folders.note_scans([scanning.Scan("", 1, ())]) == []
+
+
+PASSING = {
+    MemoryError(): "not enough memory",
+    OSError(errno.EMFILE, os.strerror(errno.EMFILE)): "Too many open files",
+    OSError(errno.ENFILE, os.strerror(errno.ENFILE)): "Too many open files in system",
+    OSError(errno.EIO, os.strerror(errno.EIO)): "Input/output error",
+    OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)): "Cannot allocate memory",
+    OSError(errno.ESTALE, os.strerror(errno.ESTALE)): "Stale file handle",
+}
+
+
+@pytest.mark.parametrize("error", PASSING, ids=PASSING.values())
+@pytest.mark.parametrize("place", ["scanning.open_regular", "decoding.open_image"])
+@pytest.mark.parametrize("check", ["full", "headers"])
+def test_what_passes_makes_no_image_bad(
+    tree: Path, check: Check, place: str, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as now:
+        now.setattr(f"convnext_path.data.{place}", Mock(side_effect=error))
+        with pytest.raises(OSError, match=r"train/cat/0.png cannot be read: ") as caught:
+            open_data(Data("imagefolder", root=str(tree), check_images=check, skip_bad_images=True))
+    assert str(caught.value.strerror).endswith(PASSING[error])
+    images = open_tree(tree, check).val
+    with monkeypatch.context() as now:
+        now.setattr(f"convnext_path.data.{place.replace('scanning', 'folders')}", Mock(side_effect=error))
+        with pytest.raises(ImageFileError, match=rf"val/cat/0.png cannot be read: {PASSING[error]}$"):
+            images[0]
+    assert images[0].shape == (3, 40, 36)
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_what_passes_is_no_stamp(tree: Path, check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = OSError(errno.EIO, "Input/output error", "0.png")
+    monkeypatch.setattr(scanning, "make_stamp", Mock(side_effect=error))
+    with pytest.raises(OSError, match="Input/output error"):
+        open_tree(tree, check)
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+@pytest.mark.parametrize("check", ["full", "headers"])
+def test_files_of_the_system_are_bad_images(tree: Path, name: str, check: Check, alarm: None) -> None:
+    (tree / "val" / "cat" / "5.png").symlink_to(name)
+    with pytest.raises(ValueError, match=r"bad images .*: \S+/val/cat/5.png \([^)]+\)$"):
+        open_tree(tree, check)

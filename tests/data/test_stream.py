@@ -1,4 +1,10 @@
 import multiprocessing as mp
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -67,6 +73,41 @@ def test_what_a_stream_carries_is_not_run(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no images of ours, but items stored as \['pickle'\]"):
         open_data(Data("imagefolder", root=str(stream)))
     assert not (tmp_path / "harmed").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("there", [False, True], ids=["new", "empty"])
+def test_what_is_stopped_leaves_nothing_behind(
+    roots: tuple[str, str], number: signal.Signals, there: bool, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    if there:
+        out.mkdir()
+    command = [sys.executable, "-m", "ablations", "prepare", "--root", roots[0], "--out", str(out)]
+    with subprocess.Popen([*command, "--skip-bad-images"], stderr=subprocess.PIPE, text=True) as process:
+        while not [*out.glob(".*/*")]:  # it writes
+            time.sleep(0.01)
+        process.send_signal(number)
+        _, told = process.communicate()
+    assert process.returncode == 128 + number
+    assert told.startswith("stopped")
+    assert "Traceback" not in told
+    assert not [*out.iterdir()]
+
+
+@pytest.mark.parametrize("name", ["manifest/chunk-0-0.bin", "train/index.json", "val/chunk-0-0.bin"])
+def test_a_pipe_in_a_stream_is_not_waited_for(roots: tuple[str, str], name: str, tmp_path: Path, alarm: None) -> None:
+    stream = tmp_path / "stream"
+    shutil.copytree(roots[1], stream)
+    (stream / name).unlink()
+    os.mkfifo(stream / name)
+    with pytest.raises((ValueError, OSError), match="it is a pipe"):
+        read_first(stream)
+
+
+def read_first(stream: Path) -> None:
+    splits = open_data(Data("imagefolder", root=str(stream)))
+    assert splits.train[0].shape[0] == splits.val[0].shape[0] == 3
 
 
 class Harm:

@@ -309,9 +309,9 @@ def test_safetensors_and_files_without_a_classifier_are_taken(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (Path.mkdir, "w.pth cannot be read: Is a directory"),
-        (os.mkfifo, "w.pth are no file"),
-        (lambda file: file.symlink_to("/dev/zero"), "are no file"),
+        (Path.mkdir, "w.pth cannot be read: it is a folder"),
+        (os.mkfifo, "w.pth cannot be read: it is a pipe"),
+        (lambda file: file.symlink_to("/dev/zero"), "cannot be read: it is a device"),
         (lambda file: file.symlink_to("nothing"), "nothing cannot be read: No such file"),
         (lambda file: file.symlink_to(file), "w.pth cannot be read: "),
         (lambda file: None, "w.pth cannot be read: No such file"),

@@ -23,6 +23,7 @@ from ablations.training.costs import trial_cost
 from convnext_path import CONVNEXT, Data, Flags, PathNet
 from convnext_path.networks.flags import RESNET50
 from convnext_path.tracing import count_saved
+from tests.oddities import ODDITIES, place
 
 MIXED = (("precision", "bf16-mixed"),)
 RTX = PROFILES["rtx3090"]
@@ -66,6 +67,18 @@ def test_benchmarks_that_do_not_serve(tmp_path: Path, plan: Plan) -> None:
     with pytest.raises(ValueError, match="has no recipe in fp32; there: layer_norm in bf16, recipe in bf16"):
         read_paces(plan, measure_extent(plan.data), tmp_path)
     assert read_paces(replace(plan, trainer=MIXED), measure_extent(plan.data), tmp_path)
+
+
+@pytest.mark.parametrize(("kind", "why"), ODDITIES.items())
+def test_what_is_no_file_of_a_benchmark_is_not_waited_for(
+    kind: str, why: str, tmp_path: Path, plan: Plan, alarm: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_bench(tmp_path, plan)
+    (tmp_path / "results.csv").unlink()
+    place(tmp_path / "results.csv", kind)
+    with pytest.raises(OSError, match=why):
+        read_paces(plan, measure_extent(plan.data), tmp_path)
 
 
 def test_extents_that_are_known() -> None:
