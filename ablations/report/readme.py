@@ -23,6 +23,8 @@ from ablations.analysis.tables import (
     show_number,
     weigh,
 )
+from ablations.report.front import Line, draw_front
+from ablations.report.style import save_chart
 from ablations.study.folder import StudyFolder
 from convnext_path import LADDERS, Rung
 from convnext_path.counting import PUBLISHED, find_network, networks_digest, trace_cost, trace_kept
@@ -179,9 +181,21 @@ def make_tables(costs: dict[str, list[dict[str, Any]]]) -> dict[Path, dict[str, 
     }
 
 
+def draw_picture(costs: dict[str, list[dict[str, Any]]]) -> list[Path]:
+    """The picture of the front page, from the counts and the published study."""
+    ours = {step.rung.name: step for step in read_steps("cifar10-jpeg")}
+    rows = {row["rung"]: row for row in costs["convnext-t"]}
+    lines = [
+        Line(rung, rows[rung.name]["gmacs"], agrees(rows[rung.name]), ours.get(rung.name))
+        for rung in LADDERS["convnext-t"]
+    ]
+    return save_chart(ROOT / "results" / "road", lambda: draw_front(lines, "CIFAR-10"))
+
+
 def main() -> None:
     """Count, and write all files."""
     costs = count_all()
+    draw_picture(costs["ladders"])
     PUBLISHED.write_text(json.dumps(costs, indent=1) + "\n", encoding="utf-8")
     for file, tables in make_tables(costs["ladders"]).items():
         file.write_text(fill(file.read_text(encoding="utf-8"), tables), encoding="utf-8")
