@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11 python; do \
 	"$$p" -c '$(SUPPORTED)' 2>/dev/null && echo "$$p" && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ladder cost plot test torture lint format readme notebook report clean
+.PHONY: help setup ladder cost plot test torture lint format readme docs notebook report clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -51,6 +51,9 @@ format: $(READY)  ## let ruff put the code in order
 
 readme: $(READY)  ## write the generated tables into README.md and results/costs.json
 	"$(PY)" -m ablations.report.readme
+
+docs: $(READY)  ## build docs/ as pages: docs/_build/html/index.html
+	"$(PY)" -m sphinx -W -n -q -b html docs docs/_build/html
 
 notebook: $(READY)  ## run the notebook and keep its outputs (2 minutes)
 	cd notebooks && "$(PY)" -m jupyter execute --inplace path.ipynb
