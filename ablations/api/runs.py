@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ablations.planning.budget import Budget
+    from ablations.report.anatomy import Explanation
 
 
 @checked()
@@ -118,18 +119,20 @@ def costs(ladder: str | None = None, image_size: int = 224) -> "pd.DataFrame":
 
 
 @checked()
-def explain(step: str, ladder: str = "convnext-t", before: str | None = None) -> str:
-    """What a step changes, as text: the parts of the network before and after it, and what they cost at 224 x 224.
+def explain(step: str, ladder: str = "convnext-t", before: str | None = None) -> "Explanation":
+    """What a step changes: the parts of the network before and after it, and what they cost at 224 x 224.
+
+    A notebook shows it as a picture; ``print`` writes it as text, where a ``*`` marks a line that only one side has.
 
     Args:
-        step: a rung's name; a line that only one side has is marked by a ``*``.
+        step: a rung's name.
         ladder: its ladder's.
         before: the rung to compare it with (default: the last adopted one before it).
 
     Raises:
         ValueError: an unknown ladder or rung.
     """
-    from ablations.report.blocks import explain
+    from ablations.report.anatomy import explain
 
     return explain(ladder, step, before)
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ablations.analysis.tables import count_costs, show_count
-from convnext_path import LADDERS, RECIPES, Cost, PathNet, Recipe, Rung
+from convnext_path import LADDERS, Cost, PathNet, Recipe, Rung
 from convnext_path.frozen import Frozen, choose
 from convnext_path.networks.layers import GELU, LayerScale
 from convnext_path.networks.path import Block
@@ -137,10 +137,10 @@ def show_change(change: Change) -> str:
     return "\n".join([change.part, *(f"  {before:{width}}   {after}".rstrip() for before, after in rows)])
 
 
-def explain(ladder: str, name: str, before: str | None = None) -> str:
-    """A rung's parts before and after its step, and what it costs at 224 x 224, as text.
+def find_step(ladder: str, name: str, before: str | None = None) -> tuple[Rung | None, Rung]:
+    """The rung that a rung is compared with, if there is one, and it.
 
-    ``before``: the rung that it is compared with, if that is not the last adopted one.
+    ``before``: that rung's name, if it is not the last adopted one.
 
     Raises:
         ValueError: an unknown ladder or rung.
@@ -152,8 +152,12 @@ def explain(ladder: str, name: str, before: str | None = None) -> str:
         raise ValueError(f"before takes another rung than {name}, which would be compared with itself")
     earlier = [other for other in rungs[: rungs.index(rung)] if other.adopted]
     base = rungs[names.index(choose("rung", before, names))] if before is not None else earlier[-1] if earlier else None
-    lines = [show_change(change) for change in compare(base, rung, RECIPES["imagenet"])]
-    return "\n".join([*lines, *describe_costs([base, rung] if base else [rung])])
+    return base, rung
+
+
+def describe_changes(changes: Sequence[Change], rungs: Sequence[Rung]) -> str:
+    """What changes from a rung to the next, and what they cost at 224 x 224, as text."""
+    return "\n".join([*map(show_change, changes), *describe_costs(rungs)])
 
 
 def describe_costs(rungs: Sequence[Rung]) -> Iterator[str]:

@@ -12,7 +12,7 @@ def tell_findings(steps: Sequence[Step]) -> str:
     recipe, *design = [step for step in steps if step.base]
     gains, losses, others = ([s for s in design if s.verdict == v] for v in ("gain", "loss", "cannot tell"))
     sentences = (
-        f"**The training recipe:** the modern recipe changes the same ResNet's accuracy by {show_change(recipe)} points.",
+        f"**The training recipe:** the modern one changes the same ResNet's accuracy by {show_change(recipe)} points.",
         f"**Steps that help:** {list_changes(gains)}.",
         f"**Steps that hurt:** {list_changes(losses)}. From the modern recipe to the last step, accuracy goes from "
         f"{show_estimate(recipe.top1)} % to {show_estimate(steps[-1].top1)} %.",

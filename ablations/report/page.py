@@ -36,7 +36,7 @@ DEVIATIONS = (
     "The paper trains on ImageNet-1K at 224 x 224 for 300 epochs; its changes stand here as what they are, another "
     "experiment's.",
     "Layer scale, stochastic depth and initialization belong to the recipe and are the same over all enhanced rungs.",
-    "The README of the repository lists what the paper leaves open and what was chosen.",
+    "docs/deviations.md in the repository lists what the paper leaves open and what was chosen.",
 )
 
 

@@ -2,7 +2,7 @@ from dataclasses import fields
 
 import pytest
 
-from ablations.report.blocks import compare, explain, list_parts, show_change
+from ablations.report.blocks import compare, list_parts, show_change
 from convnext_path import LADDERS, RECIPES, Flags, Rung
 from convnext_path.ladder import flip
 
@@ -85,17 +85,3 @@ def test_of_other_networks_the_flags_are_said(ladder: str) -> None:
     flag, value = rungs[1].change
     assert change.part == "network"
     assert [line.text for line, _ in change.after] == [f"{flag.replace('_', ' ')} {value}"]
-
-
-def test_a_step_is_explained_with_its_costs() -> None:
-    told = explain("convnext-t", "depthwise")
-    assert "* 3×3 depthwise convolution, 64" in told
-    assert told.endswith("MACs 4.42G -> 2.35G, parameters 28.6M -> 15.7M\ntop-1 in the paper 79.51 % -> 78.28 %")
-    assert "kernel_size" not in explain("convnext-nano", "gelu", before="kernel_size_7")
-    assert explain("convnext-t", "resnet").startswith("recipe\n")
-    with pytest.raises(ValueError, match=r"unknown rung 'gello' \(did you mean gelu\?\)"):
-        explain("convnext-t", "gello")
-    with pytest.raises(ValueError, match="before takes another rung than gelu, which would be compared with itself"):
-        explain("convnext-t", "gelu", before="gelu")
-    with pytest.raises(ValueError, match="unknown rung ''; allowed: resnet, "):
-        explain("convnext-t", "gelu", before="")
