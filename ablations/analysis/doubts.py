@@ -111,7 +111,9 @@ def doubt_validation(plan: Plan, images: Seen) -> Iterator[Doubt]:
     few = min(found, default=IMAGES)
     if few < IMAGES:
         limit: Any = trainer.get("limit_val_batches")
-        more = "" if few == images.val else f"; {images.val} without --trainer.limit_val_batches {limit}"
+        more = "; more images to validate would help"
+        if few != images.val:
+            more = f"; {images.val} without --trainer.limit_val_batches {limit}"
         text = f"{count(few, 'validation image')}: one image is {100 / few:.1f} points of top-1{more}."
         yield Doubt("validation", text)
 

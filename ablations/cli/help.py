@@ -66,8 +66,9 @@ GROUPS = {
     "Lightning's trainer": "trainer",
 }
 
+#: What stands above a group that has an option.
 NOTES = {
-    "What to train": f"Rungs of convnext-nano, in order: {', '.join(rung.name for rung in LADDERS['convnext-nano'])}. "
+    "rungs": f"Rungs of convnext-nano, in order: {', '.join(rung.name for rung in LADDERS['convnext-nano'])}. "
     f"Those of another ladder: {PROGRAM} cost --ladder NAME"
 }
 
@@ -79,7 +80,9 @@ def find_group(parser: Any, dest: str) -> Any:
     if title is None:
         return parser
     there = next((group for group in parser._action_groups if group.title == title), None)
-    return there or parser.add_argument_group(title, NOTES.get(title))
+    group = there or parser.add_argument_group(title)
+    group.description = NOTES.get(name, group.description)
+    return group
 
 
 class Help(jsonargparse.DefaultHelpFormatter):

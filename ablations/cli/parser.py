@@ -17,7 +17,7 @@ from ablations.bench.request import BenchRequest
 from ablations.cli.errors import fail
 from ablations.cli.help import PROGRAM, Help, describe_word, show_words
 from ablations.cli.options import add_options, list_options
-from ablations.cli.values import Reader, check_config, load_config
+from ablations.cli.values import Reader, load_config
 from ablations.engines.resources import Resources
 from ablations.planning.profiles import Machine
 from ablations.study.keeping import Keeping
@@ -72,15 +72,15 @@ class ConfigFile(jsonargparse.ActionConfigFile):  # type: ignore[name-defined]  
         file = Path(values)
         try:
             file = file.expanduser()
-            check_config(read_regular(file, LARGEST).decode())
+            load_config(read_regular(file, LARGEST).decode())
         except RuntimeError:
             parser.error(f"--config {values} cannot be read: there is no such user")
         except OSError as error:
             parser.error(f"--config {values} cannot be read: {error.strerror}")
         except UnicodeDecodeError as error:
             parser.error(f"--config {values} is no YAML: {error}")
-        except ValueError as error:
-            parser.error(f"--config {values} {error}")
+        except (ValueError, yaml.YAMLError) as error:
+            parser.error(f"--config {values}: {error}")
         super().__call__(parser, cfg, str(file), option_string)
 
 

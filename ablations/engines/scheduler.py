@@ -19,6 +19,7 @@ from ablations.study.checkpoints import epochs_done, find_checkpoint
 from ablations.study.folder import StudyFolder
 from ablations.study.keeping import Mode
 from ablations.study.origin import Origin
+from ablations.study.steps import count
 from ablations.study.trial import Epoch, Result, Trial
 from ablations.training.costs import trial_cost
 from ablations.training.status import Wanted, judge
@@ -109,7 +110,7 @@ class Crew:
         """Work until nothing is left, or nothing but what other drivers hold."""
         if is_log(self.console) and self.left:
             slots = min(self.terms.engine.slots, len(self.left))
-            say(f"begins: {len(self.left)} trials, {slots} at a time", self.console, stamped=True)
+            say(f"begins: {count(len(self.left), 'trial')}, {slots} at a time", self.console, stamped=True)
         try:
             with self.bars.progress:
                 self.start_some()

@@ -22,7 +22,7 @@ SAID = "process "  # how that begins
 
 def describe_driver(study: Path) -> str:
     """Who trains a study, as the one who comes second is told."""
-    return f"{study} is being trained by {read_holder(study / DRIVER)}; wait, or --join in"
+    return f"{study} is being trained by {read_holder(study / DRIVER)}; wait, or help it by --join"
 
 
 def read_holder(file: Path) -> str:

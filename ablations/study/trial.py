@@ -212,7 +212,11 @@ class Plan(Frozen):
     def conflicts(self, other: "Plan") -> list[str]:
         """Why ``other`` cannot be added: the terms that differ, as "recipe.enhanced.lr is 0.1 there and 0.2 here"."""
         values = _compare(_terms(self), _terms(other))
-        return [f"{name} is {there!r} there and {here!r} here" for name, there, here in values if there != here]
+        return [
+            f"{name} is {show_term(there)} there and {show_term(here)} here"
+            for name, there, here in values
+            if there != here
+        ]
 
 
 def check_numbers(value: Frozen, counts: Sequence[str], amounts: Sequence[str], percents: Sequence[str]) -> None:
@@ -259,3 +263,8 @@ def _compare(old: Any, new: Any, name: str = "") -> Iterator[tuple[str, object, 
     names = old.keys() & new.keys() if name in ("recipe", "rung") else old.keys() | new.keys()
     for key in sorted(names):
         yield from _compare(old.get(key), new.get(key), f"{name}.{key}" if name else key)
+
+
+def show_term(value: object) -> str:
+    """A term of a plan as an error names it: of numbers with a point four digits."""
+    return format(value, ".4g") if isinstance(value, float) else show(value)

@@ -13,6 +13,7 @@ from rich.table import Table
 from ablations.study.checkpoints import epochs_done
 from ablations.study.folder import StudyFolder
 from ablations.study.origin import Origin
+from ablations.study.steps import count
 from ablations.study.trial import Plan, Result, Trial
 
 Kind = Literal["done", "stale", "rounded", "unkept", "damaged", "running", "failed", "begun", "new"]
@@ -87,7 +88,7 @@ def count_states(states: Sequence[State]) -> str:
     """A line such as 34 trials: 30 done, 4 new."""
     kinds = [state.kind for state in states]
     counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
-    return f"{len(states)} trials: {counts}"
+    return f"{count(len(states), 'trial')}: {counts}"
 
 
 def show_states(states: Sequence[State]) -> Table:

@@ -108,7 +108,7 @@ def test_a_lock_that_does_not_say_whose_it_is(tmp_path: Path, said: bytes | None
     (tmp_path / "running").mkdir()
     if said is not None:
         (tmp_path / DRIVER).write_bytes(said)
-    assert describe_driver(tmp_path) == f"{tmp_path} is being trained by another process; wait, or --join in"
+    assert describe_driver(tmp_path) == f"{tmp_path} is being trained by another process; wait, or help it by --join"
 
 
 def test_what_a_lock_says_is_told_in_a_line(tmp_path: Path) -> None:
