@@ -1,11 +1,9 @@
-"""How the road is studied: plans, runs and studies, from Python as from the command line.
+"""How the road is studied: plans, runs and studies, from Python as from the command line::
 
-```python
-plan = ablations.plan(ladder="convnext-nano", data="digits", seeds=3)
-study = ablations.run(plan, "results/mine")
-study.table()
-study.chart("accuracy")
-```
+    plan = ablations.plan(ladder="convnext-nano", data="digits", seeds=3)
+    study = ablations.run(plan, "results/mine")
+    study.table()
+    study.chart("accuracy")
 """
 
 from typing import TYPE_CHECKING

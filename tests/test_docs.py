@@ -3,12 +3,14 @@
 import re
 import shlex
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ablations.cli.options import read_options
 from ablations.cli.parser import PARSERS, make_parser
+from ablations.planning.profiles import Machine
 from ablations.report.readme import README, ROOT
 from ablations.study.request import LadderRequest, ModelsRequest, make_plan
 
@@ -55,8 +57,10 @@ def test_commands_are_understood(page: Path, words: list[str], tmp_path: Path, m
         assert words[0] in PARSERS
     if not {"--help", "--version", "--config"} & {*words}:
         args = make_parser().parse_args(words)
-        if request := REQUESTS.get(words[0]):
-            make_plan(read_options(request, args[words[0]]))
+        if kind := REQUESTS.get(words[0]):
+            request = read_options(kind, args[words[0]])
+            here = words[0] != "plan" or read_options(Machine, args["plan"]).is_here
+            make_plan(replace(request, here=here))
 
 
 def test_there_are_commands() -> None:

@@ -53,9 +53,9 @@ def test_enough_steps_or_no_way_to_more(train: int) -> None:
 @pytest.mark.parametrize(
     ("val", "limit", "told"),
     [
-        (36, None, ["36 validation images: one image is 2.8 points of top-1."]),
-        (1, None, ["1 validation image: one image is 100.0 points of top-1."]),
-        (199, None, ["199 validation images: one image is 0.5 points of top-1."]),
+        (36, None, ["36 validation images: one image is 2.8 points of top-1; more images to validate would help."]),
+        (1, None, ["1 validation image: one image is 100.0 points of top-1; more images to validate would help."]),
+        (199, None, ["199 validation images: one image is 0.5 points of top-1; more images to validate would help."]),
         (200, None, []),
         (
             360,
