@@ -1,4 +1,6 @@
-"""How the road is studied: plans, runs and studies, from Python as from the command line::
+"""How the road is studied: plans, runs and studies, from Python as from the command line.
+
+Example::
 
     plan = ablations.plan(ladder="convnext-nano", data="digits", seeds=3)
     study = ablations.run(plan, "results/mine")

@@ -1,6 +1,7 @@
 """The front door: what people get who import ``ablations``."""
 
 import inspect
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -244,3 +245,15 @@ def test_importing_loads_nothing_until_it_is_asked_for() -> None:
     code = "import sys, ablations; dir(ablations); print([m for m in sys.modules if m.startswith('ablations.')])"
     out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert out.strip() == "[]"
+
+
+def test_a_script_without_a_guard_is_told_of_it(tmp_path: Path) -> None:
+    script = """import ablations
+plan = ablations.plan(rungs=["gelu"], epochs=1, seeds=1, limit_train=64)
+ablations.run(plan, "study", wandb="disabled")
+"""
+    (tmp_path / "script.py").write_text(script)
+    variables = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "script.py"]
+    done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, check=False)
+    assert 'ValueError: call ablations.run under if __name__ == "__main__":' in done.stderr

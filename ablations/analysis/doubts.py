@@ -55,11 +55,12 @@ def list_seeds(results: Sequence[Result]) -> dict[str, set[int]]:
 
 
 def doubt_steps(plan: Plan, images: Seen) -> Iterator[Doubt]:
-    """For each recipe whose epochs have few steps, where they could have more."""
+    """For each recipe whose epochs have few steps."""
     trainer, differ = dict(plan.trainer), len({recipe.batch_size for _, recipe in plan.recipes}) > 1
     for name, recipe in plan.recipes:
         now, whose = try_steps(recipe, trainer, images), f" of recipe {name}" * differ
-        if now and now.steps < STEPS and (remedy := find_steps(recipe, trainer, images)):
+        if now and now.steps < STEPS:
+            remedy = find_steps(recipe, trainer, images) or "more images would help"
             of = f"{images.train} images, batch {recipe.batch_size}{describe_shortening(trainer)}"
             yield Doubt(
                 "steps",

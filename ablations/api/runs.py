@@ -1,5 +1,6 @@
 """What may be done with a plan or without one: train it, foresee what that takes, count costs, prepare images."""
 
+from multiprocessing import current_process
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -60,6 +61,7 @@ def run(
         ValueError: what speaks against it; nothing is trained then.
         OSError: a file cannot be written; what is done is kept.
     """
+    refuse_import()
     from ablations.driver import open_run
 
     resources = Resources(workers, loader_workers, engine)
@@ -68,6 +70,13 @@ def run(
         ready.show()
         ready.train()
     return Study(keeping.find_folder(plan))
+
+
+def refuse_import() -> None:
+    """Raise a ValueError in a trial's process that imports the script which started it, and would start it again."""
+    if getattr(current_process(), "_inheriting", False):
+        guard = 'if __name__ == "__main__":'
+        raise ValueError(f"call ablations.run under {guard} trials are processes that import your script again")
 
 
 @checked()

@@ -30,13 +30,21 @@ from convnext_path.files import write_whole
 from convnext_path.kernels.build import use_kernels
 from convnext_path.networks.peer_names import PACKAGES
 
+TERMS = "bench.json"  # the file of a benchmark that no other folder has
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse to write among other files: a folder is new, empty, or a benchmark's. Raises a ValueError."""
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / TERMS).is_file():
+        raise ValueError(f"{folder} is there, and holds no benchmark; name another --out")
+
 
 def write(folder: Path, terms: Mapping[str, object], device: str, frame: pd.DataFrame) -> None:
     """``results.csv``, and ``bench.json``: what was measured, where, with which versions. Raises an OSError."""
     with use_kernels(OURS):
         here = dict(origin(torch.device(device), "random", torch.get_num_threads()).facts) | environment()
     here |= {peer: version(peer) for peer in PACKAGES if find_spec(peer)}
-    write_whole(folder / "bench.json", (json.dumps({"terms": terms, "here": here}, indent=1) + "\n").encode())
+    write_whole(folder / TERMS, (json.dumps({"terms": terms, "here": here}, indent=1) + "\n").encode())
     write_whole(folder / "results.csv", frame.to_csv(index=False, float_format="%.6g").encode())
 
 

@@ -172,6 +172,7 @@ def bench(args: Namespace) -> int:
         setting = networks.make_setting(request)
         name = asked[0] if asked else f"{setting.ladder}-{setting.device.replace(':', '')}"
         folder = find_folder(f"results/bench-{name}" if args.out is None else args.out)
+        report.check_folder(folder)
         folder.mkdir(parents=True, exist_ok=True)
     reports = {"overhead": report.report_overhead, "scaling": report.report_scaling}
     try:

@@ -128,10 +128,11 @@ def load_config(text: str) -> Any:
 
 
 def list_names(node: yaml.Node | None) -> list[str]:
-    """The names of a config's options, with dots where they stand within others."""
+    """The names of a config's options, with dots where they stand within others, spelled as fields are."""
     if not isinstance(node, yaml.MappingNode):
         return [""]
-    return [f"{key.value}.{name}".rstrip(".") for key, value in node.value for name in list_names(value)]
+    names = [(str(key.value).replace("-", "_"), value) for key, value in node.value]
+    return [f"{name}.{inner}".rstrip(".") for name, value in names for inner in list_names(value)]
 
 
 def check_names(names: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
@@ -82,8 +83,8 @@ class Chart(Figure):
 
 
 def styled() -> AbstractContextManager[None]:
-    """Draw what is drawn meanwhile in our style."""
-    return mpl.rc_context(STYLE)
+    """Draw what is drawn meanwhile in our style, whatever a matplotlibrc says."""
+    return mpl.style.context(STYLE, after_reset=True)
 
 
 #: What a chart is written as, and what is said in the file: no date, so that the same chart is the same file.

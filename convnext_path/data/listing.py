@@ -87,9 +87,9 @@ def find_classes(folder: Path) -> tuple[str, ...]:
         raise ValueError(f"{show_name(folder)} has links that lead nowhere: {shorten(lost, 20)}")
     if not classes:
         raise ValueError(f"{show_name(folder)} has no class folders")
-    if splits := SPLITS.intersection(name.lower() for name in classes):
+    if splits := [name for name in classes if name.lower() in SPLITS]:
         allowed = "splits are named train/ and val/ or test/"
-        raise ValueError(f"{show_name(folder)} has {', '.join(sorted(splits))} where classes are looked for; {allowed}")
+        raise ValueError(f"{show_name(folder)} has {', '.join(splits)} where classes are looked for; {allowed}")
     return tuple(classes)
 
 

@@ -44,10 +44,15 @@ def test_few_steps_an_epoch(options: dict[str, Any], train: int, told: str) -> N
     assert told in text
 
 
-@pytest.mark.parametrize("train", [64, 640, 1437])
-def test_enough_steps_or_no_way_to_more(train: int) -> None:
-    plan = ask(batch_size=64) if train >= 640 else ask(batch_size=2)
-    assert tell("steps", plan, replace(MANY, train=train if train >= 640 else 18)) == []
+@pytest.mark.parametrize("train", [640, 1437])
+def test_enough_steps(train: int) -> None:
+    assert tell("steps", ask(batch_size=64), replace(MANY, train=train)) == []
+
+
+@pytest.mark.parametrize("train", [2, 9, 18])
+def test_few_images_to_make_steps_of(train: int) -> None:
+    (text,) = tell("steps", ask(batch_size=2), replace(MANY, train=train))
+    assert text.endswith("make learning rates and schedules meaningless; more images would help.")
 
 
 @pytest.mark.parametrize(

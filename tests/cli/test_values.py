@@ -125,6 +125,7 @@ def test_print_config_then_config(tmp_path: Path, capsys: pytest.CaptureFixture[
         ('a: 1\n"a": 2\n', "has a twice"),
         ('a: "\\UFFFFFFFF"\n', "is no YAML"),
         ('a: "\\U00110000"\n', "is no YAML"),
+        ("a_b: 1\na-b: 2\n", "has a_b twice"),
         ("a: [", "is no YAML"),
         ("a: " + 3000 * "[", f"nested more than {DEEPEST} deep"),
         ("a: " + 3000 * "[" + 3000 * "]", f"nested more than {DEEPEST} deep"),

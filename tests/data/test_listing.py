@@ -304,3 +304,10 @@ def test_the_root_is_told_as_text(split: list[str], tmp_path: Path) -> None:
 def test_files_are_listed_without_being_opened(tree: Path) -> None:
     os.mkfifo(tree / "train" / "cat" / "x.png")
     assert "cat/x.png" in list_images(tree / "train").files
+
+
+def test_splits_of_another_case_are_named_as_they_are(tree: Path) -> None:
+    (tree / "train").rename(tree / "Train")
+    (tree / "val").rename(tree / "Val")
+    with pytest.raises(ValueError, match="has Train, Val where classes are looked for; splits are named train/"):
+        open_tree(tree)

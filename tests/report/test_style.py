@@ -1,10 +1,13 @@
 import io
+from pathlib import Path
 
+import matplotlib as mpl
 import pytest
 from IPython.core.formatters import DisplayFormatter
 from matplotlib import colors
+from matplotlib.figure import Figure
 
-from ablations.report.style import BAR, ROAD, Chart, is_drawable, start_chart, write_below
+from ablations.report.style import BAR, ROAD, Chart, is_drawable, save_chart, start_chart, write_below
 from tests.report.conftest import HARD
 
 
@@ -43,3 +46,18 @@ def test_no_axis_holds_such_numbers(number: float) -> None:
     assert not is_drawable(number)
     assert is_drawable(0.0)
     assert is_drawable(-1e9)
+
+
+@pytest.mark.parametrize(
+    "setting", [{"text.usetex": True}, {"font.size": 30}, {"axes.grid": False, "savefig.format": "pdf"}]
+)
+def test_settings_of_ones_own_change_no_chart(setting: dict[str, object], tmp_path: Path) -> None:
+    def draw() -> Figure:
+        figure = start_chart("title", 2)
+        figure.add_subplot().plot([1, 2])
+        return figure
+
+    before = [file.read_bytes() for file in save_chart(tmp_path / "before", draw)]
+    with mpl.rc_context(setting):
+        after = [file.read_bytes() for file in save_chart(tmp_path / "after", draw)]
+    assert after == before
