@@ -195,7 +195,7 @@ def test_a_folder_that_is_gone_is_a_line(tmp_path: Path) -> None:
     assert done.stderr.splitlines()[-1] == "error: the current folder was removed; change to another"
 
 
-@pytest.mark.parametrize("seconds", [0.02, 0.1, 0.3, 0.6])
+@pytest.mark.parametrize("seconds", [0.1, 0.3, 0.6])
 def test_ctrl_c_amid_the_imports_leaves_no_traceback(seconds: float, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "ablations", "cost"]
     variables = os.environ | {"PYTHONPATH": str(ROOT)}

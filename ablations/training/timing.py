@@ -56,12 +56,15 @@ def measure_memory(step: Step, device: torch.device) -> int:
     return peak_memory(device) - before
 
 
+SIDES = {"cuda": 8192, "cpu": 2048}  # of the matrices by whose product a device's rate is measured
+
+
 def measure_matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
     """FLOP/s of a large square matrix product, the best of twenty: torch has two libraries, one of them convolves.
 
     On a GPU, fp32 may use TF32 here, as torch's convolutions do unless told otherwise.
     """
-    side = 8192 if device.type == "cuda" else 2048
+    side = SIDES[device.type]
     a, b = torch.randn(2, side, side, device=device, dtype=dtype)
     image, kernels = a.view(1, side, 1, side).permute(0, 3, 1, 2), b.view(side, side, 1, 1)
     products = (lambda: a @ b, lambda: F.conv2d(image, kernels))

@@ -22,6 +22,7 @@ TWO = (("accelerator", "cpu"), ("devices", 2))
 
 
 def train(trial: Trial, folder: Path, begin: Path | None = None) -> Result:
+    folder.mkdir(exist_ok=True)
     result = run_process(Job(trial, COST, folder, folder / "checkpoints", begin), lambda epoch: None)
     assert isinstance(result, Result), result
     return result
