@@ -19,6 +19,7 @@ from ablations.training.costs import trial_cost
 from ablations.training.ranks import ALONE
 from ablations.training.run import take_first_steps
 from ablations.training.seen import describe_splits
+from convnext_path.costs import Cost
 from convnext_path.data.datasets import open_data
 from convnext_path.frozen import choose
 
@@ -94,9 +95,9 @@ def work_steps(job: Job, send: Callable[[Message], None]) -> None:
     send(Steps(*take_first_steps(job.trial, job.loader_workers, job.rank or ALONE)))
 
 
-def compare_steps(record: Result) -> Comparison:
-    """Take the first steps of a record's trial again."""
-    if (cost := trial_cost(record.trial)) != record.cost:
+def compare_steps(record: Result, cost: Cost) -> Comparison:
+    """Take the first steps of a record's trial again, whose network costs ``cost`` today."""
+    if cost != record.cost:
         return Comparison(record, DIFFERENT, f"costs {record.cost} there, {cost} here")
     if record.fingerprint is None:
         return Comparison(record, UNKNOWN, "it is from before records had one; --trial trains it again")
@@ -148,8 +149,10 @@ def list_numbers(there: Fingerprint, here: Fingerprint, factor: float) -> Iterat
 def compare_all(records: Sequence[Result], workers: int, tell: Callable[[str], None]) -> list[Comparison]:
     """Take the first steps of each record's trial again, several at a time; ``tell`` hears of each."""
     found = []
+    # Counting parses source code, which Python 3.11 cannot do in two threads at once.
+    costs = [trial_cost(record.trial) for record in records]
     with ThreadPoolExecutor(workers) as pool:
-        for number, comparison in enumerate(pool.map(compare_steps, records), 1):
+        for number, comparison in enumerate(pool.map(compare_steps, records, costs), 1):
             found.append(comparison)
             tell(f"{number}/{len(records)}  {comparison}")
     return found

@@ -1,5 +1,6 @@
 import json
 import random
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from ablations.study.origin import Fingerprint, Sketch
 from ablations.study.trial import Plan, Result, Seen, Trial
 from ablations.training.run import run_trial, take_first_steps
 from convnext_path import Recipe
+from convnext_path.costs import Cost
 from convnext_path.data import module as data
 from convnext_path.networks import path as model
 from tests.conftest import COST, SKETCHES, fake_result
@@ -227,8 +229,21 @@ def with_images(record: Result, digest: str) -> Result:
 
 def test_a_failure_is_a_difference(monkeypatch: pytest.MonkeyPatch, trial: Trial) -> None:
     monkeypatch.setattr(verify, "run_process", lambda *_: Failure("it broke", ""))
-    monkeypatch.setattr(verify, "trial_cost", lambda trial: COST)
-    assert str(verify.compare_steps(fake_result(trial))) == "recipe, seed 0: different (it broke)"
+    assert str(verify.compare_steps(fake_result(trial), COST)) == "recipe, seed 0: different (it broke)"
+
+
+def test_costs_are_counted_in_one_thread(monkeypatch: pytest.MonkeyPatch, plan: Plan) -> None:
+    """Python 3.11 ends ``ast.parse`` with a SystemError where another thread parses at the same time."""
+    threads = set[int]()
+
+    def count(trial: Trial) -> Cost:
+        threads.add(threading.get_ident())
+        return COST
+
+    monkeypatch.setattr(verify, "run_process", lambda *_: Failure("it broke", ""))
+    monkeypatch.setattr(verify, "trial_cost", count)
+    assert len(verify.compare_all([fake_result(trial) for trial in plan.trials()], 2, print)) == len(plan.trials())
+    assert threads == {threading.get_ident()}
 
 
 def test_which_is_trained_whole_follows_from_the_studys_name(tmp_path: Path, plan: Plan) -> None:
