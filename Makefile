@@ -37,8 +37,8 @@ report: $(READY)  ## a page of a study: make report STUDY=results/digits
 test: lint  ## lint, then run every test, in two processes
 	"$(PY)" -m pytest -n 2 --dist worksteal
 
-torture: $(READY)  ## kill, double and starve whole drivers (minutes)
-	"$(PY)" -m pytest -m torture -s
+torture: $(READY)  ## kill, double and starve whole drivers (minutes), two at a time
+	"$(PY)" -m pytest -m torture -n 2 --dist loadgroup --maxschedchunk 1
 
 lint: $(READY)  ## ruff, its formatter and mypy
 	"$(PY)" -m ruff check .
