@@ -19,7 +19,7 @@ COLUMNS = (0.0, 1.08)  # where they begin: before and after
 Side = Sequence[tuple[Line, bool]]  # lines, and whether the other side lacks them
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Explanation:
     """What a step changes: a text where it is printed, a picture where a notebook shows it."""
 
@@ -27,7 +27,7 @@ class Explanation:
     title: str
     changes: Sequence[Change]
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return self.text
 
     @cached_property

@@ -164,9 +164,9 @@ def describe_costs(rungs: Sequence[Rung]) -> Iterator[str]:
     """A line for what networks cost, and one for what the paper measured of them, if it did."""
     counted = count_costs(rungs)
     gmacs, params = ([show_count(number) for number in numbers] for numbers in zip(*map(measure, counted), strict=True))
-    yield f"MACs {' -> '.join(gmacs)}, parameters {' -> '.join(params)}"
+    yield f"MACs {' → '.join(gmacs)}, parameters {' → '.join(params)}"
     if all(rung.paper_top1 is not None for rung in rungs):
-        yield f"top-1 in the paper {' -> '.join(f'{rung.paper_top1} %' for rung in rungs)}"
+        yield f"top-1 in the paper {' → '.join(f'{rung.paper_top1:.2f} %' for rung in rungs)}"
 
 
 def measure(cost: Cost) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Generate the tables of README.md, docs and results/README.md, the first picture and results/costs.json.
+"""Generate the tables and pictures of README.md, docs and results/README.md, and results/costs.json.
 
 Nobody types a number.
 
@@ -25,6 +25,7 @@ from ablations.analysis.tables import (
     show_number,
     weigh,
 )
+from ablations.report import anatomy
 from ablations.report.findings import tell_findings
 from ablations.report.front import Line, draw_front
 from ablations.report.style import save_chart
@@ -204,10 +205,24 @@ def draw_picture(costs: dict[str, list[dict[str, Any]]]) -> list[Path]:
     return save_chart(ROOT / "results" / "road", lambda: draw_front(lines, "CIFAR-10"))
 
 
+def draw_steps() -> list[Path]:
+    """A picture per adopted step that changes the design of ConvNeXt-T's ladder."""
+    steps = {step.name: anatomy.explain("convnext-t", step.name) for step in STEPS if step.adopted}
+    return [
+        draw_one(name, step) for name, step in steps.items() if all(change.part != "recipe" for change in step.changes)
+    ]
+
+
+def draw_one(name: str, step: anatomy.Explanation) -> Path:
+    (file,) = save_chart(DOCS / "images" / "steps" / name, lambda: step.figure, ["svg"])
+    return file
+
+
 def main() -> None:
     """Count, and write all files."""
     costs = count_all()
     draw_picture(costs["ladders"])
+    draw_steps()
     PUBLISHED.write_text(json.dumps(costs, indent=1) + "\n", encoding="utf-8")
     for file, tables in make_tables(costs["ladders"]).items():
         file.write_text(fill(file.read_text(encoding="utf-8"), tables), encoding="utf-8")

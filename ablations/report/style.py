@@ -6,7 +6,7 @@ paper, or the step before. Nothing is told by colour only: steps are labelled, t
 
 import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -91,14 +91,14 @@ def styled() -> AbstractContextManager[None]:
 SUFFIXES: dict[str, dict[str, None]] = {"png": {}, "svg": {"Date": None}}
 
 
-def save_chart(file: Path, draw: Callable[[], Figure]) -> list[Path]:
+def save_chart(file: Path, draw: Callable[[], Figure], suffixes: Iterable[str] = SUFFIXES) -> list[Path]:
     """Draw in our style and write as PNG and SVG beside each other; return the files."""
     files = []
     with styled():
         figure = draw()
-        for suffix, metadata in SUFFIXES.items():
+        for suffix in suffixes:
             content = io.BytesIO()
-            figure.savefig(content, format=suffix, metadata=metadata)
+            figure.savefig(content, format=suffix, metadata=SUFFIXES[suffix])
             figure.set_layout_engine("none")  # it is laid out; once more takes as long
             files.append(file.with_name(f"{file.name}.{suffix}"))
             write_whole(files[-1], content.getvalue())

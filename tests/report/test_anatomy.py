@@ -17,7 +17,7 @@ STEPS = [("convnext-t", rung.name) for rung in LADDERS["convnext-t"]] + [("swin-
 def test_a_step_is_explained_with_its_costs() -> None:
     told = str(explain("convnext-t", "depthwise"))
     assert "* 3×3 depthwise convolution, 64" in told
-    assert told.endswith("MACs 4.42G -> 2.35G, parameters 28.6M -> 15.7M\ntop-1 in the paper 79.51 % -> 78.28 %")
+    assert told.endswith("MACs 4.42G → 2.35G, parameters 28.6M → 15.7M\ntop-1 in the paper 79.51 % → 78.28 %")
     assert "kernel_size" not in explain("convnext-nano", "gelu", before="kernel_size_7").text
     assert explain("convnext-t", "resnet").text.startswith("recipe\n")
     with pytest.raises(ValueError, match=r"unknown rung 'gello' \(did you mean gelu\?\)"):

@@ -34,10 +34,17 @@ def test_a_block_has_a_step_at_least(seconds: float, steps: int, monkeypatch: py
 def test_the_rate_of_matrix_products_is_the_best_of_two_ways_ten_times(
     best: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seconds = iter([2.0 if number == best else 4.0 for number in range(20)])
+    seconds = iter([2**-6 if number == best else 2**-5 for number in range(20)])
     monkeypatch.setattr(timing, "time_steps", lambda step, number, device: step() is None or next(seconds))
     monkeypatch.setitem(timing.SIDES, "cpu", 64)
-    assert timing.measure_matrix_rate(CPU, torch.bfloat16) == 64**3
+    assert timing.measure_matrix_rate(CPU, torch.bfloat16) == 2 * 64**3 * 2**6
+
+
+def test_steps_that_take_long_are_timed_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = iter([3.0, 2.0, 1.0])
+    monkeypatch.setattr(timing, "time_steps", lambda step, number, device: next(seconds))
+    assert timing.time_best(lambda: None, CPU) == 3.0
+    assert timing.time_best(lambda: None, CPU) == 2.0
 
 
 def test_quartiles() -> None:
