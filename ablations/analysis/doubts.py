@@ -42,7 +42,7 @@ def find_doubts(plan: Plan, images: Seen | None, seeds: Seeds | None = None) -> 
     seeds = {rung.name: plan.seeds for rung in plan.rungs} if seeds is None else seeds
     found = [*doubt_seeds(plan, seeds), *doubt_missing(plan, seeds)]
     if images is not None:
-        found = [*doubt_steps(plan, images), *doubt_validation(plan, images), *found]
+        found = [*doubt_steps(plan, images), *doubt_validation(plan, images), *doubt_limit(plan, images), *found]
     return list(dict.fromkeys(found))
 
 
@@ -117,6 +117,19 @@ def doubt_validation(plan: Plan, images: Seen) -> Iterator[Doubt]:
             more = f"; {images.val} without --trainer.limit_val_batches {limit}"
         text = f"{count(few, 'validation image')}: one image is {100 / few:.1f} points of top-1{more}."
         yield Doubt("validation", text)
+
+
+def doubt_limit(plan: Plan, images: Seen) -> Iterator[Doubt]:
+    """Where only the first images are validated."""
+    trainer = dict(plan.trainer)
+    found = [steps.validated for _, recipe in plan.recipes if (steps := try_steps(recipe, trainer, images))]
+    if (first := min(found, default=images.val)) < images.val:
+        limit: Any = trainer["limit_val_batches"]
+        yield Doubt(
+            "validation",
+            f"--trainer.limit_val_batches {limit} validates the first {first} of {images.val} images alone. "
+            "Where images are sorted by class, as those of folders are, the last classes are left out.",
+        )
 
 
 def doubt_seeds(plan: Plan, seeds: Seeds) -> Iterator[Doubt]:

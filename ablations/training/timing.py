@@ -56,6 +56,9 @@ def measure_memory(step: Step, device: torch.device) -> int:
     return peak_memory(device) - before
 
 
+LONG = 2.0  # seconds; a product in bfloat16 takes longer on a processor without instructions for it
+
+
 def time_best(step: Step, device: torch.device) -> float:
     """Seconds of the fastest of ten steps, or of the first that fill two seconds."""
     times = list[float]()
@@ -64,7 +67,6 @@ def time_best(step: Step, device: torch.device) -> float:
     return min(times)
 
 
-LONG = 2.0  # seconds; a product in bfloat16 takes this long on a processor without instructions for it
 SIDES = {"cuda": 8192, "cpu": 2048}  # of the matrices by whose product a device's rate is measured
 
 

@@ -9,6 +9,7 @@ from ablations.study.trainer import TrainerOptions
 from ablations.study.trial import Plan, Seen
 from tests.conftest import fake_result
 
+SORTED = "Where images are sorted by class, as those of folders are, the last classes are left out."
 MANY = Seen(1437, 360, 10, 32, 1)
 
 
@@ -65,9 +66,13 @@ def test_few_images_to_make_steps_of(train: int) -> None:
         (
             360,
             1,
-            ["64 validation images: one image is 1.6 points of top-1; 360 without --trainer.limit_val_batches 1."],
+            [
+                "64 validation images: one image is 1.6 points of top-1; 360 without --trainer.limit_val_batches 1.",
+                f"--trainer.limit_val_batches 1 validates the first 64 of 360 images alone. {SORTED}",
+            ],
         ),
-        (360, 0.7, []),
+        (360, 0.7, [f"--trainer.limit_val_batches 0.7 validates the first 256 of 360 images alone. {SORTED}"]),
+        (360, 6, []),
     ],
 )
 def test_few_validation_images(val: int, limit: Any, told: list[str]) -> None:
