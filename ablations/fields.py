@@ -72,16 +72,26 @@ class Options(Frozen):
 
 
 def freeze(value: Any) -> Any:
-    """A value of an option, in place of what people write for it: NumPy's arrays and numbers are lists and numbers."""
+    """A value of an option, in place of what people write for it: NumPy's arrays and numbers are lists and numbers.
+
+    Raises a ValueError for a list without an end.
+    """
+    try:
+        return _freeze(value)
+    except RecursionError:
+        raise ValueError("an option holds itself, or is nested too deeply") from None
+
+
+def _freeze(value: Any) -> Any:
     match value:
         case Mapping():
-            return freeze([*value.items()])
+            return _freeze([*value.items()])
         case list() | tuple():
-            return tuple(map(freeze, value))
+            return tuple(map(_freeze, value))
         case Path():
             return str(value)
         case object(tolist=to_list) if not isinstance(value, type):
-            return freeze(to_list())
+            return _freeze(to_list())
     return value
 
 

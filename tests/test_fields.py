@@ -100,3 +100,10 @@ def test_names_are_spelt_as_they_are_typed() -> None:
     assert Lightly.spell("salt_now") == "--kitchen.salt_now"
     with pytest.raises(ValueError, match="--kitchen.guests must be between 1 and 9, got 10"):
         Lightly(guests=10)
+
+
+def test_a_list_that_holds_itself_is_refused() -> None:
+    endless = list[Any]()
+    endless.append(endless)
+    with pytest.raises(ValueError, match="an option holds itself, or is nested too deeply"):
+        Meal(guests=endless)  # type: ignore[arg-type]
