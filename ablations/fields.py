@@ -67,7 +67,7 @@ class Options(Frozen):
 
     @classmethod
     def spell(cls, name: str) -> str:
-        """A field's name as the command line has it; those with a prefix are spelt as others spell them."""
+        """A field's name as the command line has it; those with a prefix are spelled as others spell them."""
         return f"--{cls.prefix}{name}" if cls.prefix else f"--{name.replace('_', '-')}"
 
 

@@ -4,7 +4,7 @@ import ast
 
 
 def strip(source: str) -> str:
-    """Python source without comments, docstrings and layout, spelt alike by all versions of Python that can read it."""
+    """Python source without comments, docstrings and layout, written alike by every version of Python that reads it."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 #: The floors of each package, low to high, and the rooms on each: a room uses those on lower floors, never its
-#: neighbours, and all of packages that stand before its own. Of names that begin a module's, the longest is its room's.
+#: neighbors, and all of packages that stand before its own. Of names that begin a module's, the longest is its room's.
 ROOMS = {
     "convnext_path": (
         "trust",

@@ -73,7 +73,7 @@ def find_width(names: Sequence[str]) -> float:
 
 
 def draw_confusion(axes: Axes, shares: Shares, left: Sequence[str], below: Sequence[str]) -> None:
-    """A matrix, named at its left and below, as far as there is room. Its cells keep their colours on a dark page."""
+    """A matrix, named at its left and below, as far as there is room. Its cells keep their colors on a dark page."""
     count = len(shares)
     axes.pcolormesh(shares, cmap=SHADES, vmin=0, vmax=1, rasterized=count > NAMED)
     axes.set(aspect="equal", ylim=(count, 0))

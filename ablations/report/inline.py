@@ -6,10 +6,10 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from ablations.report.style import COLOURS
+from ablations.report.style import COLORS
 
 CAPTIONS = {
-    "accuracy": ("Accuracy by step", "A dot a seed; hatched: tried; hollow, dotted: references. Grey: the paper's."),
+    "accuracy": ("Accuracy by step", "A dot a seed; hatched: tried; hollow, dotted: references. Gray: the paper's."),
     "changes": ("Changes of accuracy by step, with intervals", "What each step changes, seed by seed."),
     "road": ("Accuracy against multiply-accumulates", "The road in accuracy and multiply-accumulates."),
     "road-seconds": ("Accuracy against seconds of training", "The same against measured time."),
@@ -35,7 +35,7 @@ class Chart:
 
 
 def read_chart(file: Path, of_ladder: bool) -> Chart:
-    """A chart's SVG for the page: in the page's colours, and with ids of its own."""
+    """A chart's SVG for the page: in the page's colors, and with ids of its own."""
     name = file.stem
     svg = file.read_text(encoding="utf-8")
     svg = svg[svg.index("<svg") :]
@@ -46,8 +46,8 @@ def read_chart(file: Path, of_ladder: bool) -> Chart:
 
 
 def adapt_tag(tag: str, name: str) -> str:
-    """A tag of a chart's SVG, with ids that begin with the chart's name, and the page's colours."""
+    """A tag of a chart's SVG, with ids that begin with the chart's name, and the page's colors."""
     tag = re.sub(r'( id="|href="#|url\(#)', rf"\1{name}-", tag)
-    for part, (light, _) in COLOURS.items():
+    for part, (light, _) in COLORS.items():
         tag = tag.replace(light, f"var(--{part})")
     return tag

@@ -16,7 +16,7 @@ HINTED = 1.06  # times the width that a font states, where letters are set on wh
 HIGHER = 1.35  # times as high as the plain font's, about, lines of other scripts are
 BOXES = "Last Resort"  # what begins the name of the font with a box for every character
 USUAL = (400, "normal", "regular")  # weights
-UNREADABLE = (OSError, RuntimeError, NotImplementedError, ValueError)  # fonts of colours, damaged ones
+UNREADABLE = (OSError, RuntimeError, NotImplementedError, ValueError)  # fonts of colors, damaged ones
 
 #: The families that have characters which the plain font lacks, or none, as far as they were looked for.
 FOUND: dict[str, str | None] = {}

@@ -19,7 +19,7 @@ from ablations.report.confusion import Kept
 from ablations.report.facts import list_failures, state_facts
 from ablations.report.gallery import Gallery
 from ablations.report.inline import read_chart
-from ablations.report.style import COLOURS
+from ablations.report.style import COLORS
 from ablations.study.folder import StudyFolder
 from ablations.study.steps import count
 from ablations.study.trial import Plan
@@ -73,7 +73,7 @@ def write_report(
     has_blocks = any(change.part == "block" for row in rows for change in row.changes)  # of the paper's networks
     page = load_template().render(
         title=title,
-        colours=COLOURS,
+        colors=COLORS,
         warnings=notes,
         question=QUESTIONS[of_ladder],
         answer=list(answer(steps, kept)),

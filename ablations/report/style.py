@@ -1,7 +1,7 @@
 """What all charts share: one visual language, and the parts that several draw.
 
 Blue bars and lines are accuracies, red points are steps of the road, pale marks are what they are compared with: the
-paper, or the step before. Nothing is told by colour only: steps are labelled, tried ones are hatched or hollow.
+paper, or the step before. Nothing is told by color only: steps are labeled, tried ones are hatched or hollow.
 """
 
 import io
@@ -21,9 +21,9 @@ from matplotlib.text import Text
 from ablations.report.lettering import PLAIN, find_families, fit, measure_height
 from convnext_path.files import write_whole
 
-#: Every colour of charts and page: on light, which charts are drawn on, and on dark. After Tol; they differ in grey
+#: Every color of charts and page: on light, which charts are drawn on, and on dark. After Tol; they differ in gray
 #: too, and those of text have a contrast of 4.5 to 1 at least (WCAG 2.2, AA).
-COLOURS = {
+COLORS = {
     "ink": ("#222222", "#e8e8e8"),
     "pale": ("#595959", "#b0b0b0"),
     "bar": ("#4477aa", "#77aadd"),
@@ -33,8 +33,8 @@ COLOURS = {
     "card": ("#f6f6f4", "#222222"),  # of the page alone
 }
 #: Cells of a matrix, from none to all, and what is written in them: these are the same on a dark page.
-CELLS, CELL_INK = ("#fefefe", COLOURS["bar"][0]), "#111111"
-INK, PALE, BAR, ROAD, GRID, PAPER, _ = (light for light, _ in COLOURS.values())
+CELLS, CELL_INK = ("#fefefe", COLORS["bar"][0]), "#111111"
+INK, PALE, BAR, ROAD, GRID, PAPER, _ = (light for light, _ in COLORS.values())
 
 STYLE: dict[Any, object] = {
     "font.size": 10,

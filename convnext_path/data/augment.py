@@ -196,7 +196,7 @@ def adjust_saturation(images: Tensor, factors: Tensor) -> Tensor:
 
 
 def adjust_sharpness(images: Tensor, factors: Tensor) -> Tensor:
-    """Away from or towards the mean of 3 x 3 pixels in which the middle counts 5 times; the border stays."""
+    """Away from or toward the mean of 3 x 3 pixels in which the middle counts 5 times; the border stays."""
     pixels = images.float()
     rows = pixels[:, :, :-2] + pixels[:, :, 1:-1] + pixels[:, :, 2:]
     boxes = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]

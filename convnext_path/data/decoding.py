@@ -26,7 +26,7 @@ SEQUENCES = ("AVIF", "DCX", "FLI", "GIF", "PNG", "TIFF", "WEBP")
 COLORS = {"RGBA": slice(3), "RGBa": slice(3, 4), "LA;1": slice(3)}
 
 #: What to do with 16-bit images that cannot be read.
-REMEDY = "store it as RGB or as grey, unsigned, with the colors of a pixel side by side"
+REMEDY = "store it as RGB or as gray, unsigned, with the colors of a pixel side by side"
 
 
 class TiffTags:
@@ -62,7 +62,7 @@ BYTES = {
 }
 
 
-#: What Pillow multiplies grey of few bits by, by how it is stored; a color that a PNG calls transparent it leaves.
+#: What Pillow multiplies gray of few bits by, by how it is stored; a color that a PNG calls transparent it leaves.
 STRETCHED = {"L;2": 85, "L;4": 17}
 
 
@@ -180,15 +180,15 @@ def to_rgb(image: Image.Image, bits: int) -> Image.Image:
 
 
 def to_8_bits(image: Image.Image, bits: int) -> Image.Image:
-    """Grey of up to 16 bits, rounded to 8; white where it is transparent."""
-    pixels = read_grey(image)
+    """Gray of up to 16 bits, rounded to 8; white where it is transparent."""
+    pixels = read_gray(image)
     scaled = scale(pixels, bits)
     scaled[pixels == image.info.get("transparency")] = 255
     return Image.fromarray(scaled)
 
 
-def read_grey(image: Image.Image) -> Pixels:
-    """The pixels of a grey image of (H, W). Raises a ValueError where 16 bits do not hold them."""
+def read_gray(image: Image.Image) -> Pixels:
+    """The pixels of a gray image of (H, W). Raises a ValueError where 16 bits do not hold them."""
     pixels = np.asarray(image).astype(np.int64)
     if pixels.min() < 0 or pixels.max() > 65535:
         found = f"{pixels.min()} to {pixels.max()}"
@@ -226,7 +226,7 @@ def find_bits(image: Image.Image, rawmode: str = "") -> int:
     if not is_deep(image, rawmode):
         return 0
     if image.mode.startswith("I"):
-        largest = int(read_grey(image).max())
+        largest = int(read_gray(image).max())
     else:
         bands = np.atleast_2d(image.getextrema())[COLORS.get(rawmode[:4], slice(None)), 1]
         largest = int(bands.max()) * 256 + 255

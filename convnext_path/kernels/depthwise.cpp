@@ -18,7 +18,7 @@ constexpr int VECTORS = 1;  // 16 registers
 constexpr int VECTORS = 2;
 #endif
 constexpr int BLOCK = LANES * VECTORS;  // channels that are computed together
-constexpr int TILE = 4;                 // neighbouring pixels of the output gradient, held in registers
+constexpr int TILE = 4;                 // neighboring pixels of the output gradient, held in registers
 constexpr int BUFFER = 1 << 15;         // floats that should stay in the cache of a core
 constexpr int PIECES = 64;              // into which work is split at the least, if there are so many images
 

@@ -227,12 +227,12 @@ def write_entry(order: str, tag: int, kind: int, count: int, value: int) -> byte
     return struct.pack(f"{order}HHIHH" if short else f"{order}HHII", tag, kind, count, value, *([0] if short else []))
 
 
-def write_grey(pixels: np.ndarray[Any, Any]) -> bytes:
+def write_gray(pixels: np.ndarray[Any, Any]) -> bytes:
     return encode(Image.fromarray(pixels[..., 0].astype(np.uint16)), "PNG")
 
 
 WRITERS = {
-    "grey PNG": write_grey,
+    "gray PNG": write_gray,
     "PNG": write_png,
     "PNG with alpha": lambda p: write_png(np.concatenate([p, np.full_like(p[..., :1], 65535)], axis=-1)),
     "TIFF": lambda p: write_tiff(p, "<"),
@@ -272,7 +272,7 @@ MISREAD = {
     "a fourth channel": (write_tiff(DEEP.repeat(4, -1), "<", {338: 0}), "use 12 bits"),
     "premultiplied alpha": (write_tiff(DEEP.repeat(4, -1), ">", {338: 1}), "use 12 bits"),
     "CMYK": (write_tiff(DEEP.repeat(4, -1), "<", {262: 5}), "use 12 bits"),
-    "grey with alpha": (write_png(np.concatenate([DEEP, np.full_like(DEEP, 65535)], axis=-1)), "use 12 bits"),
+    "gray with alpha": (write_png(np.concatenate([DEEP, np.full_like(DEEP, 65535)], axis=-1)), "use 12 bits"),
     "a transparent color": (write_png(DEEP.repeat(3, -1), clear=(1000, 1000, 1000)), "of which one is transparent"),
 }
 
@@ -284,7 +284,7 @@ def test_deep_pixels_that_pillow_misreads_are_refused(kind: str, check: Check, t
     (tmp_path / "x").write_bytes(content)
     fault = look(tmp_path / "x", check).fault
     assert reason in fault
-    assert "store it as RGB or as grey" in fault
+    assert "store it as RGB or as gray" in fault
 
 
 @pytest.mark.parametrize("kind", [*WRITERS, *MISREAD])
@@ -294,13 +294,13 @@ def test_deep_pixels_of_a_range_that_is_not_known_are_not_read(kind: str) -> Non
         read(content, bits=0)
 
 
-def test_transparent_grey_is_white() -> None:
+def test_transparent_gray_is_white() -> None:
     assert read(write_png(DEEP, clear=(1000,)), bits=12)[0].tolist() == [[0, 255], [125, 255]]
     assert read(write_png(DEEP), bits=12)[0].tolist() == [[0, 62], [125, 255]]
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
-def test_transparent_grey_of_few_bits_is_white(bits: int, tmp_path: Path) -> None:
+def test_transparent_gray_of_few_bits_is_white(bits: int, tmp_path: Path) -> None:
     top = 2**bits - 1
     for clear in (0, top // 3, top):
         content = write_png(np.asarray([[[0], [top // 3], [top]]]), clear=(clear,), bits=bits)

@@ -179,7 +179,7 @@ def test_a_class_of_bad_images_alone_is_one_without_images(tree: Path) -> None:
         open_tree(tree, skip_bad_images=True)
 
 
-def grey16(value: int) -> Image.Image:
+def gray16(value: int) -> Image.Image:
     return Image.fromarray(np.full((2, 2), value, np.uint16))
 
 
@@ -191,7 +191,7 @@ def palette(transparency: int | None = None) -> bytes:
 
 GOOD_CONTENTS = {
     "1-bit": ("png", encode(Image.new("1", (2, 2), 1), "PNG"), (255, 255, 255)),
-    "grey": ("png", encode(Image.new("L", (2, 2), 77), "PNG"), (77, 77, 77)),
+    "gray": ("png", encode(Image.new("L", (2, 2), 77), "PNG"), (77, 77, 77)),
     "palette": ("png", palette(), (10, 20, 30)),
     "palette, transparent": ("png", palette(0), (255, 255, 255)),
     "palette, half transparent": ("png", palette(128), (132, 137, 142)),
@@ -210,10 +210,10 @@ GOOD_CONTENTS = {
     ),
     "CMYK": ("jpg", encode(Image.new("CMYK", (8, 8), (255, 0, 0, 0)), "JPEG", quality=100), (0, 255, 255)),
     "CMYK, TIFF": ("tif", encode(Image.new("CMYK", (2, 2), (0, 0, 0, 255)), "TIFF"), (0, 0, 0)),
-    "16-bit PNG, white": ("png", encode(grey16(65535), "PNG"), (255, 255, 255)),
-    "16-bit PNG, grey": ("png", encode(grey16(100 * 257), "PNG"), (100, 100, 100)),
-    "10-bit PNG": ("png", encode(grey16(300), "PNG"), (75, 75, 75)),
-    "16-bit TIFF": ("tiff", encode(grey16(128 * 257), "TIFF"), (128, 128, 128)),
+    "16-bit PNG, white": ("png", encode(gray16(65535), "PNG"), (255, 255, 255)),
+    "16-bit PNG, gray": ("png", encode(gray16(100 * 257), "PNG"), (100, 100, 100)),
+    "10-bit PNG": ("png", encode(gray16(300), "PNG"), (75, 75, 75)),
+    "16-bit TIFF": ("tiff", encode(gray16(128 * 257), "TIFF"), (128, 128, 128)),
     "16-bit TIFF, big-endian": (
         "tiff",
         encode(Image.frombytes("I;16B", (1, 1), b"\x80\x80"), "TIFF"),

@@ -11,7 +11,7 @@ from tests.networks.conftest import randomize
 
 
 def attend_slowly(layer: WindowAttention, x: Tensor) -> Tensor:
-    """Place by place: each attends to those of its window that were its neighbours before the shift."""
+    """Place by place: each attends to those of its window that were its neighbors before the shift."""
     window, (_, height, width, channels) = layer.window, x.shape
     sides = [-(-side // window) * window for side in (height, width)]
     x = F.pad(x, (0, 0, 0, sides[1] - width, 0, sides[0] - height))

@@ -350,7 +350,7 @@ def test_it_reads_at_any_width_in_light_and_dark(width: int, scheme: str, browse
             return [element instanceof SVGElement ? style.fill : style.color, back];
         })
     """)
-    pairs = {(ink, back) for ink, back in contrasts if ink != back}  # the same: a number in a coloured point
+    pairs = {(ink, back) for ink, back in contrasts if ink != back}  # the same: a number in a colored point
     assert min(contrast(*pair) for pair in pairs) > 4.5  # WCAG 2.2, AA
     dark = luminance(next(iter(pairs))[1]) < 0.2
     assert dark == (scheme == "dark")
@@ -380,9 +380,9 @@ def test_every_cell_of_the_table_can_be_reached(width: int, browser: Any) -> Non
     assert all(reached)
 
 
-def luminance(colour: str) -> float:
+def luminance(color: str) -> float:
     """Relative luminance of "rgb(r, g, b)", as WCAG defines it."""
-    parts = (int(part) / 255 for part in re.findall(r"\d+", colour)[:3])
+    parts = (int(part) / 255 for part in re.findall(r"\d+", color)[:3])
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 

@@ -11,13 +11,13 @@ from ablations.report.style import BAR, ROAD, Chart, is_drawable, save_chart, st
 from tests.report.conftest import HARD
 
 
-def test_colours_differ_in_grey() -> None:
-    def grey(colour: str) -> float:
-        red, green, blue = colors.to_rgb(colour)
+def test_colors_differ_in_gray() -> None:
+    def gray(color: str) -> float:
+        red, green, blue = colors.to_rgb(color)
         return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
-    assert abs(grey(BAR) - grey(ROAD)) > 0.05
-    assert 1 - grey(BAR) > 0.4
+    assert abs(gray(BAR) - gray(ROAD)) > 0.05
+    assert 1 - gray(BAR) > 0.4
 
 
 def test_a_notebook_shows_a_chart() -> None:
