@@ -90,8 +90,11 @@ def _freeze(value: Any) -> Any:
             return tuple(map(_freeze, value))
         case Path():
             return str(value)
+        case str():
+            return str.__str__(value)
         case object(tolist=to_list) if not isinstance(value, type):
-            return _freeze(to_list())
+            plain = to_list()
+            return value if isinstance(plain, type(value)) else _freeze(plain)
     return value
 
 

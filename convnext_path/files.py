@@ -159,9 +159,9 @@ def open_own(file: str, flags: int) -> int:
 def remove_drafts(folder: Path, names: str) -> None:
     """Clear what unfinished writes left in ``folder``, of files whose names a regular expression describes.
 
-    A draft is called ``.NAME.PROCESS.draft`` (once ``.NAME.PROCESS``), is a regular file, and its process is gone.
+    A draft is called ``.NAME.PROCESS.draft``, is a regular file, and its process is gone.
     """
-    draft = re.compile(rf"\.(?:{names})\.(?P<process>\d{{1,9}})(?:\.draft)?")
+    draft = re.compile(rf"\.(?:{names})\.(?P<process>\d{{1,9}})\.draft")
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             found = draft.fullmatch(entry.name)

@@ -1,12 +1,15 @@
 """Other programs, within limits of time and output; nothing that they started goes on after them."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import tempfile
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from multiprocessing import connection
 from typing import BinaryIO
 
 MOST = 2**24  # bytes that a program may print
@@ -68,6 +71,18 @@ def end(process: "subprocess.Popen[bytes]") -> None:
         os.killpg(process.pid, signal.SIGKILL)
     with suppress(subprocess.TimeoutExpired):
         process.wait(GRACE)
+
+
+def end_with_parent(end: Callable[[], object] = lambda: os._exit(1)) -> None:
+    """Let this process, a worker of a pool, end with its parent: it would wait for ever for one that was killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        connection.wait([parent.sentinel])
+        end()
+
+    threading.Thread(target=follow, daemon=True).start()
 
 
 def read(file: BinaryIO) -> bytes:

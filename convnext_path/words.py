@@ -11,24 +11,35 @@ def shorten(words: Sequence[str], most: int) -> str:
     return ", ".join(map(show_name, words[:most])) + (f" and {len(words) - most} more" if len(words) > most else "")
 
 
-#: Who an address is opened by, up to the last @ before a space; a key may hold slashes, a port is none. A path that
-#: was an address has lost a slash.
-CREDENTIALS = re.compile(r"(:/{1,2})(?!/)(?:[^\s/@:]*:(?!\d+/)\S*|[^\s/]*)@")
+#: Who an address is opened by, up to the last @ before a space; a key may hold slashes. A path that was an address has
+#: lost a slash.
+CREDENTIALS = re.compile(r"(?P<begin>:/{1,2})(?!/)(?P<who>[^\s/@:]*:\S*|[^\s/]*)@")
+PORT, HOST = re.compile(r"[^\s/@:]*:\d+/"), re.compile(r"[\w.-]+\.[a-z]{2,}\b", re.I)
 #: What a signed address, or one with a key, has behind its question mark.
 SIGNATURES = re.compile(
-    r"""([?&;#][\w.%-]*(?:sig|signature|token|secret|passw(?:or)?d|pwd|key|key-?id|credentials?|auth)=)[^&;\s'"]+""",
-    re.I,
+    r"""([?&;#][\w.%-]*(?:sig|signature|token|jwt|bearer|sas|secret|pass|passw(?:or)?d|passphrase|pwd|key|key-?id
+    |credentials?|auth|authorization|(?<=[?&;\#])code)(?:[=:]|%3[ad]))[^&;\s'"]+""",
+    re.I | re.X,
 )
 
 
 def mask(text: str) -> str:
     """A text without the secrets of the addresses in it: each is three stars."""
-    return SIGNATURES.sub(r"\1***", CREDENTIALS.sub(r"\1***@", text))
+    return SIGNATURES.sub(r"\1***", CREDENTIALS.sub(hide, text))
+
+
+def hide(found: re.Match[str]) -> str:
+    """Credentials as three stars. In an address of the web what looks like a port is one, unless a host follows."""
+    is_web = found.string[: found.start()].lower().endswith(("http", "https"))
+    if is_web and PORT.match(found["who"]) and not HOST.match(found.string, found.end()):
+        return found[0]
+    return f"{found['begin']}***@"
 
 
 def refuse_secrets(name: str, address: str | None) -> None:
     """Raise a ValueError where an address that is going to be kept holds credentials; the message does not."""
-    if address is not None and ":/" in address and mask(address) != address:
+    address = "_".join((address or "").split(" "))  # all of it is one address: a key may hold spaces
+    if ":/" in address and mask(address) != address:
         raise ValueError(
             f"{name} {mask(address)} holds credentials; leave them to the environment (such as AWS_ACCESS_KEY_ID and "
             "AWS_SECRET_ACCESS_KEY) or to the storage's own configuration"

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ablations.fields import Options, option
+from ablations.fields import Options, freeze, option
 from convnext_path.frozen import within
 
 
@@ -107,3 +107,21 @@ def test_a_list_that_holds_itself_is_refused() -> None:
     endless.append(endless)
     with pytest.raises(ValueError, match="an option holds itself, or is nested too deeply"):
         Meal(guests=endless)  # type: ignore[arg-type]
+
+
+class Word(str):
+    pass
+
+
+class Endless:
+    def tolist(self) -> "Endless":
+        return self
+
+
+def test_values_of_other_types_are_plain() -> None:
+    assert type(freeze(Word("x"))) is str
+    assert type(freeze({Word("x"): [Word("y")]})[0][1][0]) is str
+    for odd in (np.longdouble(1), Endless()):
+        assert freeze(odd) is odd
+        with pytest.raises(ValueError, match="--guests takes a whole number or all, got "):
+            Meal(guests=odd)  # type: ignore[arg-type]

@@ -1,9 +1,12 @@
 import os
 import re
+import subprocess
+import sys
 import time
 from contextlib import nullcontext
 from pathlib import Path
 
+import psutil
 import pytest
 
 from convnext_path.programs import HangError, run_program
@@ -79,3 +82,27 @@ def is_running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+#: A driver with a worker that is at work, and that is named.
+POOL = """
+import multiprocessing, os, time
+from concurrent.futures import ProcessPoolExecutor
+from convnext_path.programs import end_with_parent
+if __name__ == "__main__":
+    pool = ProcessPoolExecutor(1, multiprocessing.get_context({method!r}), end_with_parent)
+    print(pool.submit(os.getpid).result(), flush=True)
+    pool.submit(time.sleep, {seconds}).result()
+    time.sleep(1000)
+"""
+
+
+@pytest.mark.parametrize("method", ["forkserver", "spawn"])
+@pytest.mark.parametrize("seconds", [0, 1000])
+def test_a_worker_ends_with_a_driver_that_is_killed(method: str, seconds: int) -> None:
+    command = [sys.executable, "-c", POOL.format(method=method, seconds=seconds)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as driver:
+        assert driver.stdout
+        worker = psutil.Process(int(driver.stdout.readline()))
+        driver.kill()
+    worker.wait(30)

@@ -54,6 +54,18 @@ SECRETS = [
     "https://host/x#id_token=hunter2",
     "gs://bucket/x?api-key=hunter2",
     "hf://u:hunter2@datasets/x",
+    "s3://KEY:7/hunter2@bucket",
+    "ray://u:7/hunter2@10.0.0.1:10001",
+    "https://user:99/hunter2@host.org/x",
+    "https://host/x?pass=hunter2",
+    "https://host/x?passphrase=hunter2",
+    "https://host/x?authorization=hunter2",
+    "https://host/x?bearer=hunter2",
+    "https://host/x?jwt=hunter2&x=1",
+    "https://host/x?sas=hunter2",
+    "https://host/x?code=hunter2",
+    "https://host/x?sig%3Dhunter2",
+    "https://host/x?api_key:hunter2",
 ]
 
 
@@ -75,6 +87,9 @@ def test_secrets_of_addresses_are_masked(address: str, around: str) -> None:
         "s3://bucket/folder@2/images",
         "https://host:8080/x?version=3&keep=all",
         "https://host:8000/data@v1",
+        "https://host:8000/data@v1.2",
+        "http://host:8000/zipcode=1?zipcode=2",
+        "https://host:8000/a.b/c",
         "me@host.org",
         "a/b:c@d",
         "--flip kernel_size=7",
@@ -86,3 +101,9 @@ def test_what_holds_no_secret_stays(text: str) -> None:
     refuse_secrets("root", text)
     if "token" not in text:
         assert mask(text) == text
+
+
+def test_a_secret_may_hold_spaces() -> None:
+    with pytest.raises(ValueError, match=r"root https://\*\*\*@host/x holds credentials"):
+        refuse_secrets("root", "https://user:my hunter2@host/x")
+    refuse_secrets("root", None)

@@ -217,7 +217,11 @@ KEPT, RESUMED = "; what is done is kept", ": the same command goes on from here"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Exit codes: 0; 1 a trial failed; 2 bad input; 130 Ctrl-C; 143 SIGTERM; 129 SIGHUP."""
     argv = sys.argv[1:] if argv is None else argv
-    args = make_parser().parse_args(argv or ["--help"])
+    try:
+        args = make_parser().parse_args(argv or ["--help"])
+    except OSError as error:  # what --print_config prints cannot be written
+        print_error(describe(error))
+        return 1
     args[args.subcommand].command = write_command(argv)
     kept, resumed = (KEPT, RESUMED) if args.subcommand in ("run", "compare") else ("", "")
     with Stops(kept + resumed) as stops:

@@ -19,8 +19,9 @@ from ablations.engines.processes import CONTEXT
 from ablations.planning.throughput import START, Pace
 from ablations.study.trial import Trial
 from ablations.training.costs import trial_cost
-from ablations.training.memory import keep_freed_memory, peak_memory, reset_peak_memory
+from ablations.training.memory import peak_memory, reset_peak_memory
 from ablations.training.trainer import torch_threads
+from convnext_path.programs import end_with_parent
 
 WARM, TIMED = 2, 6  # training steps: the first ones take longer
 
@@ -35,7 +36,7 @@ def measure_paces(
     Raises:
         RuntimeError, MemoryError: a process ends without one.
     """
-    with ProcessPoolExecutor(workers, CONTEXT, keep_freed_memory, max_tasks_per_child=1) as pool:
+    with ProcessPoolExecutor(workers, CONTEXT, end_with_parent, max_tasks_per_child=1) as pool:
         paces = [*pool.map(partial(measure_pace, loader_workers=loader_workers, patience=patience), trials)]
     return {trial.rung: pace for trial, pace in zip(trials, paces, strict=True)}
 

@@ -29,6 +29,7 @@ from ablations.report.style import (
     write_below,
     write_beside,
 )
+from ablations.study.entries import clear
 from ablations.study.trial import Result
 from convnext_path.ladder import MODEL
 
@@ -43,12 +44,12 @@ MOST = 100  # steps in a chart: a picture has no room for more
 def plot_study(folder: Path, title: str, steps: Sequence[Step], answers: Kept | None = None) -> list[Path]:
     """Write each chart as PNG and SVG into ``folder``; return the files. ``answers``: by the networks' titles.
 
-    Charts that an earlier call wrote, and of which there are none any more, are removed.
+    What has the name of a chart of which there is none goes aside: an earlier call drew it, or somebody else.
     """
     charts = list_charts(title, steps, answers)
     for name in CHARTS:
         for suffix in SUFFIXES if name not in charts else ():
-            (folder / f"{name}.{suffix}").unlink(missing_ok=True)
+            clear(folder / f"{name}.{suffix}", folder / "aside")
     return [file for name, draw in charts.items() for file in save_chart(folder / name, draw)]
 
 

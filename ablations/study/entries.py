@@ -76,6 +76,12 @@ def has_content(file: Path, content: bytes) -> bool:
         return False
 
 
+def clear(entry: Path, aside: Path) -> None:
+    """Put aside what lies there, if anything does. Raises an OSError."""
+    if os.path.lexists(entry):
+        put_aside(entry, aside)
+
+
 def make_room(file: Path, aside: Path) -> None:
     """Put aside what cannot be replaced by a file: a folder, a pipe, a device. Raises an OSError."""
     if os.path.lexists(file) and not is_file(file):

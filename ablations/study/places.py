@@ -8,6 +8,7 @@ from ablations.hints import is_text
 from convnext_path import files
 from convnext_path.data.selection import Data
 from convnext_path.frozen import show
+from convnext_path.words import mask
 
 LONGEST_NAME, LONGEST_PATH = 255, 4000  # bytes; the system takes 4095 with what is written inside
 
@@ -21,6 +22,8 @@ def find_folder(name: str | Path, option: str = "--out") -> Path:
     text = str(name)
     if not text.strip() or not is_text(text) or any(unicodedata.category(character) == "Cc" for character in text):
         raise ValueError(f"{option} takes a folder's name, got {text!r}")
+    if "://" in text:
+        raise ValueError(f"{option} takes a folder on this machine, got the address {mask(text)}")
     check_length(text, option)
     try:
         return Path(text).expanduser()

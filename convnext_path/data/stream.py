@@ -24,6 +24,7 @@ from convnext_path.data.decoding import decode, ignored_warnings
 from convnext_path.data.folders import Folders
 from convnext_path.data.scanning import Scan
 from convnext_path.files import check_regular, parse_json, read_regular
+from convnext_path.programs import end_with_parent
 from convnext_path.words import show_name
 
 #: A set of one item beside the sets of images: their classes and labels, and what a scan found.
@@ -85,7 +86,7 @@ def check_empty(out: str) -> None:
 
 def write_apart(folders: Folders, out: str, workers: int) -> None:
     """Write a stream by processes that end with this call. They are a group of their own: litdata sets signals."""
-    with ProcessPoolExecutor(1, get_context("spawn"), initializer=os.setsid) as alone:
+    with ProcessPoolExecutor(1, get_context("spawn"), initializer=lead_group) as alone:
         group = alone.submit(os.getpid).result()
         try:
             alone.submit(write_stream, folders, out, workers).result()
@@ -93,6 +94,12 @@ def write_apart(folders: Folders, out: str, workers: int) -> None:
             with suppress(OSError):
                 os.killpg(group, signal.SIGKILL)
             raise
+
+
+def lead_group() -> None:
+    """Begin a process group that ends with this process's parent."""
+    os.setsid()
+    end_with_parent(partial(os.killpg, 0, signal.SIGKILL))
 
 
 @contextmanager

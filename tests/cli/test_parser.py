@@ -221,6 +221,19 @@ def test_config_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "epohcs" in capsys.readouterr().err
 
 
+def test_a_config_that_cannot_be_written_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        full.reconfigure(line_buffering=True, write_through=True)
+        monkeypatch.setattr("sys.stdout", full)
+        assert main(["run", *SMALL, "--print_config"]) == 1
+        monkeypatch.undo()
+        with pytest.raises(OSError, match="No space left"):
+            full.close()
+    assert capsys.readouterr().err == "error: No space left on device\n"
+
+
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{new}: &{new} [{', '.join(9 * ['*' + old])}]\n" for old, new in itertools.pairwise("abcdefghij")
 )

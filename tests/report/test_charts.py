@@ -46,6 +46,15 @@ def test_writes_whole_files(tmp_path: Path, steps: list[Step]) -> None:
     assert files[1].read_bytes() == again[1].read_bytes()  # no date, no random names
 
 
+def test_what_has_the_name_of_no_chart_of_the_study_is_kept(tmp_path: Path, steps: list[Step]) -> None:
+    foreign = ("road.png", "road-seconds.svg", "confusion.png", "times.svg")
+    for name in foreign:
+        (tmp_path / name).write_text(name)
+    plot_study(tmp_path, "title", steps[:1])
+    assert sorted(file.read_text() for file in (tmp_path / "aside").iterdir()) == sorted(foreign)
+    assert not {file.name for file in tmp_path.iterdir()} & set(foreign)
+
+
 def test_a_bar_a_step_in_order_tried_ones_hatched(steps: list[Step]) -> None:
     axes = draw_steps(steps, "title").axes[0]
     low, _ = axis_limits(steps)
@@ -128,7 +137,8 @@ def test_charts_of_two_measures_take_four_points(tmp_path: Path, make_steps: Mak
     for file in (*own, *(tmp_path / f"{name}.{suffix}" for name in CHARTS for suffix in ("png", "svg"))):
         file.write_text("of before")
     plot_study(tmp_path, "title", make_steps(2))
-    assert sorted(tmp_path.iterdir()) == sorted([*own, *(tmp_path / f"{n}.{s}" for n in few for s in ("png", "svg"))])
+    charts = [file for file in tmp_path.iterdir() if file.name != "aside"]
+    assert sorted(charts) == sorted([*own, *(tmp_path / f"{n}.{s}" for n in few for s in ("png", "svg"))])
 
 
 def test_more_steps_than_a_picture_has_room_for(make_steps: MakeSteps) -> None:

@@ -85,3 +85,11 @@ def test_other_names_are_the_folders(name: str) -> None:
 def test_a_home_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     assert find_folder("~/x", "--study") == Path("/home/me/x")
+
+
+@pytest.mark.parametrize("address", ["s3://b/x", "gs://b", "file:///tmp/x", "https://h/x"])
+def test_results_go_into_folders_of_this_machine(address: str) -> None:
+    with pytest.raises(ValueError, match=f"^--study takes a folder on this machine, got the address {address}$"):
+        find_folder(address, "--study")
+    with pytest.raises(ValueError, match=r"got the address s3://\*\*\*@b$"):
+        find_folder("s3://KEY:hunter2@b")
