@@ -1,6 +1,5 @@
 """A benchmark's rows: for files, for the screen, as a chart."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -8,6 +7,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ablations.analysis.tables import show_count
+from ablations.bench import folder as bench
 from ablations.bench.networks import PHASES, Row, Setting, measure
 from ablations.bench.overhead import PLAN, Pair, measure_overhead
 from ablations.bench.scaling import Scaled, measure_scaling
@@ -26,26 +27,23 @@ from ablations.report.style import save_chart, start_chart, write_below
 from ablations.training.memory import keep_freed_memory, limited_memory
 from ablations.training.provenance import environment, origin
 from ablations.training.timing import find_quartiles
-from convnext_path.files import write_whole
 from convnext_path.kernels.build import use_kernels
 from convnext_path.networks.peer_names import PACKAGES
 
-TERMS = "bench.json"  # the file of a benchmark that no other folder has
 
-
-def check_folder(folder: Path) -> None:
-    """Refuse to write among other files: a folder is new, empty, or a benchmark's. Raises a ValueError."""
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / TERMS).is_file():
-        raise ValueError(f"{folder} is there, and holds no benchmark; name another --out")
+def list_terms(name: str, setting: Setting) -> dict[str, Any]:
+    """What a benchmark is of: a trial's plan for those of its overhead and of scaling, else networks."""
+    if name in ("overhead", "scaling"):
+        return PLAN.to_dict()
+    return setting.to_dict() | {"rungs": [rung.name for rung in setting.rungs]}
 
 
 def write(folder: Path, terms: Mapping[str, object], device: str, frame: pd.DataFrame) -> None:
-    """``results.csv``, and ``bench.json``: what was measured, where, with which versions. Raises an OSError."""
+    """What was measured, where, with which versions, and what came out. Raises an OSError."""
     with use_kernels(OURS):
         here = dict(origin(torch.device(device), "random", torch.get_num_threads()).facts) | environment()
     here |= {peer: version(peer) for peer in PACKAGES if find_spec(peer)}
-    write_whole(folder / TERMS, (json.dumps({"terms": terms, "here": here}, indent=1) + "\n").encode())
-    write_whole(folder / "results.csv", frame.to_csv(index=False, float_format="%.6g").encode())
+    bench.write(folder, terms, here, frame.to_csv(index=False, float_format="%.6g"))
 
 
 def report_networks(setting: Setting, folder: Path, console: Console) -> None:
@@ -56,7 +54,7 @@ def report_networks(setting: Setting, folder: Path, console: Console) -> None:
         OSError: a file cannot be written.
     """
     say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
-    terms = setting.to_dict() | {"rungs": [rung.name for rung in setting.rungs]}
+    terms = list_terms("networks", setting)
     rows: list[Row] = []
     keep_freed_memory()  # as in trials
     try:

@@ -167,12 +167,13 @@ def bench(args: Namespace) -> int:
             raise ValueError("--overhead and --scaling are two benchmarks; choose one")
         request = read_options(BenchRequest, args)
         from ablations.bench import networks, report
+        from ablations.bench.folder import check_folder
         from ablations.bench.overhead import TrialFailedError
 
         setting = networks.make_setting(request)
         name = asked[0] if asked else f"{setting.ladder}-{setting.device.replace(':', '')}"
         folder = find_folder(f"results/bench-{name}" if args.out is None else args.out)
-        report.check_folder(folder)
+        check_folder(folder, report.list_terms(name, setting))
         folder.mkdir(parents=True, exist_ok=True)
     reports = {"overhead": report.report_overhead, "scaling": report.report_scaling}
     try:

@@ -1,18 +1,16 @@
 """How fast a rung trains: measured here, read from a benchmark's folder, or told by what others published of a GPU."""
 
 import math
-from collections.abc import Mapping
-from csv import DictReader
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ablations.bench.folder import TERMS, Rate, read_benchmark
 from ablations.planning.profiles import Profile
 from ablations.study.request import NOWHERE
 from ablations.study.trial import Plan, Seen, Trial
 from ablations.training.costs import network_cost
 from convnext_path import Cost, Data, Flags
 from convnext_path.counting import count_kept
-from convnext_path.files import parse_json, read_regular, read_text
 
 START = 1.0  # seconds that a trial takes beside its steps, where that was not measured: here, on a CPU
 HELD = 16  # bytes a parameter: weight, gradient and AdamW's two moments, in fp32
@@ -109,31 +107,30 @@ def read_paces(plan: Plan, extent: Extent, bench: Path) -> dict[str, Pace]:
     """Each rung's pace on the machine of a benchmark, scaled by multiply-accumulates to the plan's images.
 
     Raises:
-        ValueError: no benchmark there, or one that lacks a rung or the precision.
+        ValueError: no benchmark there, or one that is damaged, or lacks a rung or the precision.
+        OSError: it cannot be read.
     """
-    if not (bench / "bench.json").is_file():
-        raise ValueError(f"{bench} holds no benchmark (no bench.json)")
+    if not (bench / TERMS).is_file():
+        raise ValueError(f"{bench} holds no benchmark (no {TERMS})")
     precision = "bf16" if "bf16" in str(dict(plan.trainer).get("precision")) else "fp32"
-    rows = DictReader(read_text(bench / "results.csv").splitlines())
-    ours = {(r["rung"], r["precision"], r["task"]): r for r in rows if r.get("source") == "ours"}
-    batch = parse_json(read_regular(bench / "bench.json"))["terms"].get("batch_size", 1)
-    paces = {}
+    found, paces = read_benchmark(bench), {}
     for trial in first_trials(plan):
         try:
-            train, infer = (ours[trial.rung, precision, task] for task in ("training", "inference"))
-        except KeyError:
-            there = ", ".join(sorted({f"{rung} in {word}" for rung, word, _ in ours}))
-            raise ValueError(f"{bench} has no {trial.rung} in {precision}; there: {there or 'no rung'}") from None
-        paces[trial.rung] = scale_pace(trial, extent.cost(trial), train, infer, batch)
+            train, infer = (found.rates[trial.rung, precision, task] for task in ("training", "inference"))
+        except KeyError as error:
+            there = ", ".join(sorted({f"{task} of {rung} in {word}" for rung, word, task in found.rates}))
+            rung, word, task = error.args[0]
+            raise ValueError(f"{bench} has no {task} of {rung} in {word}; there: {there or 'no rung'}") from None
+        paces[trial.rung] = scale_pace(trial, extent.cost(trial), train, infer, found.batch_size)
     return paces
 
 
-def scale_pace(trial: Trial, cost: Cost, train: Mapping[str, str], infer: Mapping[str, str], batch: int) -> Pace:
-    """The pace of a benchmark's rows, from its images and batches to a trial's."""
-    larger = cost.paper_macs / float(train["macs"])
+def scale_pace(trial: Trial, cost: Cost, train: Rate, infer: Rate, batch: int) -> Pace:
+    """The pace of a benchmark's rates, from its images and batches to a trial's."""
+    larger = cost.paper_macs / train.macs
     held = HELD * cost.params
-    kept = larger * max(float(train["peak_memory"]) - held, 0) / batch
-    training, inference = (larger / float(row["images_per_second"]) for row in (train, infer))
+    kept = larger * max(train.peak_memory - held, 0) / batch
+    training, inference = (larger / rate.images_per_second for rate in (train, infer))
     return share_pace(trial, training, inference, held, kept)
 
 

@@ -9,7 +9,7 @@ import torch
 
 from ablations.bench import networks
 from ablations.bench.networks import PHASES
-from ablations.bench.report import check_folder, choose_best, draw_times
+from ablations.bench.report import choose_best, draw_times
 from ablations.bench.steps import STEPS, InferenceStep
 from convnext_path.networks.peer_names import PACKAGES
 from tests.bench.conftest import make_row, run_bench
@@ -90,7 +90,7 @@ def test_the_line_goes_from_the_origin_through_the_first_rung() -> None:
     assert [text.get_text() for text in legend.get_texts()] == ["\u20071  resnet", "\u20072  gelu"]
 
 
-@pytest.mark.parametrize("name", ["results.csv", "study.json", "notes.md", ".gitignore"])
+@pytest.mark.parametrize("name", ["results.csv", "bench.json", "study.json", "notes.md", ".gitignore"])
 @pytest.mark.parametrize("more", [(), ("--overhead",), ("--scaling",)])
 def test_files_of_others_are_left_alone(
     name: str, more: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -100,11 +100,3 @@ def test_files_of_others_are_left_alone(
         run_bench(tmp_path, *more)
     assert "is there, and holds no benchmark; name another --out" in capsys.readouterr().err
     assert [file.read_text() for file in tmp_path.iterdir()] == ["mine"]
-
-
-def test_a_benchmark_may_be_made_again(tmp_path: Path) -> None:
-    check_folder(tmp_path / "new")
-    check_folder(tmp_path)
-    (tmp_path / "bench.json").write_text("{}")
-    (tmp_path / "results.csv").touch()
-    check_folder(tmp_path)

@@ -31,7 +31,7 @@ DIGITS = Extent(100, 360, 10, 1, 32)
 
 
 def write_bench(folder: Path, plan: Plan, precision: str = "fp32") -> None:
-    (folder / "bench.json").write_text(json.dumps({"terms": {"batch_size": 10}}))
+    (folder / "bench.json").write_text(json.dumps({"terms": {"batch_size": 10}, "here": {}}))
     trials = {trial.rung: trial for trial in plan.trials()}.values()
     rows = [
         {
@@ -64,7 +64,7 @@ def test_benchmarks_that_do_not_serve(tmp_path: Path, plan: Plan) -> None:
     with pytest.raises(ValueError, match="holds no benchmark"):
         read_paces(plan, measure_extent(plan.data), tmp_path)
     write_bench(tmp_path, plan, "bf16")
-    with pytest.raises(ValueError, match="has no recipe in fp32; there: layer_norm in bf16, recipe in bf16"):
+    with pytest.raises(ValueError, match="has no training of recipe in fp32; there: inference of layer_norm in bf16, "):
         read_paces(plan, measure_extent(plan.data), tmp_path)
     assert read_paces(replace(plan, trainer=MIXED), measure_extent(plan.data), tmp_path)
 
