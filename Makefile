@@ -34,11 +34,12 @@ plot: $(READY)  ## draw a study again: make plot STUDY=results/digits
 report: $(READY)  ## a page of a study: make report STUDY=results/digits
 	"$(PY)" -m ablations report $(STUDY)
 
+# Each process has one thread: two of two each would wait for one another on two cores.
 test: lint  ## lint, then run every test, in two processes
-	"$(PY)" -m pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 "$(PY)" -m pytest -n 2 --dist worksteal
 
 torture: $(READY)  ## kill, double and starve whole drivers (minutes), two at a time
-	"$(PY)" -m pytest -m torture -n 2 --dist loadgroup --maxschedchunk 1
+	OMP_NUM_THREADS=1 "$(PY)" -m pytest -m torture -n 2 --dist loadgroup --maxschedchunk 1
 
 lint: $(READY)  ## ruff, its formatter and mypy
 	"$(PY)" -m ruff check .
