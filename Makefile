@@ -4,8 +4,8 @@ STUDY ?= results/quickstart
 ENV := $(or $(VIRTUAL_ENV),$(CONDA_PREFIX),$(CURDIR)/.venv)
 PY := $(ENV)/bin/python
 READY := $(ENV)/.convnext-path-ready
-SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
-PYTHON ?= $(shell for p in python3 python3.12 python3.11 python; do \
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	"$$p" -c '$(SUPPORTED)' 2>/dev/null && echo "$$p" && break; done)
 
 .DEFAULT_GOAL := help
@@ -17,7 +17,7 @@ help:  ## list the targets
 setup: $(READY)  ## install what is pinned in constraints.txt (skipped when up to date)
 
 $(READY): pyproject.toml constraints.txt
-	@test -x "$(PY)" || test -n "$(PYTHON)" || { echo "error: no Python 3.11 or 3.12 found; set PYTHON=/path/to/python" >&2; exit 2; }
+	@test -x "$(PY)" || test -n "$(PYTHON)" || { echo "error: no Python 3.11, 3.12 or 3.13 found; set PYTHON=/path/to/python" >&2; exit 2; }
 	test -x "$(PY)" || "$(PYTHON)" -m venv "$(ENV)"
 	"$(PY)" -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	@touch "$@"

@@ -95,7 +95,7 @@ def test_a_folder_of_other_things_is_left_alone(tmp_path: Path, plan: Plan) -> N
 
 
 def test_what_a_kill_in_the_first_moment_leaves_is_no_obstacle(tmp_path: Path, plan: Plan) -> None:
-    (tmp_path / ".study.json.123").write_text("{")
+    (tmp_path / ".study.json.123.draft").write_text("{")
     assert StudyFolder(tmp_path).merge(plan) == plan
 
 
@@ -313,7 +313,6 @@ def test_drafts_of_killed_writes_are_cleared_wherever_they_are(tmp_path: Path, p
         (study.trials, "json"),
     ):
         folder.mkdir(exist_ok=True)
-        (folder / f".{trial.id}.{suffix}.{GONE}").write_text("half, as once")
         (folder / f".{trial.id}.{suffix}.{GONE}.draft").write_text("half")
     (tmp_path / f".study.json.{GONE}.draft").write_text("{")
     study.begin(plan)
