@@ -1,10 +1,16 @@
 """CIFAR's archives, fetched and read without running what they hold: pickles may contain code."""
 
+import hashlib
 import io
+import itertools
 import os
 import pickle
 import tarfile
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +18,7 @@ import numpy as np
 from torchvision import datasets
 from torchvision.datasets.utils import download_url
 
-from convnext_path.files import check_regular, open_regular, read_regular
+from convnext_path.files import open_regular, read_regular
 from convnext_path.words import show_name
 
 #: Pixels of (N, 3, 32, 32), uint8, and N labels.
@@ -23,16 +29,18 @@ def read_cifar(name: str, root: Path) -> tuple[Part, Part, tuple[str, ...]]:
     """The training part, the test part and the classes of ``cifar10`` or ``cifar100``, downloaded unless in ``root``.
 
     Raises:
-        ValueError: a file that is not CIFAR's.
-        OSError, RuntimeError: it is not there and could not be downloaded.
+        ValueError: a file that is not CIFAR's, or it is not there and could not be downloaded.
+        OSError: ``root`` cannot be looked into.
     """
     source = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
-    folder = root / source.base_folder
+    folder, archive = root / source.base_folder, root / source.filename
     if not folder.is_dir():
-        archive = root / source.filename
-        if archive.exists():
-            check_regular(archive.stat().st_mode, archive)  # what is there would be written to
-        download_url(source.url, str(root), source.filename, source.tgz_md5)
+        if all((root / file).is_file() for file in (source.meta["filename"], source.train_list[0][0])):
+            told = f"{root} holds the files of {name} themselves; give the folder above, with {folder.name}/ in it"
+            raise ValueError(show_name(told))
+        if not os.path.lexists(archive):
+            download(name, source.url, archive, source.tgz_md5)
+        check_archive(archive, source.tgz_md5)
         extract(archive, folder)
     classes = read_classes(folder / source.meta["filename"], source.meta["key"])
     train, test = (
@@ -42,21 +50,59 @@ def read_cifar(name: str, root: Path) -> tuple[Part, Part, tuple[str, ...]]:
     return train, test, classes
 
 
+def download(name: str, address: str, archive: Path, md5: str) -> None:
+    """Fetch an archive, whole or not at all; one that was put in its place meanwhile stays. Raises a ValueError."""
+    try:
+        with made_folder(archive.parent), tempfile.TemporaryDirectory(prefix=".", dir=archive.parent) as draft:
+            download_url(address, draft, archive.name, md5)
+            if not os.path.lexists(archive):
+                os.replace(Path(draft) / archive.name, archive)
+    except (OSError, RuntimeError, HTTPException) as error:
+        told = f"{name} is neither in {archive.parent}/ nor could it be downloaded: {error}"
+        raise ValueError(show_name(told)) from None
+
+
+@contextmanager
+def made_folder(folder: Path) -> Iterator[None]:
+    """Within, there is a folder; where that fails, it is removed again, with those above, as far as they are new."""
+    new = list(itertools.takewhile(lambda place: not place.exists(), (folder, *folder.parents)))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for place in new:
+            with suppress(OSError):
+                place.rmdir()
+        raise
+
+
+def check_archive(archive: Path, md5: str) -> None:
+    """Raise a ValueError where an archive is not the published one."""
+    try:
+        with open_regular(archive) as stream:
+            found = hashlib.file_digest(stream, partial(hashlib.md5, usedforsecurity=False)).hexdigest()
+    except OSError as error:
+        raise ValueError(f"{show_name(archive)} cannot be read as CIFAR's: {error.strerror}") from None
+    if found != md5:
+        told = f"its MD5 is {found}, not {md5}; move it away, or unpack it there if it is yours"
+        raise ValueError(f"{show_name(archive)} is not the published archive: {told}")
+
+
 def extract(archive: Path, folder: Path) -> None:
     """Unpack the one folder that ``archive`` holds, whole or not at all.
 
     Raises:
-        ValueError: the archive is damaged, holds something else, or would write elsewhere.
+        ValueError: the archive is damaged, holds something else, or would write elsewhere; or there is no room.
     """
-    with tempfile.TemporaryDirectory(dir=folder.parent) as draft:
-        try:
+    try:
+        with tempfile.TemporaryDirectory(dir=folder.parent) as draft:
             with open_regular(archive) as stream, tarfile.open(fileobj=stream) as tar:
                 tar.extractall(draft, filter=keep_inside)
-        except (tarfile.TarError, EOFError, ValueError) as error:
-            raise ValueError(show_name(f"{archive} is no archive to unpack: {error}")) from None
-        if not (Path(draft) / folder.name).is_dir():
-            raise ValueError(f"{show_name(archive)} holds no folder {folder.name}")
-        os.replace(Path(draft) / folder.name, folder)
+            if not (Path(draft) / folder.name).is_dir():
+                raise tarfile.TarError(f"it holds no folder {folder.name}")
+            os.replace(Path(draft) / folder.name, folder)
+    except (tarfile.TarError, OSError, EOFError, ValueError) as error:
+        raise ValueError(show_name(f"{archive} cannot be unpacked: {error}")) from None
 
 
 def keep_inside(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo | None:
