@@ -112,50 +112,81 @@ def keep_inside(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo | None:
     return tarfile.data_filter(member, path)
 
 
+#: Codes of the types that are read, of integers.
+INTEGERS = ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8")
+
+
+def encode(text: str | bytes | bytearray, encoding: str = "latin1") -> bytes:
+    """What a pickle has for the bytes of a text: Python 2 wrote them as one, by Latin-1, and Python 3 still can."""
+    if encoding != "latin1":
+        raise ValueError(f"a text in {encoding}, not in latin1")
+    return text.encode("latin1") if isinstance(text, str) else bytes(text)
+
+
 class DType:
-    """What a pickle has for NumPy's dtype: its code, such as u1."""
+    """What a pickle has for NumPy's dtype: its code, such as u1, and its order of bytes."""
 
     def __init__(self, code: str, *_: object) -> None:
-        self.code = code
+        self.code, self.order = code, "="
 
-    def __setstate__(self, state: object) -> None:
-        """Byte order and fields: a byte has neither."""
+    def __setstate__(self, state: tuple[object, ...]) -> None:
+        self.order = str(state[1])
+
+    def read(self, raw: str | bytes | bytearray) -> np.ndarray[Any, np.dtype[np.integer[Any]]]:
+        """The integers (N,) in some bytes. Raises a ValueError for another type."""
+        if self.code not in INTEGERS or self.order not in ("<", ">", "=", "|"):
+            raise ValueError(f"values of {self.code}, not integers")
+        return np.frombuffer(encode(raw), np.dtype(self.order + self.code))
 
 
 class Array:
-    """What a pickle has for a NumPy array: ``values``, if it is one of bytes.
+    """What a pickle has for a NumPy array: ``values``, if it is one of integers.
 
     NumPy's own classes would make arrays of objects at any address that a pickle names.
     """
 
-    values: np.ndarray[Any, np.dtype[np.uint8]]
+    values: np.ndarray[Any, np.dtype[np.integer[Any]]]
 
     def __init__(self, *_: object) -> None:
         pass
 
     def __setstate__(self, state: tuple[int, tuple[int, ...], DType, bool, str | bytes]) -> None:
         _, shape, dtype, fortran, raw = state
-        if dtype.code != "u1":
-            raise ValueError(f"an array of {dtype.code}, not of bytes")
-        raw = raw.encode("latin1") if isinstance(raw, str) else raw
-        self.values = np.frombuffer(raw, np.uint8).reshape(shape, order="F" if fortran else "C")
+        self.values = dtype.read(raw).reshape(shape, order="F" if fortran else "C")
 
 
-#: All that a pickle of arrays, lists, dicts, strings and numbers asks for.
-ALLOWED = {
+def read_buffer(raw: bytes, dtype: DType, shape: tuple[int, ...], order: str, axes: object = None) -> Array:
+    """What a pickle of protocol 5 has for a NumPy array; those whose axes were moved (order K) are not read."""
+    array = Array()
+    if order not in ("C", "F"):
+        raise ValueError("an array whose axes are in another order; store a copy of it")
+    array.values = dtype.read(raw).reshape(shape, order="F" if order == "F" else "C")
+    return array
+
+
+def read_scalar(dtype: DType, raw: str | bytes) -> int:
+    """What a pickle has for one number of NumPy's. Raises a ValueError for any but an integer."""
+    return int(dtype.read(raw).item())
+
+
+#: All that a pickle of arrays, lists, dicts, strings and numbers asks for; NumPy 2 has other names for its parts.
+ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy", "ndarray"): Array,
     ("numpy", "dtype"): DType,
-    ("numpy.core.multiarray", "_reconstruct"): Array,
-    ("numpy._core.multiarray", "_reconstruct"): Array,  # as NumPy 2 writes it
+    ("_codecs", "encode"): encode,
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): Array for core in ("core", "_core")},
+    **{(f"numpy.{core}.multiarray", "scalar"): read_scalar for core in ("core", "_core")},
+    **{(f"numpy.{core}.numeric", "_frombuffer"): read_buffer for core in ("core", "_core")},
 }
 
 
 class ArrayUnpickler(pickle.Unpickler):
-    """Reads arrays of bytes in lists and dicts, and calls nothing else."""
+    """Reads arrays of integers in lists and dicts, and calls nothing else."""
 
     def find_class(self, module_name: str, global_name: str) -> Any:
         if (module_name, global_name) not in ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module_name}.{global_name}")
+            remedy = "which could run code and is not loaded; store arrays of integers, lists and strings alone"
+            raise pickle.UnpicklingError(f"it asks for {module_name}.{global_name}, {remedy}")
         return ALLOWED[module_name, global_name]
 
 
@@ -189,7 +220,9 @@ def read_batch(file: Path, num_classes: int) -> Part:
     content = unpickle(file)
     pixels = getattr(content.get("data"), "values", None)
     labels = content.get("labels", content.get("fine_labels"))
-    if not (isinstance(pixels, np.ndarray) and pixels.shape[1:] == (3072,)):
+    if isinstance(given := getattr(labels, "values", None), np.ndarray):
+        labels = given.tolist()
+    if not (isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 and pixels.shape[1:] == (3072,)):
         raise ValueError(f"{show_name(file)} holds no images of 3 x 32 x 32 bytes")
     if not (isinstance(labels, list) and len(labels) == len(pixels) and all(x in range(num_classes) for x in labels)):
         raise ValueError(f"{show_name(file)} does not hold a label of 0 to {num_classes - 1} for each image")
