@@ -66,8 +66,15 @@ def test_the_weights_that_were_trained_are_taken(beside: dict[str, object]) -> N
 
 
 def test_what_several_sets_are_is_told() -> None:
-    with pytest.raises(ValueError, match="several sets of weights, encoder_q, encoder_k: save one of them alone"):
-        read_weights(pack({"encoder_q": STATE, "encoder_k": STATE}))
+    with pytest.raises(ValueError, match="several sets of weights, depth, rgb: save one of them alone"):
+        read_weights(pack({"rgb": STATE, "depth": STATE}))
+
+
+@pytest.mark.parametrize(("trained", "following"), [("encoder_q", "encoder_k"), ("online", "target"), ("g", "g_ema")])
+def test_of_sets_whose_names_tell_the_trained_one_is_taken(trained: str, following: str) -> None:
+    other = {name: tensor + 1 for name, tensor in STATE.items()}
+    check_same(read_weights(pack({trained: STATE, following: other})))
+    check_same(read_weights(pack({following: other, trained: STATE})))
 
 
 PREFIXES = ["", "module.", "_orig_mod.", "model.", "net.", "backbone.", "module._orig_mod.", "model.module.a.b."]
