@@ -7,6 +7,7 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from importlib.util import find_spec
+from typing import NoReturn
 
 import torch
 from torch import Tensor
@@ -98,15 +99,29 @@ def read_weights(content: bytes) -> "OrderedDict[str, Tensor]":
 
 
 def read_values(name: str, tensor: Tensor) -> Tensor:
-    """A tensor in single precision where it has decimals. Raises a ValueError for what is no number."""
+    """A tensor in single precision where it has decimals.
+
+    Raises:
+        ValueError: values that are no numbers, complex, or stored in another way than one after another.
+    """
     if tensor.is_meta:
         raise ValueError(f"it holds no values of {name}")
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex():
+        refuse_kind(name, tensor)
     if not tensor.is_floating_point():
         return tensor
-    values = tensor.float()
+    try:
+        values = tensor.float()
+    except NotImplementedError:  # several in a byte
+        refuse_kind(name, tensor)
     if not values.isfinite().all():
         raise ValueError(f"it holds values of {name} that are not finite: that training had failed")
     return values
+
+
+def refuse_kind(name: str, tensor: Tensor) -> NoReturn:
+    kind = str(tensor.dtype if tensor.layout == torch.strided else tensor.layout).removeprefix("torch.")
+    raise ValueError(f"it holds {name} as {kind}: weights are dense tensors of floating-point numbers")
 
 
 def is_safetensors(content: bytes) -> bool:
@@ -201,7 +216,8 @@ def clean_names(weights: "OrderedDict[str, Tensor]", expected: Collection[str]) 
     ``expected``: the network's own names; what they have of this stays. Of :data:`EXTRAS` these alone stay.
 
     Raises:
-        ValueError: there are several sets of weights, and their names do not tell which was trained.
+        ValueError: there are several sets of weights, and their names do not tell which was trained; or the network's
+            are no plain tensors with decimals.
     """
     expected = {*expected}
     wrapped = {*WRAPPERS} - {part for name in expected for part in name.split(".")}
@@ -210,6 +226,7 @@ def clean_names(weights: "OrderedDict[str, Tensor]", expected: Collection[str]) 
     prefix, others = find_prefix({n: w for n, w in named.items() if not n.endswith(EXTRAS)}, expected)
     bare = {n.removeprefix(prefix): w for n, w in named.items() if n.startswith(prefix) and not n.startswith(others)}
     kept = OrderedDict((n, w) for n, w in bare.items() if n in expected or not n.endswith(EXTRAS))
+    refuse_odd(kept, expected)
     versions = getattr(weights, "_metadata", {})
     places = {name: [part for part in name.split(".") if part not in wrapped] for name in versions}
     kept._metadata = {  # type: ignore[attr-defined]
@@ -226,6 +243,13 @@ def name_once(weights: Mapping[str, Tensor], short: Mapping[str, str]) -> dict[s
         if other != name and not is_same(weights[other], weights[name]):
             refuse_several([other, name])
     return {one: weights[name] for one, name in first.items()}
+
+
+def refuse_odd(weights: Mapping[str, Tensor], names: Collection[str]) -> None:
+    """Raise a ValueError where one of some names is not of numbers with decimals; :data:`EXTRAS` may be integers."""
+    for name, tensor in weights.items():
+        if name in names and not name.endswith(EXTRAS) and not tensor.is_floating_point():
+            refuse_kind(name, tensor)
 
 
 def refuse_misfits(wrong: Mapping[str, Sequence[str]], beginning: str = "") -> None:

@@ -13,7 +13,7 @@ from convnext_path.words import shorten
 
 #: Ends of names of what a network makes for itself: some files hold it, and no output hangs on it.
 EXTRAS = (
-    *("num_batches_tracked", "relative_position_index", "relative_coords_table"),
+    *("num_batches_tracked", "relative_position_index", "relative_coords_table", "attention_bias_idxs"),
     *("attn_mask", "n_averaged"),
 )
 #: Words that name a set of weights which was trained, and one that follows such a set.

@@ -115,6 +115,30 @@ def test_of_two_sets_the_trained_one_is_begun_with(
             check_begun(net, source)
 
 
+#: Tensors as weights do not come, and what is said of them.
+ODD: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "sparse_coo": torch.Tensor.to_sparse,
+    "sparse_csr": torch.Tensor.to_sparse_csr,
+    "qint8": lambda w: torch.quantize_per_tensor(w, 0.1, 0, torch.qint8),
+    "int8": lambda w: w.to(torch.int8),
+    "int64": torch.Tensor.long,
+    "bool": lambda w: w > 0,
+    "complex64": lambda w: w.to(torch.complex64),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("package", ["torchvision", "timm"])
+@pytest.mark.parametrize("kind", ODD)
+def test_weights_of_odd_kinds_are_refused(package: str, kind: str, tmp_path: Path) -> None:
+    scale = find_peer(f"{package}:resnet18")
+    net = make_network(PeerFlags(), scale, RECIPE, 3, image_size=64)
+    weights = net.state_dict()
+    torch.save(weights | {"fc.weight": ODD[kind](weights["fc.weight"])}, tmp_path / "w")
+    with pytest.raises(ValueError, match=f"it holds fc.weight as {kind}: weights are dense tensors of floating-point"):
+        begin(net, choose_weights(scale, str(tmp_path / "w")), scale, 3, image_size=64)
+
+
 def test_a_weights_file_runs_no_code(tmp_path: Path) -> None:
     torch.save({"fc.weight": Trap(tmp_path / "sprung")}, tmp_path / "w.pth")
     scale = find_peer("resnet18")
