@@ -246,9 +246,10 @@ def name_once(weights: Mapping[str, Tensor], short: Mapping[str, str]) -> dict[s
 
 
 def refuse_odd(weights: Mapping[str, Tensor], names: Collection[str]) -> None:
-    """Raise a ValueError where one of some names is not of numbers with decimals; :data:`EXTRAS` may be integers."""
+    """Raise a ValueError where one of some names is no dense tensor with decimals; :data:`EXTRAS` may be integers."""
     for name, tensor in weights.items():
-        if name in names and not name.endswith(EXTRAS) and not tensor.is_floating_point():
+        plain = tensor.layout == torch.strided and tensor.is_floating_point()
+        if name in names and not plain and not name.endswith(EXTRAS):
             refuse_kind(name, tensor)
 
 

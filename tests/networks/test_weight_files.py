@@ -130,6 +130,20 @@ def test_precision_is_single(dtype: torch.dtype) -> None:
     assert [tensor.dtype for tensor in found.values()] == [torch.float32, torch.int64]
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["sparse_coo", "sparse_csr", "qint8", "int8", "uint8", "int64", "bool", "complex64"])
+def test_a_networks_weights_are_dense_numbers_with_decimals(kind: str) -> None:
+    weight, makers = STATE["head.weight"], {"sparse_coo": Tensor.to_sparse, "sparse_csr": Tensor.to_sparse_csr}
+    makers["qint8"] = lambda w: torch.quantize_per_tensor(w, 0.1, 0, torch.qint8)
+    odd = makers[kind](weight) if kind in makers else weight.abs().to(getattr(torch, kind))
+    with pytest.raises(ValueError, match=f"^it holds head.weight as {kind}: weights are dense tensors of floating"):
+        clean_names(OrderedDict(STATE | {"head.weight": odd}), STATE.keys())
+    more = OrderedDict(
+        {f"net.{name}": tensor for name, tensor in STATE.items()} | {"metric.count": torch.zeros(1).int()}
+    )
+    check_same(clean_names(more, STATE.keys()))
+
+
 @settings(max_examples=30)
 @given(st.recursive(st.none() | st.integers() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)))
 def test_no_plain_value_has_weights(content: object) -> None:
