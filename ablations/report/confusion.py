@@ -19,7 +19,7 @@ Shares = np.ndarray[Any, np.dtype[np.float64]]
 
 NUMBERED, NAMED = 12, 40  # classes, up to which cells have numbers and lines have names
 MOST = 2000  # classes, up to which there is a matrix: one of more takes gigabytes, and has no point a class
-NAMES = 160.0  # how wide the classes' names are, in points of type
+NAMES, LONGEST = 160.0, 100  # how wide the classes' names are, in points of type, and how many characters they have
 SHADES = LinearSegmentedColormap.from_list("shares", CELLS)
 
 
@@ -42,7 +42,7 @@ def list_classes(answers: Kept) -> Sequence[str]:
 def draw_confusions(answers: Kept, title: str) -> Figure:
     """A matrix a network: the share of each class's images (lines) that it takes for each class (columns)."""
     count = len(list_classes(answers))
-    names = [fit(name, NAMES, size=7) for name in list_classes(answers)] if count <= NAMED else []
+    names = [fit(name, NAMES, size=7, longest=LONGEST) for name in list_classes(answers)] if count <= NAMED else []
     columns, side = min(len(answers), 3), choose_side(count, names)
     lines, beside = math.ceil(len(answers) / columns), find_width(names)
     titles = [fit(name, 72 * side, size=8) for name in answers]
@@ -73,10 +73,13 @@ def find_width(names: Sequence[str]) -> float:
 
 
 def draw_confusion(axes: Axes, shares: Shares, left: Sequence[str], below: Sequence[str]) -> None:
-    """A matrix, named at its left and below, as far as there is room. Its cells keep their colors on a dark page."""
+    """A matrix, named at its left and below, as far as there is room. Its cells keep their colors on a dark page.
+
+    It lies at the lower left of its place: the layout measures the names before the matrix is made square.
+    """
     count = len(shares)
     axes.pcolormesh(shares, cmap=SHADES, vmin=0, vmax=1, rasterized=count > NAMED)
-    axes.set(aspect="equal", ylim=(count, 0))
+    axes.set(aspect="equal", anchor="SW", ylim=(count, 0))
     axes.grid(visible=False)
     names, ticks = slice(count if count <= NAMED else 0), np.arange(count) + 0.5
     axes.set_xticks(ticks[names][: len(below)], below[names], rotation=90, size=7)

@@ -22,13 +22,13 @@ UNREADABLE = (OSError, RuntimeError, NotImplementedError, ValueError)  # fonts o
 FOUND: dict[str, str | None] = {}
 
 
-def fit(name: str, room: float, size: float = 10, weight: str = "normal") -> str:
+def fit(name: str, room: float, size: float = 10, weight: str = "normal", longest: int = LONGEST) -> str:
     """A name in lines no longer than ``room``, in points: broken between words, and within those that are longer.
 
-    What is longer than :data:`LONGEST` characters is shortened in its middle.
+    What is longer than ``longest`` characters is shortened in its middle.
     """
-    if len(name) > LONGEST:
-        name = f"{name[: LONGEST // 2]} … {name[-LONGEST // 2 :]}"
+    if len(name) > longest:
+        name = f"{name[: longest // 2]} … {name[-longest // 2 :]}"
     lines, used = [""], 0.0
     for word in re.findall(r"\s*\S+|\s+$", show_name(name)):
         width = measure(word, size, weight)

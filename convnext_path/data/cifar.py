@@ -1,10 +1,16 @@
 """CIFAR's archives, fetched and read without running what they hold: pickles may contain code."""
 
+import hashlib
 import io
+import itertools
 import os
 import pickle
 import tarfile
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +18,7 @@ import numpy as np
 from torchvision import datasets
 from torchvision.datasets.utils import download_url
 
-from convnext_path.files import check_regular, open_regular, read_regular
+from convnext_path.files import open_regular, read_regular
 from convnext_path.words import show_name
 
 #: Pixels of (N, 3, 32, 32), uint8, and N labels.
@@ -23,16 +29,18 @@ def read_cifar(name: str, root: Path) -> tuple[Part, Part, tuple[str, ...]]:
     """The training part, the test part and the classes of ``cifar10`` or ``cifar100``, downloaded unless in ``root``.
 
     Raises:
-        ValueError: a file that is not CIFAR's.
-        OSError, RuntimeError: it is not there and could not be downloaded.
+        ValueError: a file that is not CIFAR's, or it is not there and could not be downloaded.
+        OSError: ``root`` cannot be looked into.
     """
     source = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
-    folder = root / source.base_folder
+    folder, archive = root / source.base_folder, root / source.filename
     if not folder.is_dir():
-        archive = root / source.filename
-        if archive.exists():
-            check_regular(archive.stat().st_mode, archive)  # what is there would be written to
-        download_url(source.url, str(root), source.filename, source.tgz_md5)
+        if all((root / file).is_file() for file in (source.meta["filename"], source.train_list[0][0])):
+            told = f"{root} holds the files of {name} themselves; give the folder above, with {folder.name}/ in it"
+            raise ValueError(show_name(told))
+        if not os.path.lexists(archive):
+            download(name, source.url, archive, source.tgz_md5)
+        check_archive(archive, source.tgz_md5)
         extract(archive, folder)
     classes = read_classes(folder / source.meta["filename"], source.meta["key"])
     train, test = (
@@ -42,21 +50,59 @@ def read_cifar(name: str, root: Path) -> tuple[Part, Part, tuple[str, ...]]:
     return train, test, classes
 
 
+def download(name: str, address: str, archive: Path, md5: str) -> None:
+    """Fetch an archive, whole or not at all; one that was put in its place meanwhile stays. Raises a ValueError."""
+    try:
+        with made_folder(archive.parent), tempfile.TemporaryDirectory(prefix=".", dir=archive.parent) as draft:
+            download_url(address, draft, archive.name, md5)
+            if not os.path.lexists(archive):
+                os.replace(Path(draft) / archive.name, archive)
+    except (OSError, RuntimeError, HTTPException) as error:
+        told = f"{name} is neither in {archive.parent}/ nor could it be downloaded: {error}"
+        raise ValueError(show_name(told)) from None
+
+
+@contextmanager
+def made_folder(folder: Path) -> Iterator[None]:
+    """Within, there is a folder; where that fails, it is removed again, with those above, as far as they are new."""
+    new = list(itertools.takewhile(lambda place: not place.exists(), (folder, *folder.parents)))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for place in new:
+            with suppress(OSError):
+                place.rmdir()
+        raise
+
+
+def check_archive(archive: Path, md5: str) -> None:
+    """Raise a ValueError where an archive is not the published one."""
+    try:
+        with open_regular(archive) as stream:
+            found = hashlib.file_digest(stream, partial(hashlib.md5, usedforsecurity=False)).hexdigest()
+    except OSError as error:
+        raise ValueError(f"{show_name(archive)} cannot be read as CIFAR's: {error.strerror}") from None
+    if found != md5:
+        told = f"its MD5 is {found}, not {md5}; move it away, or unpack it there if it is yours"
+        raise ValueError(f"{show_name(archive)} is not the published archive: {told}")
+
+
 def extract(archive: Path, folder: Path) -> None:
     """Unpack the one folder that ``archive`` holds, whole or not at all.
 
     Raises:
-        ValueError: the archive is damaged, holds something else, or would write elsewhere.
+        ValueError: the archive is damaged, holds something else, or would write elsewhere; or there is no room.
     """
-    with tempfile.TemporaryDirectory(dir=folder.parent) as draft:
-        try:
+    try:
+        with tempfile.TemporaryDirectory(dir=folder.parent) as draft:
             with open_regular(archive) as stream, tarfile.open(fileobj=stream) as tar:
                 tar.extractall(draft, filter=keep_inside)
-        except (tarfile.TarError, EOFError, ValueError) as error:
-            raise ValueError(show_name(f"{archive} is no archive to unpack: {error}")) from None
-        if not (Path(draft) / folder.name).is_dir():
-            raise ValueError(f"{show_name(archive)} holds no folder {folder.name}")
-        os.replace(Path(draft) / folder.name, folder)
+            if not (Path(draft) / folder.name).is_dir():
+                raise tarfile.TarError(f"it holds no folder {folder.name}")
+            os.replace(Path(draft) / folder.name, folder)
+    except (tarfile.TarError, OSError, EOFError, ValueError) as error:
+        raise ValueError(show_name(f"{archive} cannot be unpacked: {error}")) from None
 
 
 def keep_inside(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo | None:
@@ -66,50 +112,81 @@ def keep_inside(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo | None:
     return tarfile.data_filter(member, path)
 
 
+#: Codes of the types that are read, of integers.
+INTEGERS = ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8")
+
+
+def encode(text: str | bytes | bytearray, encoding: str = "latin1") -> bytes:
+    """What a pickle has for the bytes of a text: Python 2 wrote them as one, by Latin-1, and Python 3 still can."""
+    if encoding != "latin1":
+        raise ValueError(f"a text in {encoding}, not in latin1")
+    return text.encode("latin1") if isinstance(text, str) else bytes(text)
+
+
 class DType:
-    """What a pickle has for NumPy's dtype: its code, such as u1."""
+    """What a pickle has for NumPy's dtype: its code, such as u1, and its order of bytes."""
 
     def __init__(self, code: str, *_: object) -> None:
-        self.code = code
+        self.code, self.order = code, "="
 
-    def __setstate__(self, state: object) -> None:
-        """Byte order and fields: a byte has neither."""
+    def __setstate__(self, state: tuple[object, ...]) -> None:
+        self.order = str(state[1])
+
+    def read(self, raw: str | bytes | bytearray) -> np.ndarray[Any, np.dtype[np.integer[Any]]]:
+        """The integers (N,) in some bytes. Raises a ValueError for another type."""
+        if self.code not in INTEGERS or self.order not in ("<", ">", "=", "|"):
+            raise ValueError(f"values of {self.code}, not integers")
+        return np.frombuffer(encode(raw), np.dtype(self.order + self.code))
 
 
 class Array:
-    """What a pickle has for a NumPy array: ``values``, if it is one of bytes.
+    """What a pickle has for a NumPy array: ``values``, if it is one of integers.
 
     NumPy's own classes would make arrays of objects at any address that a pickle names.
     """
 
-    values: np.ndarray[Any, np.dtype[np.uint8]]
+    values: np.ndarray[Any, np.dtype[np.integer[Any]]]
 
     def __init__(self, *_: object) -> None:
         pass
 
     def __setstate__(self, state: tuple[int, tuple[int, ...], DType, bool, str | bytes]) -> None:
         _, shape, dtype, fortran, raw = state
-        if dtype.code != "u1":
-            raise ValueError(f"an array of {dtype.code}, not of bytes")
-        raw = raw.encode("latin1") if isinstance(raw, str) else raw
-        self.values = np.frombuffer(raw, np.uint8).reshape(shape, order="F" if fortran else "C")
+        self.values = dtype.read(raw).reshape(shape, order="F" if fortran else "C")
 
 
-#: All that a pickle of arrays, lists, dicts, strings and numbers asks for.
-ALLOWED = {
+def read_buffer(raw: bytes, dtype: DType, shape: tuple[int, ...], order: str, axes: object = None) -> Array:
+    """What a pickle of protocol 5 has for a NumPy array; those whose axes were moved (order K) are not read."""
+    array = Array()
+    if order not in ("C", "F"):
+        raise ValueError("an array whose axes are in another order; store a copy of it")
+    array.values = dtype.read(raw).reshape(shape, order="F" if order == "F" else "C")
+    return array
+
+
+def read_scalar(dtype: DType, raw: str | bytes) -> int:
+    """What a pickle has for one number of NumPy's. Raises a ValueError for any but an integer."""
+    return int(dtype.read(raw).item())
+
+
+#: All that a pickle of arrays, lists, dicts, strings and numbers asks for; NumPy 2 has other names for its parts.
+ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy", "ndarray"): Array,
     ("numpy", "dtype"): DType,
-    ("numpy.core.multiarray", "_reconstruct"): Array,
-    ("numpy._core.multiarray", "_reconstruct"): Array,  # as NumPy 2 writes it
+    ("_codecs", "encode"): encode,
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): Array for core in ("core", "_core")},
+    **{(f"numpy.{core}.multiarray", "scalar"): read_scalar for core in ("core", "_core")},
+    **{(f"numpy.{core}.numeric", "_frombuffer"): read_buffer for core in ("core", "_core")},
 }
 
 
 class ArrayUnpickler(pickle.Unpickler):
-    """Reads arrays of bytes in lists and dicts, and calls nothing else."""
+    """Reads arrays of integers in lists and dicts, and calls nothing else."""
 
     def find_class(self, module_name: str, global_name: str) -> Any:
         if (module_name, global_name) not in ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module_name}.{global_name}")
+            remedy = "which could run code and is not loaded; store arrays of integers, lists and strings alone"
+            raise pickle.UnpicklingError(f"it asks for {module_name}.{global_name}, {remedy}")
         return ALLOWED[module_name, global_name]
 
 
@@ -143,7 +220,9 @@ def read_batch(file: Path, num_classes: int) -> Part:
     content = unpickle(file)
     pixels = getattr(content.get("data"), "values", None)
     labels = content.get("labels", content.get("fine_labels"))
-    if not (isinstance(pixels, np.ndarray) and pixels.shape[1:] == (3072,)):
+    if isinstance(given := getattr(labels, "values", None), np.ndarray):
+        labels = given.tolist()
+    if not (isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 and pixels.shape[1:] == (3072,)):
         raise ValueError(f"{show_name(file)} holds no images of 3 x 32 x 32 bytes")
     if not (isinstance(labels, list) and len(labels) == len(pixels) and all(x in range(num_classes) for x in labels)):
         raise ValueError(f"{show_name(file)} does not hold a label of 0 to {num_classes - 1} for each image")

@@ -100,8 +100,7 @@ def open_cifar(data: Data) -> Splits:
     try:
         *parts, classes = read_cifar(data.name, Path(root).expanduser())
     except (OSError, RuntimeError) as error:
-        told = show_name(f"{data.name} is neither in {root}/ nor could it be downloaded: {error}")
-        raise ValueError(told) from None
+        raise ValueError(show_name(f"{data.name} cannot be looked for in {root}/: {error}")) from None
     train, test = (MemoryImages(torch.from_numpy(pixels), labels) for pixels, labels in parts)
     indices = range(len(train.labels)), range(len(test.labels))
     return Splits(train, test, *indices, classes, 32, *CIFAR_STATISTICS[data.name], hash_images(train, test))

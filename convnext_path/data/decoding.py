@@ -174,9 +174,19 @@ def to_rgb(image: Image.Image, bits: int) -> Image.Image:
     elif image.mode == "LAB":
         image = lab_to_rgb(image)
     elif image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        image = lay_on_white(image)
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def lay_on_white(image: Image.Image) -> Image.Image:
+    """An image with transparent parts as it looks on white; a TGA without a visible pixel has no alpha.
+
+    Such files have a spare byte where alpha would be, and say so in their header, which Pillow passes over.
+    """
+    whole = image.convert("RGBA")
+    if image.format == "TGA" and whole.getchannel("A").getextrema() == (0, 0):
+        return whole
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), whole)
 
 
 def to_8_bits(image: Image.Image, bits: int) -> Image.Image:

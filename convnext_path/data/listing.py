@@ -19,6 +19,9 @@ SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 #: What file managers leave everywhere, beside hidden files: nobody asks after it.
 CLUTTER = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"}
 
+#: How names of archives end: images in them are not read.
+ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
+
 #: Folders that systems make for themselves, in lower case: of thumbnails, of what was deleted, of shared storage and of
 #: notebooks, archives and caches. Their images are copies, or nobody's.
 SYSTEM = {
@@ -86,7 +89,9 @@ def find_classes(folder: Path) -> tuple[str, ...]:
     if lost := sorted(p.name for p in folder.iterdir() if not (is_passed_over(p.name) or p.exists())):
         raise ValueError(f"{show_name(folder)} has links that lead nowhere: {shorten(lost, 20)}")
     if not classes:
-        raise ValueError(f"{show_name(folder)} has no class folders")
+        packed = sorted(p.name for p in folder.iterdir() if p.name.lower().endswith(ARCHIVES))
+        there = f", but archives: unpack {shorten(packed, 5)}" if packed else ""
+        raise ValueError(f"{show_name(folder)} has no class folders{there}")
     if splits := [name for name in classes if name.lower() in SPLITS]:
         allowed = "splits are named train/ and val/ or test/"
         raise ValueError(f"{show_name(folder)} has {', '.join(splits)} where classes are looked for; {allowed}")
@@ -102,15 +107,16 @@ def list_images(folder: Path) -> Listing:
         for file in walk_class(folder, name):
             (files if file.lower().endswith(endings) else others).append(file)
     left_out = Counter(os.path.splitext(file)[1].lower() for file in others if not is_clutter(file))
-    return Listing(folder, files, left_out, count_loose(folder, endings))
+    return Listing(folder, files, left_out, count_loose(folder))
 
 
 def is_clutter(file: str) -> bool:
     return os.path.basename(file).lower() in CLUTTER
 
 
-def count_loose(folder: Path, endings: tuple[str, ...]) -> int:
-    """How many images lie beside the class folders, in none of them."""
+def count_loose(folder: Path) -> int:
+    """How many images lie in a folder itself, beside those in it."""
+    endings = find_endings()
     with os.scandir(folder) as entries:
         return sum(e.name.lower().endswith(endings) and not e.name.startswith(".") and e.is_file() for e in entries)
 
@@ -214,11 +220,13 @@ def note_places(root: Path, used: Sequence[Path]) -> list[str]:
     if len(used) == 1:
         return []
     others = [name for name in list_folders(root) if root / name not in used]
-    notes = []
+    notes, splits = [], f"train/ and {used[-1].name}/"
     if "test" in others:
         notes.append("val/ validates; test/ beside it is not used")
     if loose := [name for name in others if name != "test"]:
-        notes.append(f"folders beside train/ and {used[-1].name}/ are not used: {shorten(loose, 5)}")
+        notes.append(f"folders beside {splits} are not used: {shorten(loose, 5)}")
+    if images := count_loose(root):
+        notes.append(f"images left out, beside {splits}: {images}")
     return notes
 
 

@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import shutil
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,8 +23,8 @@ SOURCES = tuple(FOLDER / name for name in ("channels.cpp", "depthwise.cpp", "gel
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-fopenmp")  # torch's own OpenMP is there already
 SEAL = len(digest(b""))
 
-#: Seconds. A compiler on a cluster's disk takes some to start, where nobody has used it for long.
-ANSWERS, COMPILES = 30.0, 300.0
+#: Seconds. A compiler on a cluster's disk takes some to start, where nobody has used it for long, and so does torch.
+ANSWERS, COMPILES, LOADS = 30.0, 300.0, 120.0
 #: So many seconds after it hung, a compiler is tried again.
 FORGETS = 3600.0
 
@@ -50,9 +51,8 @@ def noted_hang(command: Sequence[str]) -> Iterator[None]:
     name = f"hang-{digest(repr((command, program, stamp)).encode())[:16]}"
     hung = recall(name)
     if isinstance(hung, float) and 0 <= (since := time.time() - hung) < FORGETS:
-        raise HangError(
-            f"{command[0]} did not end when tried {since / 60:.0f} min ago; it is tried again after an hour"
-        )
+        told = f"{command[0]}, or what it compiles, did not end when tried {since / 60:.0f} min ago"
+        raise HangError(f"{told}; it is tried again after an hour")
     try:
         yield
     except HangError:
@@ -109,6 +109,21 @@ def built(command: Sequence[str], macros: bytes) -> Iterator[Path]:
         raise
 
 
+#: Loads a library as we do, beside torch's OpenMP.
+LOAD = """
+import ctypes, sys
+try:
+    import torch
+except ImportError:
+    pass
+try:
+    ctypes.CDLL(sys.argv[1])
+except OSError as error:
+    sys.exit(str(error))
+print("loaded")
+"""
+
+
 def compile_library(command: Sequence[str]) -> bytes:
     """The library, and after its end, where no loader looks, its SHA-256. Raises a RuntimeError or an OSError."""
     sources = [str(source) for source in SOURCES if source.suffix == ".cpp"]
@@ -117,8 +132,25 @@ def compile_library(command: Sequence[str]) -> bytes:
         run_program([*command, *FLAGS, *sources, "-o", str(file)], COMPILES)
         if not file.is_file():
             raise RuntimeError(f"{command[0]} compiles to no file")
+        try_loading(file)
         content = file.read_bytes()
     return content + digest(content).encode()
+
+
+def try_loading(file: Path) -> None:
+    """Load a library in a process of its own, which it may end, as a sanitizer's does.
+
+    Raises:
+        RuntimeError: it does not load, or takes too long.
+        OSError: there is no place for what is printed.
+    """
+    try:
+        printed = run_program([sys.executable, "-P", "-c", LOAD, str(file)], LOADS)
+    except RuntimeError as error:
+        told = str(error).removeprefix(f"{sys.executable} ")
+        raise type(error)(f"what was compiled cannot be loaded: Python {told}") from None
+    if not printed.endswith(b"loaded\n"):
+        raise RuntimeError("what was compiled cannot be loaded: it ends Python")
 
 
 def is_whole(file: Path) -> bool:

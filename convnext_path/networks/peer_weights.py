@@ -15,7 +15,8 @@ from torchvision.models.vision_transformer import VisionTransformer, interpolate
 from convnext_path.files import digest
 from convnext_path.networks.peer_names import PeerFlags, PeerScale, read_file
 from convnext_path.networks.peers import build, make_timm
-from convnext_path.networks.weight_files import EXTRAS, clean_names, list_misfits, read_weights, refuse_misfits
+from convnext_path.networks.weight_files import clean_names, list_misfits, read_weights, refuse_misfits, refuse_odd
+from convnext_path.networks.weight_sets import EXTRAS
 
 
 def load_weights(
@@ -157,6 +158,7 @@ def check_timm(weights: Mapping[str, Tensor], shapes: Shapes, head: Collection[s
         if name in weights and tuple(weights[name].shape) != shape
     ]
     unexpected = sorted(weights.keys() - shapes.keys())
+    refuse_odd(weights, shapes)
     refuse_misfits({"missing": sorted(needed - weights.keys()), "unexpected": unexpected, "misshapen": misshapen})
     return next((len(weights[name]) for name in head if name in weights), 0)
 

@@ -1,18 +1,19 @@
 """Weights as people have them in files: whoever saved them, and whatever lies around them. Nothing in a file is run."""
 
 import io
-import itertools
 import re
 import warnings
 import zipfile
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from importlib.util import find_spec
+from typing import NoReturn
 
 import torch
 from torch import Tensor
 from torch.serialization import safe_globals
 
+from convnext_path.networks.weight_sets import EXTRAS, choose_set, find_prefix, is_same, refuse_several
 from convnext_path.words import shorten
 
 #: Where a file has several sets of weights, the first of these is taken: as they were trained, before their averages.
@@ -34,8 +35,6 @@ SETS = (
 DEEPEST = 8  # mappings in mappings
 #: What wraps a network, or a part of one, names itself in the names of all that it holds.
 WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
-#: Ends of names of what a network makes for itself: some files hold it, and no output hangs on it.
-EXTRAS = ("num_batches_tracked", "relative_position_index", "relative_coords_table", "attn_mask", "n_averaged")
 #: What to do about a file with more in it than may be read.
 ADVICE = "save the state dict alone: torch.save(net.state_dict(), FILE)"
 
@@ -100,15 +99,29 @@ def read_weights(content: bytes) -> "OrderedDict[str, Tensor]":
 
 
 def read_values(name: str, tensor: Tensor) -> Tensor:
-    """A tensor in single precision where it has decimals. Raises a ValueError for what is no number."""
+    """A tensor in single precision where it has decimals.
+
+    Raises:
+        ValueError: values that are no numbers, complex, or stored in another way than one after another.
+    """
     if tensor.is_meta:
         raise ValueError(f"it holds no values of {name}")
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex():
+        refuse_kind(name, tensor)
     if not tensor.is_floating_point():
         return tensor
-    values = tensor.float()
+    try:
+        values = tensor.float()
+    except NotImplementedError:  # several in a byte
+        refuse_kind(name, tensor)
     if not values.isfinite().all():
         raise ValueError(f"it holds values of {name} that are not finite: that training had failed")
     return values
+
+
+def refuse_kind(name: str, tensor: Tensor) -> NoReturn:
+    kind = str(tensor.dtype if tensor.layout == torch.strided else tensor.layout).removeprefix("torch.")
+    raise ValueError(f"it holds {name} as {kind}: weights are dense tensors of floating-point numbers")
 
 
 def is_safetensors(content: bytes) -> bool:
@@ -180,7 +193,7 @@ def find_weights(found: object, depth: int = 0) -> "OrderedDict[str, Tensor]":
     """The tensors by name in a mapping, or in mappings within; none where there are none.
 
     Raises:
-        ValueError: there are several sets, and none has a name that is known.
+        ValueError: there are several sets, and their names do not tell which was trained.
     """
     if not isinstance(found, Mapping) or depth > DEEPEST:
         return OrderedDict()
@@ -194,22 +207,26 @@ def find_weights(found: object, depth: int = 0) -> "OrderedDict[str, Tensor]":
     if len(own) > 1:  # beside sets, one may be a score
         return own
     sets = {name: weights for name, value in named.items() if (weights := find_weights(value, depth + 1))}
-    if len(sets) > 1:
-        raise ValueError(f"it holds several sets of weights, {shorten([*sets], 5)}: save one of them alone")
-    return next(iter(sets.values()), own)
+    return sets[choose_set(sets)] if sets else own
 
 
 def clean_names(weights: "OrderedDict[str, Tensor]", expected: Collection[str]) -> "OrderedDict[str, Tensor]":
     """The weights without what stood around the network: its :data:`WRAPPERS`, and its place in a larger one.
 
     ``expected``: the network's own names; what they have of this stays. Of :data:`EXTRAS` these alone stay.
+
+    Raises:
+        ValueError: there are several sets of weights, and their names do not tell which was trained; or the network's
+            are no plain tensors with decimals.
     """
     expected = {*expected}
     wrapped = {*WRAPPERS} - {part for name in expected for part in name.split(".")}
     short = {name: ".".join(part for part in name.split(".") if part not in wrapped) for name in weights}
-    prefix = find_prefix([name for name in short.values() if not name.endswith(EXTRAS)], expected)
-    bare = {name: s.removeprefix(prefix) for name, s in short.items() if s.startswith(prefix)}
-    kept = OrderedDict((b, weights[name]) for name, b in bare.items() if b in expected or not b.endswith(EXTRAS))
+    named = name_once(weights, short)
+    prefix, others = find_prefix({n: w for n, w in named.items() if not n.endswith(EXTRAS)}, expected)
+    bare = {n.removeprefix(prefix): w for n, w in named.items() if n.startswith(prefix) and not n.startswith(others)}
+    kept = OrderedDict((n, w) for n, w in bare.items() if n in expected or not n.endswith(EXTRAS))
+    refuse_odd(kept, expected)
     versions = getattr(weights, "_metadata", {})
     places = {name: [part for part in name.split(".") if part not in wrapped] for name in versions}
     kept._metadata = {  # type: ignore[attr-defined]
@@ -218,17 +235,22 @@ def clean_names(weights: "OrderedDict[str, Tensor]", expected: Collection[str]) 
     return kept
 
 
-def find_prefix(names: Sequence[str], expected: Collection[str]) -> str:
-    """What stands before a network's own names, up to a dot: before most of them; else before all that there are."""
-    if any(name in expected for name in names):
-        return ""
-    starts = ((name[: place.end()], name[place.end() :]) for name in names for place in re.finditer(r"\.", name))
-    (best, count), *_ = [*Counter(start for start, rest in starts if rest in expected).most_common(1), ("", 0)]
-    if 2 * count >= len(expected):
-        return best
-    places = zip(*(name.split(".")[:-1] for name in names), strict=False)
-    common = [place[0] for place in itertools.takewhile(lambda place: len({*place}) == 1, places)]
-    return ".".join([*common, ""])
+def name_once(weights: Mapping[str, Tensor], short: Mapping[str, str]) -> dict[str, Tensor]:
+    """The weights by their short names. Raises a ValueError where two that differ have the same."""
+    first: dict[str, str] = {}
+    for name, one in short.items():
+        other = first.setdefault(one, name)
+        if other != name and not is_same(weights[other], weights[name]):
+            refuse_several([other, name])
+    return {one: weights[name] for one, name in first.items()}
+
+
+def refuse_odd(weights: Mapping[str, Tensor], names: Collection[str]) -> None:
+    """Raise a ValueError where one of some names is no dense tensor with decimals; :data:`EXTRAS` may be integers."""
+    for name, tensor in weights.items():
+        plain = tensor.layout == torch.strided and tensor.is_floating_point()
+        if name in names and not plain and not name.endswith(EXTRAS):
+            refuse_kind(name, tensor)
 
 
 def refuse_misfits(wrong: Mapping[str, Sequence[str]], beginning: str = "") -> None:

@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import tarfile
 from collections.abc import Callable
+from http.client import BadStatusLine
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -49,6 +50,39 @@ def test_a_batch_as_python_2_wrote_it(tmp_path: Path) -> None:
     pixels, labels = cifar.read_batch(file, 10)
     assert pixels.tobytes() == pickle.loads(file.read_bytes(), encoding="latin1")["data"].tobytes() == raw
     assert (pixels.shape, labels) == ((1, 3, 32, 32), [7])
+
+
+#: Arrays (4, 3072) of bytes, and lists of labels, as people store them.
+PIXELS = np.random.default_rng(0).integers(0, 256, (4, 3072), dtype=np.uint8)
+LABELS = {
+    "int": [3, 0, 9, 1],
+    **{kind: [*np.asarray([3, 0, 9, 1], kind)] for kind in ("i8", "u1", "i2", ">i4")},
+    "array": np.asarray([3, 0, 9, 1]),
+}
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("labels", LABELS)
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("numpy", [1, 2])
+def test_a_batch_as_python_3_writes_it(tmp_path: Path, protocol: int, labels: str, order: Any, numpy: int) -> None:
+    content = pickle.dumps({"data": np.asarray(PIXELS, order=order), "labels": LABELS[labels]}, protocol)
+    file = tmp_path / "batch"
+    file.write_bytes(name_as_numpy_1(content) if numpy == 1 else content)
+    pixels, found = cifar.read_batch(file, 10)
+    assert np.array_equal(pixels.reshape(4, 3072), PIXELS)
+    assert found == [3, 0, 9, 1]
+
+
+def name_as_numpy_1(content: bytes) -> bytes:
+    """A pickle with the names that NumPy's modules had, which stand in lines of their own or behind their lengths."""
+    if content[:2] in (b"\x80\4", b"\x80\5"):
+        content = content[:2] + content[11:]  # without its frame, which states a length too
+    for part in (b"multiarray", b"numeric"):
+        new, old = b"numpy._core." + part, b"numpy.core." + part
+        content = content.replace(b"c%b\n" % new, b"c%b\n" % old)
+        content = content.replace(b"\x8c%c%b" % (len(new), new), b"\x8c%c%b" % (len(old), old))
+    return content
 
 
 class Call:
@@ -122,7 +156,9 @@ def test_hostile_and_damaged_files_are_named_and_run_nothing(name: str, tmp_path
 def test_a_call_is_named(tmp_path: Path) -> None:
     file = tmp_path / "batch"
     file.write_bytes(pickle.dumps(Call(builtins.eval, "1"), protocol=4))
-    with pytest.raises(ValueError, match=r"batch cannot be read as CIFAR's: it asks for builtins.eval"):
+    with pytest.raises(
+        ValueError, match=r"batch cannot be read as CIFAR's: it asks for builtins.eval, .* store arrays of integers"
+    ):
         cifar.unpickle(file)
 
 
@@ -145,12 +181,12 @@ def test_what_is_no_file_is_not_waited_for(
             read_cifar("cifar10", tmp_path / name)
 
 
-@pytest.mark.parametrize("kind", ["pipe", "folder", "socket", "endless device"])
+@pytest.mark.parametrize("kind", ["pipe", "folder", "socket", "endless device", "link to nothing"])
 def test_an_archive_that_is_no_file_is_neither_read_nor_written_to(tmp_path: Path, kind: str, alarm: None) -> None:
     place(tmp_path / datasets.CIFAR10.filename, kind)
-    with pytest.raises(OSError, match=ODDITIES[kind]):
+    with pytest.raises(ValueError, match=f"gz cannot be read as CIFAR's: {ODDITIES[kind]}"):
         read_cifar("cifar10", tmp_path)
-    with pytest.raises(OSError, match=ODDITIES[kind]):
+    with pytest.raises(ValueError, match=ODDITIES[kind]):
         extract(tmp_path / datasets.CIFAR10.filename, tmp_path / "cifar")
 
 
@@ -171,6 +207,92 @@ def test_the_archive_is_checked_and_unpacked(
     ours, _, _ = read_cifar("cifar10", tmp_path)
     assert np.array_equal(ours[0], read_cifar("cifar10", tmp_path / "source")[0][0])
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["source", archive.name, folder.name])
+
+
+def serve(content: bytes, error: Exception | None = None) -> Callable[..., None]:
+    """Stands for the download: writes some bytes, checks them as torchvision does, or breaks off with an error."""
+
+    def download(address: str, root: str, name: str, md5: str) -> None:
+        os.makedirs(root, exist_ok=True)
+        file = Path(root) / name
+        file.write_bytes(content)
+        if error:
+            raise error
+        if calculate_md5(file) != md5:
+            raise RuntimeError("File not found or corrupted.")
+
+    return download
+
+
+BREAKS = [
+    OSError("no route"),
+    RuntimeError("File not found or corrupted."),
+    BadStatusLine("<html>"),
+    RecursionError("redirects"),
+]
+
+
+@pytest.mark.parametrize("error", [None, *BREAKS], ids=repr)
+@pytest.mark.parametrize("place", ["", "new", "new/deeper/still"])
+def test_a_download_that_fails_leaves_nothing(
+    tmp_path: Path, place: str, error: Exception | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cifar, "download_url", serve(b"<html>", error))
+    with pytest.raises(ValueError, match=f"cifar10 is neither in {tmp_path / place}/ nor could it be downloaded: "):
+        read_cifar("cifar10", tmp_path / place)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_download_that_is_interrupted_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cifar, "download_url", serve(b"half", KeyboardInterrupt()))  # type: ignore[arg-type]
+    with pytest.raises(KeyboardInterrupt):
+        read_cifar("cifar10", tmp_path / "new" / "deeper")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("content", [b"", b"half of it", b"packed anew"])
+@pytest.mark.parametrize("online", [True, False])
+def test_an_archive_that_is_there_is_never_replaced(
+    tmp_path: Path, make_cifar: Maker, content: bytes, online: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack(tmp_path / "published", folder=make_cifar(tmp_path / "source"))
+    published, archive = (tmp_path / "published").read_bytes(), tmp_path / "root" / datasets.CIFAR10.filename
+    monkeypatch.setattr(datasets.CIFAR10, "tgz_md5", calculate_md5(tmp_path / "published"))
+    monkeypatch.setattr(cifar, "download_url", serve(published, None if online else OSError("no route")))
+    archive.parent.mkdir()
+    archive.write_bytes(content)
+    with pytest.raises(ValueError, match=f"^{archive} is not the published archive: its MD5 is .*; move it away"):
+        read_cifar("cifar10", archive.parent)
+    assert [*archive.parent.iterdir()] == [archive]
+    assert archive.read_bytes() == content
+    archive.unlink()
+    if online:
+        read_cifar("cifar10", archive.parent)
+        assert archive.read_bytes() == published
+
+
+def test_an_archive_that_comes_during_the_download_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = tmp_path / datasets.CIFAR10.filename
+
+    def download(address: str, root: str, name: str, md5: str) -> None:
+        archive.write_bytes(b"mine")
+        (Path(root) / name).write_bytes(b"theirs")
+
+    monkeypatch.setattr(cifar, "download_url", download)
+    with pytest.raises(ValueError, match="is not the published archive"):
+        read_cifar("cifar10", tmp_path)
+    assert archive.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_the_inner_folder_is_told_from_the_one_above(
+    tmp_path: Path, name: str, make_cifar: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cifar, "download_url", serve(b"", OSError("never")))
+    folder = make_cifar(tmp_path, name)
+    told = f"{folder} holds the files of {name} themselves; give the folder above, with {folder.name}/ in it"
+    with pytest.raises(ValueError, match=f"^{told}$"):
+        read_cifar(name, folder)
 
 
 def member(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> tarfile.TarInfo:
@@ -196,7 +318,7 @@ def member(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> tarfil
 def test_archives_that_reach_outside_are_refused(tmp_path: Path, bad: tarfile.TarInfo) -> None:
     (tmp_path / "here").mkdir()
     pack(tmp_path / "here" / "x.tar.gz", member("cifar/good"), bad)
-    with pytest.raises(ValueError, match=r"x.tar.gz is no archive to unpack: "):
+    with pytest.raises(ValueError, match=r"x.tar.gz cannot be unpacked: "):
         extract(tmp_path / "here" / "x.tar.gz", tmp_path / "here" / "cifar")
     assert [p.name for p in tmp_path.rglob("*")] == ["here", "x.tar.gz"]
     assert not Path("/nowhere").exists()
@@ -207,11 +329,11 @@ def test_damaged_archives_are_named(tmp_path: Path, content: bytes | None) -> No
     archive = tmp_path / "x.tar.gz"
     pack(archive, *(member(f"cifar/{i}") for i in range(100)))
     archive.write_bytes(archive.read_bytes()[:200] if content is None else content)
-    with pytest.raises(ValueError, match=r"x.tar.gz is no archive to unpack: "):
+    with pytest.raises(ValueError, match=r"x.tar.gz cannot be unpacked: "):
         extract(archive, tmp_path / "cifar")
 
 
 def test_another_archive_is_named(tmp_path: Path) -> None:
     pack(tmp_path / "x.tar.gz", member("mnist/1"))
-    with pytest.raises(ValueError, match=r"x.tar.gz holds no folder cifar"):
+    with pytest.raises(ValueError, match=r"x.tar.gz cannot be unpacked: it holds no folder cifar"):
         extract(tmp_path / "x.tar.gz", tmp_path / "cifar")

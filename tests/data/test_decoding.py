@@ -318,3 +318,37 @@ def test_packed_colors_of_16_bits_are_not_deep(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(content)
     assert (look(tmp_path / "x").bits, look(tmp_path / "x").fault) == (0, "")
     assert read(content, bits=0).flatten(1).tolist() == [[255, 0], [0, 0], [0, 255]]
+
+
+def write_tga(kind: str, alpha: Sequence[int], packed: bool = False) -> bytes:
+    """A TGA of a pixel for each ``alpha``, of colors, grays or a palette's colors, whose header says of no alpha."""
+    pixels = Image.new("RGBA", (len(alpha), 1))
+    pixels.putdata([(10 * i, 20, 30, a) for i, a in enumerate(alpha)])
+    image = pixels.convert("LA") if kind == "LA" else pixels
+    if kind == "P":
+        image = Image.new("P", pixels.size)
+        image.putdata(range(len(alpha)))
+        image.putpalette([*pixels.tobytes()], "RGBA")
+    content = bytearray(encode(image, "TGA", rle=packed))
+    content[17] &= 0xF0
+    return bytes(content)
+
+
+@pytest.mark.parametrize("kind", ["RGBA", "LA", "P"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_tga_without_a_visible_pixel_has_no_alpha(kind: str, packed: bool, tmp_path: Path) -> None:
+    count = 256 if kind == "P" else 3
+    content = write_tga(kind, [0] * count, packed)
+    assert torch.equal(read(content), read(write_tga(kind, [255] * count, packed)))
+    assert read(content)[:, 0, 1].tolist() == ([18, 18, 18] if kind == "LA" else [10, 20, 30])
+    (tmp_path / "x").write_bytes(content)
+    assert look(tmp_path / "x").fault == ""
+    parts = read(write_tga(kind, [0] * (count - 1) + [255], packed))
+    assert parts[:, 0, 1].tolist() == [255] * 3
+    assert parts[:, 0, -1].tolist() == read(content)[:, 0, -1].tolist()
+
+
+def test_other_formats_without_a_visible_pixel_are_white() -> None:
+    clear = Image.new("RGBA", (2, 2), (10, 20, 30, 0))
+    for kind in ("PNG", "TIFF"):
+        assert read(encode(clear, kind)).unique().tolist() == [255]

@@ -65,6 +65,34 @@ def test_images_in_no_class_are_counted(tree: Path, split: str) -> None:
     assert after.digest == before.digest
 
 
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_images_beside_the_splits_are_counted(tree: Path, split: str) -> None:
+    (tree / "val").rename(tree / split)
+    before = open_tree(tree)
+    for name in ("a.png", "b.JPG", ".hidden.png", "notes.txt"):
+        shutil.copy(tree / "train" / "cat" / "0.png", tree / name)
+    shutil.copy(tree / "train" / "cat" / "0.png", tree / split / "c.png")
+    after = open_tree(tree)
+    assert after.notes == (
+        "images left out, beside the class folders: 1",
+        f"images left out, beside train/ and {split}/: 2",
+    )
+    assert after.digest == before.digest
+
+
+@pytest.mark.parametrize("place", ["", "train", "val"])
+@pytest.mark.parametrize("name", ["cats.zip", "cats.TAR", "cats.tar.gz", "cats.tgz", "cats.7z", "cats.rar"])
+def test_archives_where_classes_are_looked_for_are_named(tree: Path, place: str, name: str) -> None:
+    shutil.rmtree(tree / place)
+    (tree / place).mkdir()
+    (tree / place / "notes.txt").touch()
+    with pytest.raises(ValueError, match="has no class folders$"):
+        open_tree(tree)
+    (tree / place / name).touch()
+    with pytest.raises(ValueError, match=f"has no class folders, but archives: unpack {name}$"):
+        open_tree(tree)
+
+
 @pytest.mark.parametrize(
     "name", ["@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found", "__MACOSX", ".ipynb_checkpoints", "#snapshot"]
 )

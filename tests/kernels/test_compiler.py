@@ -133,6 +133,53 @@ def test_a_library_without_our_functions_is_not_kept(
     assert not list(fresh.glob("kernels-*"))
 
 
+@needs_kernels
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("abort();", "Python fails: -6"),
+        ("_exit(3);", "Python fails: 3"),
+        ("_exit(0);", "it ends Python"),
+        ('fputs("no runtime", stderr); _exit(1);', "Python fails: no runtime"),
+        ("for (;;) pause();", "Python does not end within 0.3 s"),
+        ("missing();", "undefined symbol"),
+    ],
+)
+def test_a_library_that_ends_or_hangs_python_is_not_loaded(
+    body: str,
+    message: str,
+    fresh: Path,
+    use_script: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    if "does not end" in message:
+        monkeypatch.setattr(compiler, "LOADS", 0.3)
+    code = f"""#include <cstdio>
+#include <cstdlib>
+#include <unistd.h>
+void missing();
+__attribute__((constructor)) static void run() {{ {body} }}"""
+    use_script(f"{ANSWERS}c++ -shared -fPIC -x c++ - -o $place <<'END'\n{code}\nEND")
+    assert build.describe(CPU) == STOCK
+    (record,) = caplog.records
+    assert re.search(f"what was compiled cannot be loaded: .*{message}", record.getMessage())
+    assert not list(fresh.glob("kernels-*"))
+
+
+@needs_kernels
+def test_a_library_is_tried_when_it_is_built_alone(
+    fresh: Path, kernels: list[Path], use_script: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[Path] = []
+    monkeypatch.setattr(compiler, "try_loading", tried.append)
+    use_script(ANSWERS + f"cp {kernels[0]} $place")
+    for _ in range(2):
+        build.load.cache_clear()
+        assert build.load().functions is not None
+        assert len(tried) == 1
+
+
 def test_a_hang_is_waited_for_once(
     fresh: Path, use_script: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -94,6 +94,51 @@ def test_weights_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
 
 
+@pytest.mark.parametrize("package", ["torchvision", "timm"])
+@pytest.mark.parametrize("pack", [torch.save, safetensors.torch.save_file])
+@pytest.mark.parametrize("names", [("model.", "ema_model."), ("student.backbone.", "teacher.backbone."), ("a.", "b.")])
+def test_of_two_sets_the_trained_one_is_begun_with(
+    package: str, pack: Callable[..., None], names: tuple[str, str], tmp_path: Path
+) -> None:
+    scale = find_peer(f"{package}:resnet18")
+    net = make_network(PeerFlags(), scale, RECIPE, 3, image_size=64)
+    source = {name: tensor.clone() for name, tensor in make_network(PeerFlags(), scale, RECIPE, 3).state_dict().items()}
+    sets = [{names[0] + n: w for n, w in source.items()}, {names[1] + n: w + 1 for n, w in source.items()}]
+    for first, second in (sets, sets[::-1]):
+        pack(first | second, tmp_path / "w")
+        flags = choose_weights(scale, str(tmp_path / "w"))
+        if names == ("a.", "b."):
+            with pytest.raises(ValueError, match="it holds several sets of weights, a, b: save one of them alone$"):
+                begin(net, flags, scale, 3, image_size=64)
+        else:
+            begin(net, flags, scale, 3, image_size=64)
+            check_begun(net, source)
+
+
+#: Tensors as weights do not come, and what is said of them.
+ODD: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "sparse_coo": torch.Tensor.to_sparse,
+    "sparse_csr": torch.Tensor.to_sparse_csr,
+    "qint8": lambda w: torch.quantize_per_tensor(w, 0.1, 0, torch.qint8),
+    "int8": lambda w: w.to(torch.int8),
+    "int64": torch.Tensor.long,
+    "bool": lambda w: w > 0,
+    "complex64": lambda w: w.to(torch.complex64),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("package", ["torchvision", "timm"])
+@pytest.mark.parametrize("kind", ODD)
+def test_weights_of_odd_kinds_are_refused(package: str, kind: str, tmp_path: Path) -> None:
+    scale = find_peer(f"{package}:resnet18")
+    net = make_network(PeerFlags(), scale, RECIPE, 3, image_size=64)
+    weights = net.state_dict()
+    torch.save(weights | {"fc.weight": ODD[kind](weights["fc.weight"])}, tmp_path / "w")
+    with pytest.raises(ValueError, match=f"it holds fc.weight as {kind}: weights are dense tensors of floating-point"):
+        begin(net, choose_weights(scale, str(tmp_path / "w")), scale, 3, image_size=64)
+
+
 def test_a_weights_file_runs_no_code(tmp_path: Path) -> None:
     torch.save({"fc.weight": Trap(tmp_path / "sprung")}, tmp_path / "w.pth")
     scale = find_peer("resnet18")

@@ -66,8 +66,15 @@ def test_the_weights_that_were_trained_are_taken(beside: dict[str, object]) -> N
 
 
 def test_what_several_sets_are_is_told() -> None:
-    with pytest.raises(ValueError, match="several sets of weights, encoder_q, encoder_k: save one of them alone"):
-        read_weights(pack({"encoder_q": STATE, "encoder_k": STATE}))
+    with pytest.raises(ValueError, match="several sets of weights, depth, rgb: save one of them alone"):
+        read_weights(pack({"rgb": STATE, "depth": STATE}))
+
+
+@pytest.mark.parametrize(("trained", "following"), [("encoder_q", "encoder_k"), ("online", "target"), ("g", "g_ema")])
+def test_of_sets_whose_names_tell_the_trained_one_is_taken(trained: str, following: str) -> None:
+    other = {name: tensor + 1 for name, tensor in STATE.items()}
+    check_same(read_weights(pack({trained: STATE, following: other})))
+    check_same(read_weights(pack({following: other, trained: STATE})))
 
 
 PREFIXES = ["", "module.", "_orig_mod.", "model.", "net.", "backbone.", "module._orig_mod.", "model.module.a.b."]
@@ -121,6 +128,20 @@ def test_what_networks_make_for_themselves_is_left_out() -> None:
 def test_precision_is_single(dtype: torch.dtype) -> None:
     found = read_weights(pack({"a.weight": torch.ones(3, dtype=dtype), "a.count": torch.ones(3, dtype=torch.int64)}))
     assert [tensor.dtype for tensor in found.values()] == [torch.float32, torch.int64]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["sparse_coo", "sparse_csr", "qint8", "int8", "uint8", "int64", "bool", "complex64"])
+def test_a_networks_weights_are_dense_numbers_with_decimals(kind: str) -> None:
+    weight, makers = STATE["head.weight"], {"sparse_coo": Tensor.to_sparse, "sparse_csr": Tensor.to_sparse_csr}
+    makers["qint8"] = lambda w: torch.quantize_per_tensor(w, 0.1, 0, torch.qint8)
+    odd = makers[kind](weight) if kind in makers else weight.abs().to(getattr(torch, kind))
+    with pytest.raises(ValueError, match=f"^it holds head.weight as {kind}: weights are dense tensors of floating"):
+        clean_names(OrderedDict(STATE | {"head.weight": odd}), STATE.keys())
+    more = OrderedDict(
+        {f"net.{name}": tensor for name, tensor in STATE.items()} | {"metric.count": torch.zeros(1).int()}
+    )
+    check_same(clean_names(more, STATE.keys()))
 
 
 @settings(max_examples=30)

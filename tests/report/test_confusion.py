@@ -63,6 +63,28 @@ def test_long_names_of_classes_do_not_cover_each_other(count: int) -> None:
         assert -2 <= box.y0 <= box.y1 <= height + 2
 
 
+@pytest.mark.parametrize("networks", [1, 2, 3, 5])
+@pytest.mark.parametrize("length", [5, 40, 250])
+def test_names_of_classes_leave_room_for_the_caption(networks: int, length: int) -> None:
+    names = ("x" * length, *(f"class {i}" for i in range(11)))
+    answers = Answers("d", "w", names, (0,), (0,), (1.0,))
+    figure = draw_confusions({f"net {i}": [answers] for i in range(networks)}, "title")
+    figure.draw_without_rendering()
+    below = min(label.get_window_extent().y0 for axes in figure.axes for label in axes.get_xticklabels())
+    beside = min(label.get_window_extent().x0 for axes in figure.axes for label in axes.get_yticklabels())
+    assert below > figure._supxlabel.get_window_extent().y1  # type: ignore[attr-defined]
+    assert beside > figure._supylabel.get_window_extent().x1  # type: ignore[attr-defined]
+
+
+def test_long_names_of_classes_are_shortened_in_their_middle() -> None:
+    answers = Answers("d", "w", (f"first{'x' * 250}last", "b"), (0,), (0,), (1.0,))
+    label = draw_confusions({"net": [answers]}, "title").axes[0].get_yticklabels()[0].get_text()
+    assert len(label) < 120
+    assert label.startswith("first")
+    assert "…" in label
+    assert label.endswith("last")
+
+
 def test_no_matrix_of_more_classes_than_points() -> None:
     many = Answers("d", "w", tuple(map(str, range(MOST + 1))), (0,), (0,), (1.0,))
     assert not has_confusions({"net": [many]})
