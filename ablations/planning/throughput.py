@@ -96,7 +96,9 @@ def count_devices(trial: Trial) -> int:
     """
     words = [str(dict(trial.trainer).get(name, 1)) for name in ("devices", "num_nodes")]
     if not all(word.isascii() and word.isdecimal() and int(word) for word in words):
-        raise ValueError(f"a plan takes numbers of --trainer.devices and .num_nodes, got {' and '.join(words)}")
+        raise ValueError(
+            f"a plan needs numbers for --trainer.devices and --trainer.num_nodes, got {' and '.join(words)}"
+        )
     return math.prod(map(int, words))
 
 
@@ -112,7 +114,7 @@ def read_paces(plan: Plan, extent: Extent, bench: Path) -> dict[str, Pace]:
         ValueError: no benchmark there, or one that lacks a rung or the precision.
     """
     if not (bench / "bench.json").is_file():
-        raise ValueError(f"{bench} holds no benchmark (no bench.json)")
+        raise ValueError(f"{bench} contains no benchmark (no bench.json)")
     precision = "bf16" if "bf16" in str(dict(plan.trainer).get("precision")) else "fp32"
     rows = DictReader(read_text(bench / "results.csv").splitlines())
     ours = {(r["rung"], r["precision"], r["task"]): r for r in rows if r.get("source") == "ours"}
@@ -123,7 +125,7 @@ def read_paces(plan: Plan, extent: Extent, bench: Path) -> dict[str, Pace]:
             train, infer = (ours[trial.rung, precision, task] for task in ("training", "inference"))
         except KeyError:
             there = ", ".join(sorted({f"{rung} in {word}" for rung, word, _ in ours}))
-            raise ValueError(f"{bench} has no {trial.rung} in {precision}; there: {there or 'no rung'}") from None
+            raise ValueError(f"{bench} has no {trial.rung} in {precision}; it has: {there or 'no rung'}") from None
         paces[trial.rung] = scale_pace(trial, extent.cost(trial), train, infer, batch)
     return paces
 
@@ -153,7 +155,7 @@ def profile_paces(plan: Plan, extent: Extent, profile: Profile) -> dict[str, Pac
         ValueError: a plan in another precision than mixed.
     """
     if not str(dict(plan.trainer).get("precision")).endswith("-mixed"):
-        raise ValueError("what is known of --profile's GPUs is in mixed precision; add --precision bf16-mixed")
+        raise ValueError("--profile is known only in mixed precision; add --precision bf16-mixed")
     return {trial.rung: profile_pace(trial, extent, profile) for trial in first_trials(plan)}
 
 

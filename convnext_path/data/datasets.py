@@ -100,7 +100,7 @@ def open_cifar(data: Data) -> Splits:
     try:
         *parts, classes = read_cifar(data.name, Path(root).expanduser())
     except (OSError, RuntimeError) as error:
-        told = show_name(f"{data.name} is neither in {root}/ nor could it be downloaded: {error}")
+        told = show_name(f"{data.name} is not in {root}/ and could not be downloaded: {error}")
         raise ValueError(told) from None
     train, test = (MemoryImages(torch.from_numpy(pixels), labels) for pixels, labels in parts)
     indices = range(len(train.labels)), range(len(test.labels))
@@ -114,7 +114,7 @@ def open_folder(data: Data) -> Splits:
     """
     root = str(data.root)
     if data.check_images == "none" and data.image_size is None and data.name == "imagefolder":
-        raise ValueError("check_images none reads no image's sides: it takes an image_size")
+        raise ValueError("check_images none does not read image sizes; it needs an image_size")
     found: Sequence[FileImages] | Sequence[StreamImages]
     if is_stream(root):
         classes, found, notes = read_stream(root)

@@ -122,13 +122,13 @@ def test_hostile_and_damaged_files_are_named_and_run_nothing(name: str, tmp_path
 def test_a_call_is_named(tmp_path: Path) -> None:
     file = tmp_path / "batch"
     file.write_bytes(pickle.dumps(Call(builtins.eval, "1"), protocol=4))
-    with pytest.raises(ValueError, match=r"batch cannot be read as CIFAR's: it asks for builtins.eval"):
+    with pytest.raises(ValueError, match=r"batch cannot be read as a CIFAR file: it asks for builtins.eval"):
         cifar.unpickle(file)
 
 
 def test_a_missing_file_is_named(tmp_path: Path, make_cifar: Maker) -> None:
     (make_cifar(tmp_path) / "test_batch").unlink()
-    with pytest.raises(ValueError, match="test_batch cannot be read as CIFAR's: .*No such file"):
+    with pytest.raises(ValueError, match="test_batch cannot be read as a CIFAR file: .*No such file"):
         read_cifar("cifar10", tmp_path)
 
 
@@ -141,7 +141,7 @@ def test_what_is_no_file_is_not_waited_for(
         file = make_cifar(tmp_path / name) / name
         file.unlink()
         place(file, kind)
-        with pytest.raises(ValueError, match=f"{name} cannot be read as CIFAR's: {why}"):
+        with pytest.raises(ValueError, match=f"{name} cannot be read as a CIFAR file: {why}"):
             read_cifar("cifar10", tmp_path / name)
 
 
@@ -196,7 +196,7 @@ def member(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> tarfil
 def test_archives_that_reach_outside_are_refused(tmp_path: Path, bad: tarfile.TarInfo) -> None:
     (tmp_path / "here").mkdir()
     pack(tmp_path / "here" / "x.tar.gz", member("cifar/good"), bad)
-    with pytest.raises(ValueError, match=r"x.tar.gz is no archive to unpack: "):
+    with pytest.raises(ValueError, match=r"x.tar.gz is not an archive that can be unpacked: "):
         extract(tmp_path / "here" / "x.tar.gz", tmp_path / "here" / "cifar")
     assert [p.name for p in tmp_path.rglob("*")] == ["here", "x.tar.gz"]
     assert not Path("/nowhere").exists()
@@ -207,11 +207,11 @@ def test_damaged_archives_are_named(tmp_path: Path, content: bytes | None) -> No
     archive = tmp_path / "x.tar.gz"
     pack(archive, *(member(f"cifar/{i}") for i in range(100)))
     archive.write_bytes(archive.read_bytes()[:200] if content is None else content)
-    with pytest.raises(ValueError, match=r"x.tar.gz is no archive to unpack: "):
+    with pytest.raises(ValueError, match=r"x.tar.gz is not an archive that can be unpacked: "):
         extract(archive, tmp_path / "cifar")
 
 
 def test_another_archive_is_named(tmp_path: Path) -> None:
     pack(tmp_path / "x.tar.gz", member("mnist/1"))
-    with pytest.raises(ValueError, match=r"x.tar.gz holds no folder cifar"):
+    with pytest.raises(ValueError, match=r"x.tar.gz does not contain the folder cifar"):
         extract(tmp_path / "x.tar.gz", tmp_path / "cifar")

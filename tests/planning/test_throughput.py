@@ -61,10 +61,10 @@ def test_a_benchmarks_pace_is_scaled_to_the_images_and_the_batch(tmp_path: Path,
 
 
 def test_benchmarks_that_do_not_serve(tmp_path: Path, plan: Plan) -> None:
-    with pytest.raises(ValueError, match="holds no benchmark"):
+    with pytest.raises(ValueError, match="contains no benchmark"):
         read_paces(plan, measure_extent(plan.data), tmp_path)
     write_bench(tmp_path, plan, "bf16")
-    with pytest.raises(ValueError, match="has no recipe in fp32; there: layer_norm in bf16, recipe in bf16"):
+    with pytest.raises(ValueError, match="has no recipe in fp32; it has: layer_norm in bf16, recipe in bf16"):
         read_paces(plan, measure_extent(plan.data), tmp_path)
     assert read_paces(replace(plan, trainer=MIXED), measure_extent(plan.data), tmp_path)
 
@@ -143,13 +143,13 @@ def test_a_plan_for_images_that_are_not_there(capsys: pytest.CaptureFixture[str]
     ("options", "message"),
     [
         (["--profile", "a101"], "unknown --profile 'a101' (did you mean a100?)"),
-        (["--profile", "a100"], "is in mixed precision; add --precision bf16-mixed"),
+        (["--profile", "a100"], "is known only in mixed precision; add --precision bf16-mixed"),
         (["--profile", "a100", "--bench", "x"], "choose one"),
-        (["--bench", "nowhere"], "nowhere holds no benchmark"),
-        (["--trainer.devices", "2", "--root", "x"], "a pace on several devices is not measured, but computed"),
+        (["--bench", "nowhere"], "nowhere contains no benchmark"),
+        (["--trainer.devices", "2", "--root", "x"], "a trial on several devices is not measured here, but computed"),
         (
             ["--profile", "a100", "--trainer.devices", "auto"],
-            "a plan takes numbers of --trainer.devices and",
+            "a plan needs numbers for --trainer.devices and",
         ),
         (["--profile", "a100", "--trainer.devices", "3"], "cannot be shared by 3 processes"),
         (

@@ -126,8 +126,11 @@ def test_the_page_says_what_is_missing(page: Path) -> None:
 def test_doubts_stand_with_the_answer(page: Path) -> None:
     text = page.read_text()
     answer = text[text.index('<section class="answer"') :].partition("</section>")[0]
-    assert "<strong>Doubt:</strong> Each epoch has 1 step (100 images, batch 64). Fewer than 10 make " in answer
-    assert "layer_norm lacks seed 1 that others have; the same command with --rungs layer_norm --seeds 3 " in answer
+    assert (
+        "<strong>Doubt:</strong> Each epoch has 1 training step (100 images, batch size 64). With fewer than 10, "
+        in answer
+    )
+    assert "layer_norm lacks seed 1, which others have. The same command with --rungs layer_norm --seeds 3 " in answer
 
 
 def test_facts_begin_with_the_images(page: Path) -> None:
@@ -141,7 +144,7 @@ def test_images_that_records_do_not_hold_are_told_by_their_curves(plan: Plan) ->
     results = [fake_result(trial) for trial in plan.trials()]
     assert dict(state_facts(plan, results))["Images"] == "not recorded"
     seen = [replace(r, curve=(replace(r.curve[0], images=96), *r.curve[1:])) for r in results]
-    assert dict(state_facts(plan, seen))["Images"] == "96 trained on in each epoch"
+    assert dict(state_facts(plan, seen))["Images"] == "96 training images per epoch"
     known = [replace(r, seen=Seen(50_000, 10_000, 10, 32, 3)) for r in results]
     facts = dict(state_facts(plan, known))
     assert facts["Images"].startswith("50000 to train, 10000 to validate; 10 classes; 32 x 32 px, 3 channels")
@@ -176,13 +179,13 @@ def comparison(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_networks_side_by_side_have_no_changes_and_are_told_apart_by_their_answers(comparison: Path) -> None:
     text = " ".join(comparison.read_text().split())
-    truth, best = 360, re.search(r"Of the same (\d+) images Swin-nano has (\d+) right", text)
+    truth, best = 360, re.search(r"of the same (\d+): Swin-nano (\d+)", text)
     assert best
     assert int(best[1]) == truth
     assert int(best[2]) > truth / 2
     assert re.search(r"ResNet-nano \d+ \(p \d.*e-\d\d\)", text)
-    assert "Where this is not the paper's experiment" not in text
-    assert "Which of these networks does best" in text
+    assert "How this differs from the paper's experiment" not in text
+    assert "Which of these networks is best" in text
     assert "Every model" in text
     for absent in ("verdict", "change", "paper"):
         assert f'button type="button">{absent}<' not in text
@@ -200,7 +203,7 @@ def test_p_values_of_networks_are_corrected_for_their_number(plan: Plan) -> None
     ps = [float(p) for p in re.findall(r"\(p ([\d.e-]+)\)", text)]
     raw = sorted(ttest_1samp(np.subtract(tops["a"], tops[name]), 0).pvalue for name in "bc")
     assert sorted(ps) == pytest.approx([2 * raw[0], max(2 * raw[0], raw[1])], rel=0.06)
-    assert text.startswith("Top-1, mean over seeds: a 91.00 ±2.5 %, b ")
+    assert text.startswith("Top-1 accuracy, mean over seeds: a 91.00 ±2.5 %, b ")
 
     once = summarize(replace(many, seeds=(0,)), [result for result in results if result.trial.seed == 0])
     truth, right = (0,) * 40, {"a": 40, "b": 34, "c": 30}
@@ -218,11 +221,11 @@ def test_answers_on_other_images_are_left_out(comparison: Path, tmp_path: Path) 
     study.keep(second.trial, b"", replace(answers, data="of other images"))
     draw(study, study.contents())
     text = " ".join((folder / "report.html").read_text().split())
-    assert "networks answer was not kept, or is of other images" in text
+    assert "networks were not kept or belong to other images" in text
     for result in (first, second):
         study.keep(result.trial, b"", replace(answers, data="of other images", weights=result.weights))
     draw(study, study.contents())
-    assert "without test images: they have changed since" in (folder / "report.html").read_text()
+    assert "the page shows no test images: they have changed since" in (folder / "report.html").read_text()
 
 
 def test_a_page_without_its_images_says_so(comparison: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,9 +236,9 @@ def test_a_page_without_its_images_says_so(comparison: Path, tmp_path: Path, mon
     folder = shutil.copytree(comparison.parent, tmp_path / "copy")
     draw(StudyFolder(folder), StudyFolder(folder).contents())
     text = (folder / "report.html").read_text()
-    assert "without test images: no folder there" in text
+    assert "the page shows no test images: no folder there" in text
     assert "Test images" not in text
-    assert "Which classes are taken for which" in text
+    assert "Confusion matrices" in text
 
 
 @pytest.mark.parametrize("ladder", LADDERS)
@@ -398,7 +401,7 @@ def test_it_is_for_keyboards_and_screen_readers_and_has_no_errors(browser: Any) 
     from selenium.webdriver.common.keys import Keys
 
     browser.find_element("tag name", "body").send_keys(Keys.TAB)
-    assert browser.switch_to.active_element.text == "To the table"
+    assert browser.switch_to.active_element.text == "Skip to the table"
     button = browser.find_elements("css selector", "thead button")[1]
     button.send_keys(Keys.ENTER)
     assert button.find_element("xpath", "..").get_attribute("aria-sort") == "ascending"

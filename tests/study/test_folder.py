@@ -88,9 +88,9 @@ def test_another_recipe_data_or_rung_is_refused(tmp_path: Path, plan: Plan) -> N
 
 def test_a_folder_of_other_things_is_left_alone(tmp_path: Path, plan: Plan) -> None:
     (tmp_path / "thesis.tex").write_text("precious")
-    with pytest.raises(ValueError, match="holds no study; name another"):
+    with pytest.raises(ValueError, match="contains no study; choose another"):
         StudyFolder(tmp_path).merge(plan)
-    with pytest.raises(ValueError, match="holds no study"):
+    with pytest.raises(ValueError, match="contains no study"):
         StudyFolder(tmp_path).plan()
 
 
@@ -210,7 +210,7 @@ def test_another_trials_record_does_not_count(tmp_path: Path, plan: Plan) -> Non
     study.save(fake_result(first))
     (study.trials / f"{first.id}.json").rename(study.trials / f"{second.id}.json")
     assert study.results() == []
-    assert list(study.read()[1].values()) == ["is another trial's record"]
+    assert list(study.read()[1].values()) == ["is the record of another trial"]
 
 
 def test_a_record_that_is_replaced_is_kept_aside(tmp_path: Path, plan: Plan, trial: Trial) -> None:
@@ -390,7 +390,9 @@ def test_a_plan_of_other_values_is_a_line(tmp_path: Path, plan: Plan, name: str,
     if (name, value) in (("ladder", "x"), ("ladder", "\ud800"), ("data", {})):
         assert study.plan().trials()
     else:
-        with pytest.raises(ValueError, match=r"study\.json holds no Plan: .*" + name.rstrip("s").title()[1:]) as raised:
+        with pytest.raises(
+            ValueError, match=r"study\.json contains no Plan: .*" + name.rstrip("s").title()[1:]
+        ) as raised:
             study.plan()
         assert len(str(raised.value)) < 2000
 
@@ -400,7 +402,7 @@ def test_a_failure_that_does_not_say_why(tmp_path: Path, trial: Trial, content: 
     study = StudyFolder(tmp_path)
     study.failed.mkdir()
     study.failure_file(trial).write_bytes(content)
-    assert study.failure(trial) == "why is not known"
+    assert study.failure(trial) == "the reason is not known"
 
 
 def test_commands_keep_their_bytes(tmp_path: Path, plan: Plan) -> None:
