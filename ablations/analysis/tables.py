@@ -118,6 +118,8 @@ def explain(steps: Sequence[Step]) -> list[str]:
     told = [f"{n} seeds. ±: half the 95 % confidence interval." if n > 1 else one]
     if is_ladder(steps):
         told.append(f"change: in points, from the last adopted step{flips}, seed by seed.")
+    if any(not math.isnan(step.p) for step in steps):
+        told.append("p: how often chance alone would give such a change, after Holm's correction.")
     if any(not math.isnan(step.paper_change) for step in steps):
         told.append("paper: the change in the paper, on ImageNet.")
     return [*told, "MACs: multiply-accumulates per image. s: seconds per trial."]

@@ -54,7 +54,7 @@ def run(
         wandb: how to log to Weights & Biases: disabled, offline or online.
         keep: also keep the networks' weights and their answers to the validation images.
         join: help another run to train the study.
-        strict: also train again what was rounded differently, such as on another processor.
+        strict: also train again what was computed with different rounding, such as on another processor.
         keep_stale: count records made by other code, versions or images as done.
         dry_run: only print what would be trained, and about how long it would take.
 

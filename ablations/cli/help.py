@@ -38,7 +38,7 @@ GLOSSARY = {
     "step": "the change from one rung to the next, such as LayerNorm in place of BatchNorm",
     "trial": "one training run: a rung, a seed, a recipe and images",
     "study": "a folder with all trials of some rungs and seeds on the same images, and their table, charts and page",
-    "seed": "a number that decides initialization, image order and augmentation. Several seeds show what is chance",
+    "seed": "a number that decides initialization, image order and augmentation. Several seeds show how much is chance",
     "recipe": "how a network is trained: optimizer, learning rate, augmentation, regularization, epochs",
     "record": "the file with the result of one trial",
 }

@@ -23,7 +23,7 @@ def draw_changes(steps: Sequence[Step], title: str) -> Figure:
     labels = fit_names([step.title for step in changed])
     places = place_rows(labels)
     height = ROW * max(float(measure_rows(labels).sum()), 1)
-    figure = start_chart(f"{title}: change of accuracy per step", 1.3 + height)
+    figure = start_chart(f"{title}: change in accuracy per step", 1.3 + height)
     axes = figure.add_subplot()
     reach = change_limit(changed)
     axes.axvline(0, color=INK, lw=1)
@@ -32,8 +32,8 @@ def draw_changes(steps: Sequence[Step], title: str) -> Figure:
     name_rows(axes, places, labels)
     axes.set_ylim(height / ROW - 0.4, -0.6)
     axes.set_xlim(-reach, reach)
-    told = "line: 95 % interval; arrow: beyond the axis; hollow: not adopted; ◇: paper, ImageNet"
-    write_below(figure, f"points of top-1 accuracy; {told}")
+    told = "line: 95 % interval; arrow: beyond the axis; hollow: not adopted; ◇: paper"
+    write_below(figure, f"points of top-1; {told}")
     return figure
 
 

@@ -14,12 +14,15 @@ CAPTIONS = {
         "One bar per step, one dot per seed. Hatched: tried, not adopted. Hollow bars and dotted lines: references. "
         "Gray: the paper's accuracy.",
     ),
-    "changes": ("Change of accuracy per step, with 95 % intervals", "What each step changes, compared seed by seed."),
+    "changes": (
+        "Change in accuracy per step, with 95 % intervals",
+        "Change in top-1 accuracy by each step, compared seed by seed.",
+    ),
     "road": (
         "Accuracy against multiply-accumulates",
         "Accuracy against multiply-accumulates per image. The line (the road) joins the adopted steps.",
     ),
-    "road-seconds": ("Accuracy against training time", "The same against measured time."),
+    "road-seconds": ("Accuracy against training time", "Accuracy against the measured time of a training run."),
     "times": (
         "Time against multiply-accumulates",
         "Measured time against multiply-accumulates. Points above the dashed line take more time per "

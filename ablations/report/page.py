@@ -133,7 +133,7 @@ def describe_road(first: Step, last: Step) -> str:
     if not change.n:
         return f"{whole}; no seed has a result for both."
     paired = change.n == len(first.results) == len(last.results)
-    over = "" if paired else f", over the {change.n} seeds with results for both"
+    over = "" if paired else f", over {count(change.n, 'seed')} with results for both"
     return f"{whole}: {show_estimate(change, '{:+.2f}')} points{over}."
 
 
@@ -170,7 +170,7 @@ def count_verdicts(steps: Sequence[Step]) -> Iterator[str]:
     """How many of the changes can be told from chance, and which."""
     changed = [step for step in steps if step.change.n]
     if changed and all(step.change.n == 1 for step in changed):
-        yield "One seed cannot tell a change from chance."
+        yield "No verdicts: each change comes from one seed."
         return
     for verdict in VERDICTS:
         names = [f"{s.title} ({show_estimate(s.change, '{:+.2f}')})" for s in changed if s.verdict == verdict]
@@ -207,7 +207,7 @@ def explain_flags(flags: type) -> dict[str, str]:
     texts = {
         name: (section, inspect.cleandoc(text).replace("``", "").replace("\n", " ")) for name, section, text in items
     }
-    texts["recipe"] = ("2.1", "the training recipe: optimizer, schedule, augmentation, regularization.")
+    texts["recipe"] = ("2.1", "the training recipe (optimizer, schedule, augmentation, regularization).")
     return {name: f"{'Section ' * place[0].isdigit()}{place}: {text}" for name, (place, text) in texts.items()}
 
 

@@ -47,7 +47,7 @@ def draw_road(steps: Sequence[Step], title: str, price: Price) -> Figure:
     low, high = road_limits(steps)
     points = list_places(steps, price, low)
     road = [step for step in steps if step.results and step.rung.adopted]
-    named = f"{title}: {'accuracy against cost, the road' if road else 'accuracy against cost'}"
+    named = f"{title}: accuracy against cost"
     figure = start_scatter(named, points)
     axes = figure.add_subplot()
     draw_lines(axes, steps, price)
@@ -58,7 +58,7 @@ def draw_road(steps: Sequence[Step], title: str, price: Price) -> Figure:
     axes.set_ylabel("top-1 accuracy (%)")
     write_below(figure, price.label)
     if points:
-        add_legend(axes, "hollow: not on the road" if road else "")
+        add_legend(axes, "line: adopted steps\nhollow: others" if road else "")
     return figure
 
 

@@ -32,7 +32,9 @@ class Keeping(Options):
     )
     join: bool = option(False, "help another run to train its study: take trials that it has not started")
     strict: bool = option(
-        False, "also train again what was rounded differently: on another processor, with other kernels or threads"
+        False,
+        "also train again what was computed with different rounding: on another processor, with other kernels or "
+        "threads",
     )
     keep_stale: bool = option(False, "count stale records (made by other code, versions or images) as done")
     dry_run: bool = option(False, "show the plan and an estimate of the time; do not train or write anything")

@@ -84,7 +84,7 @@ class Request(Options):
     )
     epochs: int | None = option(
         None,
-        "passes over the training images. The original recipe, of the first rung, is scaled in proportion "
+        "passes over the training images. The original recipe (first rung) is scaled in proportion "
         "(default: the recipe's)",
         check=partial(within, low=1, high=1_000_000),
     )
@@ -95,7 +95,7 @@ class Request(Options):
     )
     lr: float | None = option(
         None,
-        "learning rate at the recipe's own batch size. The original recipe, of the first rung, keeps its own "
+        "learning rate at the recipe's own batch size. The original recipe (first rung) keeps its own "
         "(default: the recipe's)",
         check=partial(above, limit=0),
     )
@@ -103,13 +103,13 @@ class Request(Options):
     precision: str | None = option(None, "short for --trainer.precision, such as bf16-mixed (default: 32-true)")
     threads: int = option(
         1,
-        "CPU threads per trial. Another number changes how results are rounded",
+        "CPU threads per trial. Another number changes results slightly, by rounding",
         check=partial(within, low=1, high=1024),
     )
     compile: bool = option(
         False,
         "compile each network with torch.compile. This takes a minute or more, pays off in long trials, and "
-        "changes how results are rounded",
+        "changes results slightly, by rounding",
     )
     trainer: TrainerOptions = option(TrainerOptions(), "options of Lightning's trainer")
     here: bool = option(
@@ -133,8 +133,8 @@ class LadderRequest(Request):
 
     ladder: str = option(
         "convnext-nano",
-        f"ladder of networks: {join(LADDERS)}. The name of a family ({join(FAMILIES)}) means its nano ladder, or its "
-        "large one with --data imagenet",
+        f"ladder of networks: {join(LADDERS)}. The name of a family ({join(FAMILIES)}) means its small "
+        "(nano) ladder; with --data imagenet, its full-size one",
         ("ladder", ChainMap[str, Any](FAMILIES, LADDERS)),
     )
     rungs: tuple[str, ...] | None = option(None, "train only these rungs (default: all of the ladder)", form="NAME,...")

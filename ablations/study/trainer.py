@@ -55,7 +55,9 @@ class TrainerOptions(Options):
 
     accelerator: str = option("auto", "type of device: auto, cpu, gpu or another that Lightning supports")
     strategy: str = option(
-        "auto", "how the processes of a trial share the training: auto or ddp", ("--trainer.strategy", STRATEGIES)
+        "auto",
+        "how the processes of a trial share each batch: auto or ddp (data parallel)",
+        ("--trainer.strategy", STRATEGIES),
     )
     devices: tuple[int, ...] | str | int = option(
         1,

@@ -14,26 +14,26 @@ class Flags(Frozen):
     """The twelve design steps, one field each. ``Flags()`` is ResNet, :data:`CONVNEXT` is ConvNeXt.
 
     Every combination of flags is a network. A flag means the same whatever the other flags are. Numbers in
-    parentheses are sections of the paper. "Ours" marks what this project chose where the paper leaves a
-    question open.
+    parentheses are sections of the paper. "Our choice" marks what this project chose where the paper
+    leaves a question open.
 
-    - ``stage_ratio`` (2.2): the number of blocks per stage is ``scale.ratio_depths`` instead of
-      ``scale.depths``, with the width that belongs to it. (ResNet-200's step also widens to 84; Table 11.)
+    - ``stage_ratio`` (2.2): other numbers of blocks per stage (``scale.ratio_depths`` instead of
+      ``scale.depths``), with the width that belongs to them. ResNet-200's step also widens to 84 (Table 11).
     - ``patchify_stem`` (2.2): the stem is one 4x4 convolution of stride 4. It replaces a 7x7 convolution of
-      stride 2, norm, activation and max pooling. Ours: the convolution has no norm or activation, since
+      stride 2, norm, activation and max pooling. Our choice: the convolution has no norm or activation, since
       the paper adds "one [norm] after the stem" only with its last step (2.6).
     - ``depthwise`` (2.3): a block's spatial convolution filters each channel separately (one group per
       channel).
-    - ``wider`` (2.3): the first stage has ``scale.wide_width`` channels, as in Swin.
+    - ``wider`` (2.3): a wider first stage, as in Swin: it has ``scale.wide_width`` channels.
     - ``inverted_bottleneck`` (2.4): a block of width w has the channels w-4w-w instead of w-w-4w.
     - ``move_up_depthwise`` (2.5): the spatial convolution comes first in the block, with the block's stride
-      and on its input channels. Before, it stands between the two 1x1 convolutions. Ours: the same holds
+      and on its input channels. Before, it stands between the two 1x1 convolutions. Our choice: the same holds
       if it is not depthwise.
     - ``kernel_size`` (2.5): the kernel size of the blocks' spatial convolution: 3, 5, 7, 9 or 11.
-    - ``gelu`` (2.6): GELU in place of ReLU. Ours: everywhere, also in a ResNet stem.
+    - ``gelu`` (2.6): GELU in place of ReLU. Our choice: everywhere, also in a ResNet stem.
     - ``fewer_activations`` (2.6): a block keeps only the activation before its last 1x1 convolution. It also
       loses the one after the addition of the shortcut. A ResNet stem keeps its activation.
-    - ``fewer_norms`` (2.6): a block's branch keeps only the norm after its spatial convolution. Ours: a
+    - ``fewer_norms`` (2.6): a block's branch keeps only the norm after its spatial convolution. Our choice: a
       projection shortcut keeps its norm, since the paper removes two of three.
     - ``layer_norm`` (2.6): LayerNorm over channels in place of BatchNorm, everywhere.
     - ``separate_downsampling`` (2.6): a norm and a 2x2 convolution of stride 2 between stages, instead of a

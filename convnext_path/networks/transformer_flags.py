@@ -16,19 +16,19 @@ Four = tuple[int, int, int, int]
 class SwinFlags(Frozen):
     """The design choices of the Swin papers, one field each. :data:`SWIN` is V1's network, :data:`SWIN_V2` is V2's.
 
-    Every combination of flags is a network. "Ours" marks what this project chose where the papers leave it open.
+    Every combination of flags is a network. "Our choice" marks what this project chose where the papers leave it open.
 
     - ``shifted_windows`` (V1, 3.2): the windows of every second block are shifted by half a window. Without this,
       windows exchange no information before patches are merged.
     - ``position`` (V1, 3.2): what attention knows of positions. ``absolute`` adds a learned vector to each patch.
       ``relative`` adds a learned number to the logits, for each head and each offset within a window.
     - ``appearance`` (V1, Table 4): the logits contain the product of query and key. Without it ("w/o app.") they
-      contain only the relative bias. Ours: the layer still computes queries and keys, and they are counted.
+      contain only the relative bias. Our choice: the layer still computes queries and keys, and they are counted.
     - ``post_norm`` (V2, 3.2): norms come at the end of a block's branches and of patch merging, not at the start.
     - ``cosine_attention`` (V2, 3.2): the cosine of query and key replaces their product. It is multiplied by a learned
       number for each head, at most 100. Keys have no bias.
     - ``continuous_position`` (V2, 3.3): a small network computes the relative bias, between 0 and 16, from the
-      logarithm of the offset. It replaces a table. Ours: without relative position, this flag has no effect.
+      logarithm of the offset. It replaces a table. Our choice: without relative position, this flag has no effect.
 
     Raises:
         ValueError: a value that is not allowed; the message names those that are.
