@@ -93,7 +93,9 @@ class Run:
             seconds = estimate_seconds(self.pending, slots, self.terms.loader_workers)
         except Exception as error:  # noqa: BLE001 - whatever it is, the run does not hang on it
             return {"time": f"unknown: {' '.join(str(error).split()) or type(error).__name__}"}
-        return {"time": f"about {timedelta(seconds=round(seconds))} with {at_once}, estimated from a few steps"}
+        return {
+            "time": f"about {timedelta(seconds=round(seconds))} with {at_once}, estimated from a few training steps"
+        }
 
     def train(self, command: str = "") -> list[tuple[Trial, str]]:
         """Train what is pending and draw what there is; a run that joined another leaves the drawing to it.

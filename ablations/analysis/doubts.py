@@ -144,7 +144,7 @@ def doubt_seeds(plan: Plan, seeds: Seeds) -> Iterator[Doubt]:
         yield Doubt(
             "seeds",
             f"2 seeds tell a change from chance only if it is {two:.1f} times the standard deviation of its "
-            f"differences from seed to seed. With 3 seeds (--seeds 3), {three:.1f} times are enough.",
+            f"differences from seed to seed. With 3 seeds (--seeds 3), {three:.1f} times is enough.",
         )
 
 

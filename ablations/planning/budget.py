@@ -75,9 +75,9 @@ def foresee_elsewhere(plan: Plan, machine: Machine) -> "Budget":
         return Budget(plan, extent, paces, f"as measured in {machine.bench}")
     profile = PROFILES[machine.profile]
     source = (
-        f"{machine.profile}: ResNet-50 trains at {profile.images_per_second:g} images/s ({profile.source}). Other "
-        "networks follow by their multiply-accumulates. Loading images and talking between devices is taken to cost no "
-        "time. Memory is a lower bound."
+        f"{machine.profile}: ResNet-50 trains at {profile.images_per_second:g} images/s ({profile.source}). The speed "
+        "of other networks is estimated from their multiply-accumulates. The time to load images and to communicate "
+        "between devices is ignored. Memory is a lower bound."
     )
     return Budget(plan, extent, profile_paces(plan, extent, profile), source, profile.memory)
 
@@ -179,13 +179,13 @@ class Budget:
         yield f"{len(self.seconds)} trials{of}, {show_time(total * each / self.shared)} of device time in total"
         for number in numbers:
             if number < each:
-                yield f"{number} at once: too few"
+                yield f"with {number} at once: too few"
                 continue
             slots = number // each * self.shared
             wall, best = pack(self.seconds, slots), max(total / slots, max(self.seconds))
             cost = "" if price is None else f", {price * number * wall / 3600:,.2f} at {price:g} per hour"
             disk = f"{show_count(self.disk(slots))}B of checkpoints"
-            yield f"{number} at once: {show_time(wall)} (in any order at least {show_time(best)}), {disk}{cost}"
+            yield f"with {number} at once: {show_time(wall)} (at least {show_time(best)} in any order), {disk}{cost}"
         yield from (f"warning: {doubt}" for doubt in self.doubts)
 
 

@@ -155,7 +155,7 @@ def profile_paces(plan: Plan, extent: Extent, profile: Profile) -> dict[str, Pac
         ValueError: a plan in another precision than mixed.
     """
     if not str(dict(plan.trainer).get("precision")).endswith("-mixed"):
-        raise ValueError("--profile is known only in mixed precision; add --precision bf16-mixed")
+        raise ValueError("--profile needs mixed precision; add --precision bf16-mixed")
     return {trial.rung: profile_pace(trial, extent, profile) for trial in first_trials(plan)}
 
 

@@ -59,12 +59,12 @@ class Data(Frozen):
 
     @property
     def is_tree(self) -> bool:
-        """Whether all that lies in ``root`` may be images."""
+        """Whether ``root`` is a folder of image files."""
         return self.name in ("imagefolder", "imagenet")
 
     @property
     def title(self) -> str:
-        """What people call it: the data set's name, or a folder's."""
+        """The name to show: the data set's, or the folder's."""
         if self.name != "imagefolder":
             return self.name
         root = str(self.root)

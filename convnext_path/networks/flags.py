@@ -27,7 +27,7 @@ class Flags(Frozen):
     - ``wider`` (2.3): a wider first stage, as in Swin: it has ``scale.wide_width`` channels.
     - ``inverted_bottleneck`` (2.4): a block of width w has the channels w-4w-w instead of w-w-4w.
     - ``move_up_depthwise`` (2.5): the spatial convolution comes first in the block, with the block's stride
-      and on its input channels. Before, it stands between the two 1x1 convolutions. Our choice: the same holds
+      and on its input channels. Otherwise it stands between the two 1x1 convolutions. Our choice: the same holds
       if it is not depthwise.
     - ``kernel_size`` (2.5): the kernel size of the blocks' spatial convolution: 3, 5, 7, 9 or 11.
     - ``gelu`` (2.6): GELU in place of ReLU. Our choice: everywhere, also in a ResNet stem.

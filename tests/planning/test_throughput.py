@@ -143,7 +143,7 @@ def test_a_plan_for_images_that_are_not_there(capsys: pytest.CaptureFixture[str]
     ("options", "message"),
     [
         (["--profile", "a101"], "unknown --profile 'a101' (did you mean a100?)"),
-        (["--profile", "a100"], "is known only in mixed precision; add --precision bf16-mixed"),
+        (["--profile", "a100"], "needs mixed precision; add --precision bf16-mixed"),
         (["--profile", "a100", "--bench", "x"], "choose one"),
         (["--bench", "nowhere"], "nowhere contains no benchmark"),
         (["--trainer.devices", "2", "--root", "x"], "a trial on several devices is not measured here, but computed"),

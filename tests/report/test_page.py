@@ -135,7 +135,7 @@ def test_doubts_stand_with_the_answer(page: Path) -> None:
 
 def test_facts_begin_with_the_images(page: Path) -> None:
     facts = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", page.read_text())
-    assert facts[0] == ("Images", "100 to train, 360 to validate; 10 classes; 32 x 32 px, 1 channel")
+    assert facts[0] == ("Images", "100 for training, 360 for validation; 10 classes; 32 x 32 px, 1 channel")
     assert facts[2] == ("Epochs of recipe enhanced", "5 epochs of 1 step of 64 images")
 
 
@@ -147,7 +147,7 @@ def test_images_that_records_do_not_hold_are_told_by_their_curves(plan: Plan) ->
     assert dict(state_facts(plan, seen))["Images"] == "96 training images per epoch"
     known = [replace(r, seen=Seen(50_000, 10_000, 10, 32, 3)) for r in results]
     facts = dict(state_facts(plan, known))
-    assert facts["Images"].startswith("50000 to train, 10000 to validate; 10 classes; 32 x 32 px, 3 channels")
+    assert facts["Images"].startswith("50000 for training, 10000 for validation; 10 classes; 32 x 32 px, 3 channels")
     assert facts["Epochs of recipe enhanced"] == "1 epoch of 1000 steps of 50 images"
 
 
@@ -186,7 +186,7 @@ def test_networks_side_by_side_have_no_changes_and_are_told_apart_by_their_answe
     assert re.search(r"ResNet-nano \d+ \(p \d.*e-\d\d\)", text)
     assert "How this differs from the paper's experiment" not in text
     assert "Which of these networks is best" in text
-    assert "Every model" in text
+    assert "All models" in text
     for absent in ("verdict", "change", "paper"):
         assert f'button type="button">{absent}<' not in text
     assert not comparison.with_name("changes.png").exists()
@@ -208,7 +208,7 @@ def test_p_values_of_networks_are_corrected_for_their_number(plan: Plan) -> None
     once = summarize(replace(many, seeds=(0,)), [result for result in results if result.trial.seed == 0])
     truth, right = (0,) * 40, {"a": 40, "b": 34, "c": 30}
     kept = {n: [Answers("d", n, ("x", "y"), truth, (0,) * k + (1,) * (40 - k), (0.5,) * 40)] for n, k in right.items()}
-    assert "a has 40 right, b 34 (p 0.031), c 30 (p 0.0039)" in compare_images(once, kept)
+    assert "of the same 40: a 40, b 34 (p 0.031), c 30 (p 0.0039)" in compare_images(once, kept)
     assert compare_images(once, {}) == "Top-1: a 90.00 %, b 88.00 %, c 80.00 %."
 
 
@@ -434,11 +434,11 @@ def test_images_are_filtered_by_what_networks_answer(comparison: Path, chromium:
     chromium.get(comparison.as_uri())
     groups = Select(chromium.find_element("id", "group"))
     there = "return [...document.querySelectorAll('.gallery > li:not([hidden])')].map(p => p.textContent)"
-    for label in ("drawn evenly", "networks disagree", "Swin-nano is wrong", "all"):
+    for label in ("sample of all classes", "networks disagree", "Swin-nano is wrong", "all"):
         groups.select_by_visible_text(label)
         texts = chromium.execute_script(there)
         assert chromium.find_element("id", "shown").text == f"{len(texts)} of {chromium.execute_script(ALL)} images"
-        assert all("✗" in text for text in texts) or label in ("drawn evenly", "all")
+        assert all("✗" in text for text in texts) or label in ("sample of all classes", "all")
     assert all(chromium.execute_script("return [...document.images].map(i => i.complete && i.naturalWidth > 0)"))
     assert not chromium.find_element("id", "verdict").is_displayed()
     assert chromium.execute_script("return document.documentElement.scrollWidth") <= 1280
