@@ -80,7 +80,7 @@ def test_weights_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     refuse(misshapen, choose_weights(scale, save(wide, file)))
     refuse("w.pth: it has changed since", other)
     torch.save([1], file)
-    refuse("w.pth: it contains no weights (tensors by name), ", choose_weights(scale, str(file)))
+    refuse("w.pth: it contains no weights .tensors by name., ", choose_weights(scale, str(file)))
     file.write_text("text")
     refuse("w.pth: it contains no weights that torch can load", choose_weights(scale, str(file)))
 

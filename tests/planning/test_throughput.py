@@ -136,7 +136,7 @@ def test_a_plan_for_images_that_are_not_there(capsys: pytest.CaptureFixture[str]
     out = capsys.readouterr().out
     assert "DeepLearningExamples" in out
     assert "6 trials, each of 8 devices, " in out
-    assert "on 1: too few" in out
+    assert "with 1 at once: too few" in out
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_a_plan_for_images_that_are_not_there(capsys: pytest.CaptureFixture[str]
     [
         (["--profile", "a101"], "unknown --profile 'a101' (did you mean a100?)"),
         (["--profile", "a100"], "needs mixed precision; add --precision bf16-mixed"),
-        (["--profile", "a100", "--bench", "x"], "choose one"),
+        (["--profile", "a100", "--bench", "x"], "give only one"),
         (["--bench", "nowhere"], "nowhere contains no benchmark"),
         (["--trainer.devices", "2", "--root", "x"], "a trial on several devices is not measured here, but computed"),
         (
@@ -154,7 +154,7 @@ def test_a_plan_for_images_that_are_not_there(capsys: pytest.CaptureFixture[str]
         (["--profile", "a100", "--trainer.devices", "3"], "cannot be shared by 3 processes"),
         (
             ["--profile", "a100", "--image-size", "3", "--rungs", "layer_norm"],
-            "image side 3 is too small for rung layer_norm, which needs 4",
+            "image size 3 is too small for rung layer_norm, which needs 4",
         ),
         ([], "imagenet needs a root"),
     ],

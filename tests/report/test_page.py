@@ -209,7 +209,7 @@ def test_p_values_of_networks_are_corrected_for_their_number(plan: Plan) -> None
     truth, right = (0,) * 40, {"a": 40, "b": 34, "c": 30}
     kept = {n: [Answers("d", n, ("x", "y"), truth, (0,) * k + (1,) * (40 - k), (0.5,) * 40)] for n, k in right.items()}
     assert "of the same 40: a 40, b 34 (p 0.031), c 30 (p 0.0039)" in compare_images(once, kept)
-    assert compare_images(once, {}) == "Top-1: a 90.00 %, b 88.00 %, c 80.00 %."
+    assert compare_images(once, {}) == "Top-1 accuracy: a 90.00 %, b 88.00 %, c 80.00 %."
 
 
 def test_answers_on_other_images_are_left_out(comparison: Path, tmp_path: Path) -> None:

@@ -62,8 +62,11 @@ def test_seeds_and_rungs_may_be_added(tmp_path: Path, plan: Plan) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"ladder": "convnext-t"}, "ladder is 'convnext-nano' there and 'convnext-t' here"),
-        ({"trainer": (("precision", "bf16-mixed"),)}, "trainer.precision is None there and 'bf16-mixed' here"),
+        ({"ladder": "convnext-t"}, "ladder is 'convnext-nano' in the study and 'convnext-t' in this run"),
+        (
+            {"trainer": (("precision", "bf16-mixed"),)},
+            "trainer.precision is None in the study and 'bf16-mixed' in this run",
+        ),
     ],
 )
 def test_another_configuration_is_refused(tmp_path: Path, plan: Plan, change: dict, message: str) -> None:
@@ -78,9 +81,15 @@ def test_another_recipe_data_or_rung_is_refused(tmp_path: Path, plan: Plan) -> N
     study.begin(plan)
     name, recipe = plan.recipes[0]
     for other, message in [
-        (replace(plan, recipes=((name, recipe.with_epochs(7)),)), "recipe.enhanced.epochs is 1 there and 7 here"),
-        (replace(plan, data=replace(plan.data, limit_train=99)), "data.limit_train is 100 there and 99 here"),
-        (replace(plan, rungs=LADDERS["convnext-nano"][1:]), "rung.recipe.scale.*there"),
+        (
+            replace(plan, recipes=((name, recipe.with_epochs(7)),)),
+            "recipe.enhanced.epochs is 1 in the study and 7 in this run",
+        ),
+        (
+            replace(plan, data=replace(plan.data, limit_train=99)),
+            "data.limit_train is 100 in the study and 99 in this run",
+        ),
+        (replace(plan, rungs=LADDERS["convnext-nano"][1:]), "rung.recipe.scale.*in the study"),
     ]:
         with pytest.raises(ValueError, match=message):
             study.merge(other)
@@ -111,7 +120,7 @@ def test_a_broken_plan_is_named(tmp_path: Path, plan: Plan, content: bytes) -> N
     study = StudyFolder(tmp_path)
     study.begin(plan)
     study.plan_file.write_bytes(content)
-    with pytest.raises(ValueError, match="study.json holds no Plan"):
+    with pytest.raises(ValueError, match="study.json contains no Plan"):
         study.merge(plan)
 
 
