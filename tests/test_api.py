@@ -147,7 +147,7 @@ def test_a_plans_options_are_keywords_with_a_line_of_help_each(
 
 
 def test_a_misspelt_option() -> None:
-    with pytest.raises(TypeError, match=r"^plan\(\) takes no laddr; nearest: ladder"):
+    with pytest.raises(TypeError, match=r"^plan\(\) has no argument laddr; nearest: ladder"):
         ablations.plan(laddr="convnext-t")
     with pytest.raises(TypeError, match=r"^plan\(\): too many positional arguments"):
         ablations.plan("convnext-t")

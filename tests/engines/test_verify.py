@@ -99,11 +99,11 @@ def shifted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 SABOTAGES = {
-    "initialization": (wider, "initial answers differ by"),
+    "initialization": (wider, "initial answers: they differ by"),
     "augmentation": (brighter, "training images: they differ by 0.01 of their size"),
     "schedule": (faster, "learning rate after epoch 1"),
     "loss": (smoother, "training loss 1"),
-    "validation": (shifted, "validation images differ by"),
+    "validation": (shifted, "validation images: they differ by"),
 }
 
 
@@ -142,7 +142,7 @@ def test_where_all_are_the_same_todays_code_is_entered_beside_the_old(study: Stu
     assert repeat_all(study, 2, lines.append)
     assert [line.partition("  ")[0] for line in lines[:2]] == ["1/2", "2/2"]
     assert lines[2] == "2 records: 2 the same bit for bit"
-    assert lines[3].startswith("trained whole: ")
+    assert lines[3].startswith("one complete trial: ")
     assert lines[4] == "2 records now hold for today's code too"
     for record in study.results():
         assert record.differences(here) == record.roundings(here) == []
@@ -198,7 +198,7 @@ def test_a_training_that_differs_later_on_is_caught_by_the_one_trained_whole(stu
     study.amend(replace(drawn, weights="of other last steps"))
     lines = list[str]()
     assert not repeat_all(study, 2, lines.append)
-    assert lines[3].startswith(f"trained whole: {drawn.trial.description}: different (top-1 ")
+    assert lines[3].startswith(f"one complete trial: {drawn.trial.description}: different (top-1 ")
 
 
 def test_elsewhere_rounding_is_no_difference_and_is_noted(study: StudyFolder) -> None:
@@ -219,7 +219,7 @@ def test_elsewhere_rounding_is_no_difference_and_is_noted(study: StudyFolder) ->
     [
         (lambda record: replace(record, fingerprint=None), "without a fingerprint (the record is older"),
         (lambda record: with_images(record, "others"), "different (images: others in the record, "),
-        (lambda record: replace(record, cost=COST), "different (costs Cost(params=100, "),
+        (lambda record: replace(record, cost=COST), "different (costs: Cost(params=100, "),
     ],
 )
 def test_what_cannot_be_compared_is_said(study: StudyFolder, change: Callable[[Result], Result], note: str) -> None:
