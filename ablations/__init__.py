@@ -1,4 +1,4 @@
-"""How the road is studied: plans, runs and studies, from Python as from the command line.
+"""Plan, train and read studies from Python, as on the command line.
 
 Example::
 

@@ -77,7 +77,7 @@ class Run:
 
     def describe_stale(self) -> dict[str, str]:
         stale = [state.note for state in self.states if state.kind == "stale"]
-        fate = "trained again (--keep-stale keeps them)" if self.pending else "kept"
+        fate = "will be trained again (--keep-stale keeps them)" if self.pending else "kept"
         return {"stale": f"{len(stale)} records, {fate}: {'; '.join(dict.fromkeys(stale))}"} if stale else {}
 
     def describe_rounding(self) -> dict[str, str]:
@@ -88,11 +88,14 @@ class Run:
         if not self.pending or self.keeping.join:  # who helps is to begin, and not to measure first
             return {}
         slots = self.terms.engine.slots
+        at_once = f"{count(slots, 'trial')} at a time"
         try:
             seconds = estimate_seconds(self.pending, slots, self.terms.loader_workers)
         except Exception as error:  # noqa: BLE001 - whatever it is, the run does not hang on it
-            return {"time": f"not known: {' '.join(str(error).split()) or type(error).__name__}"}
-        return {"time": f"about {timedelta(seconds=round(seconds))}, {slots} at a time, from a few training steps"}
+            return {"time": f"unknown: {' '.join(str(error).split()) or type(error).__name__}"}
+        return {
+            "time": f"about {timedelta(seconds=round(seconds))} with {at_once}, estimated from a few training steps"
+        }
 
     def train(self, command: str = "") -> list[tuple[Trial, str]]:
         """Train what is pending and draw what there is; a run that joined another leaves the drawing to it.
@@ -113,12 +116,12 @@ class Run:
         wandb: Mode = choose_mode(self.keeping.wandb) if self.pending else "disabled"
         join, terms = self.keeping.join, replace(self.terms, wandb=wandb)
         if self.lock and not self.lock.is_there():
-            raise FileNotFoundError(ENOENT, "the study was moved or removed meanwhile", str(self.folder.folder))
+            raise FileNotFoundError(ENOENT, "the study was moved or removed in the meantime", str(self.folder.folder))
         if not join:
             self.folder.begin(self.merged, command)
         self.log.keep(self.folder.log_file, f"process {os.getpid()} on {os.uname().nodename}: {command}")
         if not join and (renamed := self.folder.migrate()):
-            say(f"{renamed} records have today's ids now")
+            say(f"renamed {renamed} records to today's ids")
         missing = run_trials(self.folder, self.pending, console, terms, wait=not join)
         if not join:
             draw(self.folder, self.folder.contents(), wandb)
@@ -139,7 +142,7 @@ class Follower:
     def train(self, command: str = "") -> list[tuple[Trial, str]]:
         """Do our part of each trial. Raises a ChildProcessError where it fails, or the first driver has."""
         if self.team.follow():
-            raise ChildProcessError("the first driver has failed, or our part of a trial")
+            raise ChildProcessError("the first process failed, or this process's part of a trial did")
         return []
 
 
@@ -164,7 +167,7 @@ def open_run(plan: Plan, keeping: Keeping, resources: Resources) -> Iterator[Run
         here = check_plan(plan)
         check_processes(resources.engine, *count_processes(plan.trials()[0]), team)
         if keeping.join and merged != replace(folder.plan(), data=plan.data):  # which may lie elsewhere
-            raise ValueError(f"--join takes trials that {folder.folder} has; this run would add some")
+            raise ValueError(f"--join takes only trials that {folder.folder} has; this run would add others")
         lock = None if keeping.join or keeping.dry_run else held.enter_context(folder.lead())
         wanted = Wanted(here, keeping.keep, keeping.strict)
         terms = held.enter_context(choose_terms(plan, folder, resources, team, wanted))

@@ -14,7 +14,7 @@ IN_WORDS = {
     "str": "text",
     "bool": "true or false",
     "Path": "a path",
-    "Plan": "a plan as ablations.plan makes it",
+    "Plan": "a plan made by ablations.plan",
     "[int,...]": "a list such as [0,1]",
     "[float,...]": "a list of numbers",
     "[str,...]": "a list of names",
@@ -27,7 +27,7 @@ def check_type(what: str, value: object, hint: Any) -> None:
     if not fits(value, hint):
         raise ValueError(f"{what} takes {describe(hint)}, got {show(value)}")
     if not all(map(is_text, list_words(value))):
-        raise ValueError(f"{what} takes text that a file's name can hold, got {show(value)}")
+        raise ValueError(f"{what} takes text that a file name can contain, got {show(value)}")
 
 
 def list_words(value: object) -> list[str]:

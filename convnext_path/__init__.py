@@ -1,7 +1,7 @@
-"""The road from ResNet to ConvNeXt: a network of flags, its ladders, costs, recipes and training.
+"""The road from ResNet to ConvNeXt: one network with a flag per design step, its ladders, costs, recipes and training.
 
-Designs, ladders, recipes and costs are plain values. What builds or trains a network needs torch, which takes seconds
-to load, and is loaded when first asked for.
+Designs, ladders, recipes and costs are plain values. Building or training a network needs torch. Torch takes seconds
+to load, so it is loaded at the first use.
 """
 
 from importlib import import_module

@@ -16,9 +16,9 @@ PRODUCTS = ("conv", "linear", "matmul", "bmm", "einsum", ATTENTION)
 
 @dataclass(frozen=True)
 class Cost(Frozen):
-    """Costs of one image. ``macs`` holds (operator, multiply-accumulates), the largest first.
+    """What a network costs per image. ``macs`` has pairs of (operator, multiply-accumulates), the largest first.
 
-    Raises a ValueError for a number that is no count.
+    Raises a ValueError for a number that cannot be a count.
     """
 
     params: int
@@ -32,12 +32,12 @@ class Cost(Frozen):
 
     @property
     def paper_macs(self) -> int:
-        """Multiply-accumulates of convolutions, linear layers and attention's products, as the papers count."""
+        """Multiply-accumulates of convolutions, linear layers and attention, as the papers count."""
         return sum(n for operator, n in self.macs if operator in PRODUCTS)
 
     @property
     def all_macs(self) -> int:
-        """The whole count by fvcore, norms and pooling included."""
+        """All multiply-accumulates that fvcore counts, with norms and pooling."""
         return sum(n for _, n in self.macs)
 
 

@@ -15,7 +15,7 @@ RecipeName = Literal["original", "enhanced", "enhanced_b", "finetune"]
 
 @dataclass(frozen=True)
 class Rung(Frozen):
-    """One step: what it changes from the last adopted rung, the network it gives, what the paper measured."""
+    """One network of a ladder: its step from the last adopted rung, its flags and scale, and the paper's numbers."""
 
     name: str  # as --rungs takes it
     title: str  # as the paper's table prints it
@@ -32,12 +32,12 @@ class Rung(Frozen):
 
     @property
     def is_reference(self) -> bool:
-        """Whether it stands beside the ladder, and changes nothing."""
+        """Whether the network stands beside the ladder for comparison."""
         return self.section in (REFERENCE, MODEL)
 
     @property
     def is_tried(self) -> bool:
-        """Whether it is a step that no other builds on."""
+        """Whether the step was tried and not adopted, so that no other step builds on it."""
         return not self.adopted and not self.is_reference
 
 

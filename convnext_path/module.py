@@ -32,19 +32,20 @@ Config = TypeVar("Config", bound=Frozen)
 
 
 class PathModule(pl.LightningModule):
-    """Trains a network of flags; logs ``train/loss``, ``val/loss``, ``val/top1``, ``val/top5`` and ``lr``.
+    """A LightningModule that trains a network of given flags by a given recipe.
 
-    Accuracies are shares between 0 and 1. Below five classes, ``val/top5`` counts as many as there are.
+    It logs ``train/loss``, ``val/loss``, ``val/top1``, ``val/top5`` and ``lr``. Accuracies are shares between 0 and 1.
+    With fewer than five classes, ``val/top5`` counts all of them.
 
     Args:
-        flags, scale, recipe: or the dicts that their ``to_dict`` gives, as checkpoints hold them.
-        num_classes, in_channels: of the data.
-        seed: what is random in a training step follows from (seed, step); None leaves torch's generator alone.
-        channels_last: memory layout of network and images.
-        image_size: the images' side in pixels, which attention's windows and places follow.
+        flags, scale, recipe: values, or the dicts that their ``to_dict`` returns, as in checkpoints.
+        num_classes, in_channels: number of classes, and of channels of the images.
+        seed: makes each training step reproducible by (seed, step); None uses torch's generator as it is.
+        channels_last: whether network and images use the channels-last memory layout.
+        image_size: height and width of the images in pixels. Attention windows and positions depend on it.
 
     Raises:
-        ValueError: whatever flags, scale, recipe or network refuse.
+        ValueError: a value that flags, scale, recipe or network do not accept.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class PathModule(pl.LightningModule):
         return logits
 
     def configure_callbacks(self) -> list[Callback]:
-        """The moving average of the weights, where the recipe asks for one."""
+        """The callback that averages the weights, if the recipe has ``ema``."""
         return [] if self.recipe.ema is None else [WeightAveraging(avg_fn=average_floats(self.recipe.ema))]
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
@@ -120,7 +121,7 @@ class PathModule(pl.LightningModule):
         return logits
 
     def validation_losses(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of (N, num_classes), and the loss of each image, (N): without smoothing, so that recipes compare."""
+        """Logits of (N, num_classes) and the loss of each image, (N). No label smoothing, to compare recipes."""
         logits: Tensor = self(images)
         return logits, F.cross_entropy(logits, labels, reduction="none")
 

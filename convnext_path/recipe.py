@@ -15,7 +15,10 @@ from convnext_path.frozen import Frozen, above, at_least, within
 
 @dataclass(frozen=True)
 class Recipe(Frozen):
-    """Raises a ValueError for a number out of range. Probabilities and rates are between 0 and 1."""
+    """How a network is trained: optimizer, schedule, augmentation and regularization.
+
+    Probabilities and rates are between 0 and 1. Raises a ValueError for a number out of range.
+    """
 
     epochs: int
     batch_size: int
@@ -77,7 +80,7 @@ class Recipe(Frozen):
 
     @property
     def mixes(self) -> bool:
-        """Whether images are mixed, by Mixup or CutMix."""
+        """Whether Mixup or CutMix mixes the images."""
         return self.mixup > 0 or self.cutmix > 0
 
     @property
@@ -86,7 +89,7 @@ class Recipe(Frozen):
         return self.lr * self.batch_size / self.base_batch_size
 
     def lr_at(self, epoch: float) -> float:
-        """The learning rate after ``epoch`` epochs, which need not be whole."""
+        """The learning rate after ``epoch`` epochs; fractions of an epoch are allowed."""
         if epoch < self.warmup_epochs:
             return self.peak_lr * epoch / self.warmup_epochs
         if self.schedule == "step":
@@ -96,7 +99,7 @@ class Recipe(Frozen):
         return low + (self.peak_lr - low) * (1 + math.cos(math.pi * done)) / 2
 
     def with_epochs(self, epochs: int) -> "Recipe":
-        """The same recipe over another number of epochs: warm-up and steps keep their share."""
+        """The same recipe for another number of epochs. Warm-up and schedule keep their share."""
         share = epochs / self.epochs
         return replace(
             self,

@@ -58,7 +58,7 @@ def find_model(name: str, section: str = MODEL, pretrained: bool = False, file: 
     if name in REFERENCES and name not in list_models("torchvision"):
         if start:
             raise ValueError(
-                f"{name} is a network of ours, which begins without weights; torchvision's and timm's have some"
+                f"{name} is a network of this project without published weights; torchvision and timm have some"
             )
         return replace(REFERENCES[name], section=section)
     scale = find_peer(name, REFERENCES)

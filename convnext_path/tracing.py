@@ -17,12 +17,12 @@ from convnext_path.frozen import at_least
 
 
 def cost(net: nn.Module, image_size: int = 224, in_channels: int = 3) -> Cost:
-    """Count the costs of one image of (in_channels, image_size, image_size); ``net`` is left as it is.
+    """Count what ``net`` costs per image of shape (in_channels, image_size, image_size). ``net`` is not changed.
 
-    A network on the meta device will do: its weights are never read.
+    The network may be on the meta device, because its weights are not read.
 
     Raises:
-        ValueError: an image side or a number of channels below 1.
+        ValueError: an image size or a number of channels below 1.
     """
     at_least("image_size", image_size, 1)
     at_least("in_channels", in_channels, 1)

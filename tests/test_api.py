@@ -97,17 +97,17 @@ def test_an_unknown_chart_names_the_others(digits: ablations.Study) -> None:
 
 
 def test_what_cannot_be_opened_or_drawn(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="holds no study"):
+    with pytest.raises(ValueError, match="contains no study"):
         ablations.open_study(tmp_path)
     plan = small_plan()
     StudyFolder(tmp_path / "study").begin(plan)
     study = ablations.open_study(tmp_path / "study")
-    with pytest.raises(ValueError, match="study holds no finished trial"):
+    with pytest.raises(ValueError, match="study has no finished trial"):
         study.table()
     (study.folder / "trials" / f"{0:016x}.json").write_text("{}")
-    with pytest.raises(ValueError, match="0.json is no record; --partial draws the others"):
+    with pytest.raises(ValueError, match="0.json is not a record; --partial draws the rest"):
         study.records()
-    assert study.verify() == {study.folder / "trials" / f"{0:016x}.json": "is no record"}
+    assert study.verify() == {study.folder / "trials" / f"{0:016x}.json": "is not a record"}
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_a_plans_options_are_keywords_with_a_line_of_help_each(
 
 
 def test_a_misspelt_option() -> None:
-    with pytest.raises(TypeError, match=r"^plan\(\) takes no laddr; nearest: ladder"):
+    with pytest.raises(TypeError, match=r"^plan\(\) has no argument laddr; nearest: ladder"):
         ablations.plan(laddr="convnext-t")
     with pytest.raises(TypeError, match=r"^plan\(\): too many positional arguments"):
         ablations.plan("convnext-t")
@@ -166,16 +166,16 @@ def test_a_misspelt_option() -> None:
         (lambda: ablations.prepare("base", "out", True), "--workers takes a whole number, got True"),
         (lambda: ablations.prepare(1, "out"), "--root takes text or a path, got 1"),
         (lambda: ablations.prepare("x" * 256, "out"), "--root takes a path of at most"),
-        (lambda: ablations.prepare("base", "s3://\0"), "--out takes text that a file's name can hold"),
+        (lambda: ablations.prepare("base", "s3://\0"), "--out takes text that a file name can contain"),
         (lambda: ablations.explain("gelu", []), r"ladder takes text, got \(\)"),
         (lambda: ablations.explain("gelu", "convnext-t", []), r"before takes text, got \(\)"),
         (lambda: ablations.open_study("results", "yes"), "partial takes true or false, got 'yes'"),
         (lambda: ablations.open_study(None), "folder takes text or a path, got None"),
-        (lambda: ablations.run(None, "out"), "plan takes a plan as ablations.plan makes it, got None"),
-        (lambda: ablations.run("digits", "out"), "plan takes a plan as ablations.plan makes it, got 'digits'"),
+        (lambda: ablations.run(None, "out"), "plan takes a plan made by ablations.plan, got None"),
+        (lambda: ablations.run("digits", "out"), "plan takes a plan made by ablations.plan, got 'digits'"),
         (lambda: ablations.run(small_plan(), "x" * 256, dry_run=True), "--study takes a path of at most"),
         (lambda: ablations.run(small_plan(), "out", workers="3"), "--workers takes a whole number or auto, got '3'"),
-        (lambda: ablations.foresee(None, profile="a100"), "plan takes a plan as ablations.plan makes it, got None"),
+        (lambda: ablations.foresee(None, profile="a100"), "plan takes a plan made by ablations.plan, got None"),
         (lambda: ablations.foresee(small_plan(), bench="x" * 256), "--bench takes a path of at most"),
     ],
 )
@@ -201,7 +201,7 @@ def test_arrays_are_taken_as_lists() -> None:
     [
         ("nix", "weights .*/nix cannot be read: No such file or directory"),
         ("broken", "broken"),
-        ("a\0", "--weights takes text that a file's name can hold"),
+        ("a\0", "--weights takes text that a file name can contain"),
     ],
 )
 def test_weights_that_cannot_be_loaded_are_found_when_the_plan_is_made(

@@ -33,7 +33,7 @@ def test_an_estimate_that_fails_ends_no_run(
     monkeypatch.setattr(driver, "estimate_seconds", fail)
     with open_run(plan, Keeping(study=str(tmp_path), dry_run=True), Resources()) as run:
         run.show()
-    assert "time    not known: MemoryError\n" in capsys.readouterr().out
+    assert "time    unknown: MemoryError\n" in capsys.readouterr().out
 
 
 def show(plan: Plan, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -65,7 +65,8 @@ def test_the_plan_shows_the_steps_that_there_will_be(
     lines = show(replace(plan, trainer=trainer), tmp_path / "study", capsys, monkeypatch)
     assert f"recipe  enhanced: {told}" in lines
     assert sum(line.startswith("warning: Each epoch has ") for line in lines) == 1
-    few = "warning: 50 validation images: one image is 2.0 points of top-1; 360 without --trainer.limit_val_batches 1."
+    told = "Only 50 validation images: one is worth 2.0 points of top-1 accuracy"
+    few = f"warning: {told}; there are 360 without --trainer.limit_val_batches 1."
     assert (few in lines) == (trainer[:1] == (("limit_val_batches", 1),))
 
 
@@ -80,7 +81,7 @@ def test_rungs_that_would_stay_behind_are_named(
         study.save(fake_result(trial))
     lines = show(replace(plan, seeds=(0, 1, 2, 3)), study.folder, capsys, monkeypatch)
     assert (
-        "warning: layer_norm/kernel_size=3 lacks seeds 2, 3 that others have; the same command with "
+        "warning: layer_norm/kernel_size=3 lacks seeds 2, 3, which others have. The same command with "
         "--rungs layer_norm --flip kernel_size=3 --seeds 4 trains the rest." in lines
     )
     again = show(replace(whole, seeds=(0, 1, 2, 3)), study.folder, capsys, monkeypatch)
@@ -89,7 +90,7 @@ def test_rungs_that_would_stay_behind_are_named(
 
 def test_what_speaks_against_a_run_is_found_before_anything_is_written(plan: Plan, tmp_path: Path) -> None:
     keeping = Keeping(study=str(tmp_path / "study"), join=True)
-    with pytest.raises(ValueError, match="holds no study"), open_run(plan, keeping, Resources()):
+    with pytest.raises(ValueError, match="contains no study"), open_run(plan, keeping, Resources()):
         pass
     assert list(tmp_path.iterdir()) == []
 
@@ -109,5 +110,5 @@ def test_one_that_follows_says_nothing_and_tells_whether_it_went_well(capsys: py
     follower.show()
     assert follower.train() == []
     assert capsys.readouterr().out == ""
-    with pytest.raises(ChildProcessError, match="the first driver has failed, or our part of a trial"):
+    with pytest.raises(ChildProcessError, match="the first process failed, or this process's part of a trial did"):
         Follower(Team(1)).train()  # type: ignore[arg-type]

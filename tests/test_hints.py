@@ -26,9 +26,9 @@ def test_hints_in_words(hint: Any, words: str) -> None:
 @pytest.mark.parametrize("word", ["a\0", "\ud800", "caf\udce9\udc00"])
 def test_text_that_no_file_can_hold_is_refused(word: str) -> None:
     check_type("place", "caf\udce9", str)  # a byte of a file's name
-    with pytest.raises(ValueError, match="^place takes text that a file's name can hold, got "):
+    with pytest.raises(ValueError, match="^place takes text that a file name can contain, got "):
         check_type("place", word, str)
-    with pytest.raises(ValueError, match="^places takes text that a file's name can hold, got "):
+    with pytest.raises(ValueError, match="^places takes text that a file name can contain, got "):
         check_type("places", (("net", word),), tuple[tuple[str, str], ...])
 
 

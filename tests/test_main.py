@@ -30,7 +30,7 @@ def test_a_second_driver_is_sent_away_or_may_help(tmp_path: Path, capsys: pytest
         with pytest.raises(SystemExit) as stop:
             run_small(folder, "--join")
         assert stop.value.code == 2
-        assert "this run would add some" in capsys.readouterr().err
+        assert "this run would add others" in capsys.readouterr().err
         assert run_small(folder, "--rungs", "recipe", "--join") == 0
         assert "wrote" not in capsys.readouterr().out
 
@@ -297,6 +297,6 @@ def test_signals_stop_a_training_and_save_nothing(tmp_path: Path, number: signal
         finally:
             process.kill()
     assert process.returncode == code
-    assert said.count("the same command goes on from here") == 1
+    assert said.count("the same command resumes the run") == 1
     assert "Traceback" not in said
     assert list((study / "trials").iterdir()) == []

@@ -15,8 +15,8 @@ def test_names_are_torchvisions_then_ours_then_timms() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("timm:resnet5", "timm has no model 'resnet5'; near: resnet"),
-        ("torchvision:swin_x", "torchvision has no model 'swin_x'; near: swin_t"),
+        ("timm:resnet5", "timm has no model 'resnet5'; similar: resnet"),
+        ("torchvision:swin_x", "torchvision has no model 'swin_x'; similar: swin_t"),
         ("swin", r"unknown reference 'swin' \(did you mean swin-"),
     ],
 )
@@ -28,10 +28,10 @@ def test_references_that_are_none(name: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("swim_t", "neither torchvision nor timm has a model 'swim_t'; near: swin_t"),
+        ("swim_t", "neither torchvision nor timm has a model 'swim_t'; similar: swin_t"),
         ("", "neither torchvision nor timm has a model ''"),
-        ("tim:resnet18", "neither torchvision nor timm has a model 'tim:resnet18'; near: resnet18"),
-        ("googlenet", "googlenet trains with classifiers on the way"),
+        ("tim:resnet18", "neither torchvision nor timm has a model 'tim:resnet18'; similar: resnet18"),
+        ("googlenet", "googlenet trains with auxiliary classifiers"),
     ],
 )
 def test_models_that_are_none(name: str, message: str) -> None:
@@ -40,5 +40,5 @@ def test_models_that_are_none(name: str, message: str) -> None:
 
 
 def test_ours_begin_without_weights() -> None:
-    with pytest.raises(ValueError, match="swin-nano is a network of ours"):
+    with pytest.raises(ValueError, match="swin-nano is a network of this project"):
         find_model("swin-nano", pretrained=True)

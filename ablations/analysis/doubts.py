@@ -61,11 +61,11 @@ def doubt_steps(plan: Plan, images: Seen) -> Iterator[Doubt]:
         now, whose = try_steps(recipe, trainer, images), f" of recipe {name}" * differ
         if now and now.steps < STEPS:
             remedy = find_steps(recipe, trainer, images) or "more images would help"
-            of = f"{images.train} images, batch {recipe.batch_size}{describe_shortening(trainer)}"
+            of = f"{images.train} images, batch size {recipe.batch_size}{describe_shortening(trainer)}"
             yield Doubt(
                 "steps",
-                f"Each epoch{whose} has {count(now.steps, 'step')} ({of}). "
-                f"Fewer than {STEPS} make learning rates and schedules meaningless; {remedy}.",
+                f"Each epoch{whose} has {count(now.steps, 'training step')} ({of}). "
+                f"With fewer than {STEPS}, a learning rate schedule means little; {remedy}.",
             )
 
 
@@ -112,10 +112,10 @@ def doubt_validation(plan: Plan, images: Seen) -> Iterator[Doubt]:
     few = min(found, default=IMAGES)
     if few < IMAGES:
         limit: Any = trainer.get("limit_val_batches")
-        more = "; more images to validate would help"
+        more = "; more validation images would help"
         if few != images.val:
-            more = f"; {images.val} without --trainer.limit_val_batches {limit}"
-        text = f"{count(few, 'validation image')}: one image is {100 / few:.1f} points of top-1{more}."
+            more = f"; there are {images.val} without --trainer.limit_val_batches {limit}"
+        text = f"Only {count(few, 'validation image')}: one is worth {100 / few:.1f} points of top-1 accuracy{more}."
         yield Doubt("validation", text)
 
 
@@ -127,8 +127,8 @@ def doubt_limit(plan: Plan, images: Seen) -> Iterator[Doubt]:
         limit: Any = trainer["limit_val_batches"]
         yield Doubt(
             "validation",
-            f"--trainer.limit_val_batches {limit} validates the first {first} of {images.val} images alone. "
-            "Where images are sorted by class, as those of folders are, the last classes are left out.",
+            f"--trainer.limit_val_batches {limit} uses only the first {first} of {images.val} validation images. "
+            "If images are sorted by class, as in folders, the last classes are left out.",
         )
 
 
@@ -138,13 +138,13 @@ def doubt_seeds(plan: Plan, seeds: Seeds) -> Iterator[Doubt]:
     if len(plan.rungs) < 2 or all(rung.is_reference for rung in plan.rungs):
         return
     if most == 1:
-        yield Doubt("seeds", "One seed gives no verdict on any change; --seeds 3 gives intervals.")
+        yield Doubt("seeds", "One seed cannot tell a change from chance; --seeds 3 gives confidence intervals.")
     elif most == 2:
         two, three = find_spread(2), find_spread(3)
         yield Doubt(
             "seeds",
-            f"2 seeds tell a change from chance only where it is {two:.1f} times the standard deviation of its "
-            f"differences; 3 seeds (--seeds 3) where it is {three:.1f} times that.",
+            f"2 seeds tell a change from chance only if it is {two:.1f} times the standard deviation of its "
+            f"differences from seed to seed. With 3 seeds (--seeds 3), {three:.1f} times is enough.",
         )
 
 
@@ -164,7 +164,7 @@ def doubt_missing(plan: Plan, seeds: Seeds) -> Iterator[Doubt]:
         names, those = ", ".join(rung.name for rung in rungs), ", ".join(map(str, lacking))
         few, noun = ("lacks", "lack")[len(rungs) > 1], ("seed", "seeds")[len(lacking) > 1]
         options = f"{select(plan, kind, rungs)} --seeds {spell(whole)}"
-        text = f"{names} {few} {noun} {those} that others have; the same command with {options} trains the rest."
+        text = f"{names} {few} {noun} {those}, which others have. The same command with {options} trains the rest."
         yield Doubt("missing seeds", text)
 
 

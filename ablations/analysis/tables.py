@@ -107,20 +107,22 @@ def show_results(steps: Sequence[Step]) -> Table:
     return table
 
 
-SIGNS = "?: cannot tell, no interval that is clear of zero. ×: not adopted."
+SIGNS = "?: cannot tell, the interval contains zero or is missing. ×: tried, not adopted."
 
 
 def explain(steps: Sequence[Step]) -> list[str]:
     """Sentences about the columns that a table of steps has."""
     n = max(len(step.results) for step in steps)
-    one = f"One seed: no intervals{', and no telling a change from chance' * is_ladder(steps)}."
-    flips = ", a flip's from its rung" if any(step.rung.base for step in steps) else ""
-    told = [f"{n} seeds; ±: half the 95 % interval." if n > 1 else one]
+    one = f"One seed: no intervals{', so no change can be told from chance' * is_ladder(steps)}."
+    flips = " (of a flip: from its own rung)" if any(step.rung.base for step in steps) else ""
+    told = [f"{n} seeds. ±: half the 95 % confidence interval." if n > 1 else one]
     if is_ladder(steps):
-        told.append(f"Change: from the last adopted step{flips}, seed by seed.")
+        told.append(f"change: in points, from the last adopted step{flips}, seed by seed.")
+    if any(not math.isnan(step.p) for step in steps):
+        told.append("p: how often chance alone would give such a change, after Holm's correction.")
     if any(not math.isnan(step.paper_change) for step in steps):
-        told.append("paper: its change of top-1 on ImageNet.")
-    return told
+        told.append("paper: the change in the paper, on ImageNet.")
+    return [*told, "MACs: multiply-accumulates per image. s: seconds per trial."]
 
 
 def weigh(steps: Sequence[Step]) -> list[str]:
@@ -133,7 +135,9 @@ def describe_correction(steps: Sequence[Step]) -> str:
     ps = [step.p for step in steps if not math.isnan(step.p)]
     told = sum(p < 1 - LEVEL for p in ps)
     return (
-        f"Corrected for {len(ps)} changes (Holm), p is below 0.05 for {told or 'none'} of them." if len(ps) > 1 else ""
+        f"After Holm's correction for {len(ps)} changes, p is below 0.05 for {told or 'none'} of them."
+        if len(ps) > 1
+        else ""
     )
 
 
@@ -142,8 +146,8 @@ def describe_agreement(agreement: Agreement) -> str:
     if not agreement.signed:
         return ""
     rank = show_number(agreement.rank, "; rank correlation {:+.2f}")
-    low, high = show_number(agreement.low, " (95 %: {:+.2f}"), show_number(agreement.high, " to {:+.2f})")
-    return f"{agreement.signs} of {agreement.signed} changes have the sign of the paper's{rank}{low}{high}."
+    low, high = show_number(agreement.low, " (95 % interval {:+.2f}"), show_number(agreement.high, " to {:+.2f})")
+    return f"{agreement.signs} of {agreement.signed} changes have the same sign as in the paper{rank}{low}{high}."
 
 
 def show_estimate(estimate: Estimate, form: str = "{:.2f}") -> str:
@@ -188,7 +192,10 @@ def cost_rows(ladder: str, rungs: Sequence[Rung], costs: Sequence[Cost]) -> list
 
 def show_costs(rows: Sequence[dict[str, Any]], title: str) -> Table:
     """The costs for the screen, in 1e9; rows that do not agree with the paper stand out."""
-    caption = "1e9 multiply-accumulates; GMACs: all but norms and pooling, as the papers count"
+    caption = (
+        "GMACs: 1e9 multiply-accumulates per image without norms and pooling, as the papers count. "
+        "conv to norm: GMACs by kind of layer."
+    )
     table = Table(title=title, caption=caption, box=box.SIMPLE, show_edge=False, padding=0)
     table.add_column("rung")
     parts = [split_macs(row) for row in rows]

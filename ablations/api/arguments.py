@@ -48,7 +48,7 @@ def bind(name: str, shape: Signature, args: tuple[Any, ...], options: dict[str, 
     known = list(shape.parameters)
     for option in options:
         if option not in known:
-            raise TypeError(f"{name}() takes no {option}; nearest: {suggest(option, known)}")
+            raise TypeError(f"{name}() has no argument {option}; nearest: {suggest(option, known)}")
     try:
         return shape.bind(*args, **options)
     except TypeError as error:

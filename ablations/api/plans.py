@@ -42,13 +42,15 @@ def describe(request: Callable[P, Request], purpose: str) -> str:
     """The docstring of a function of its fields."""
     about = {f.name: f.metadata["help"] for f in fields(request)}  # type: ignore[arg-type]
     lines = (f"    {parameter.name}: {about[parameter.name]}." for parameter in sort_parameters(request))
-    wrong = "    ValueError: whatever would fail once trials run, and what is allowed; nothing is trained yet."
+    wrong = "    ValueError: values that could not be trained; the message says what is allowed."
     return "\n".join((purpose, "", "Args:", *lines, "", "Raises:", wrong))
 
 
-plan = make_planner("plan", LadderRequest, "A study of a ladder's rungs over seeds.")
+plan = make_planner("plan", LadderRequest, "Plan a study: rungs of a ladder, each trained from several seeds.")
 
 
 compare = make_planner(
-    "compare", ModelsRequest, "A study of networks by name; run with keep=True, it shows their answers."
+    "compare",
+    ModelsRequest,
+    "Plan a study that compares networks by name. Run it with ``keep=True`` to see their answers to images.",
 )

@@ -39,27 +39,28 @@ def run(
     keep_stale: bool = Keeping.keep_stale,
     dry_run: bool = Keeping.dry_run,
 ) -> "Study":
-    """Train what a plan holds and its study lacks, draw what there is, and say how it goes.
+    """Train the trials of a plan that have no record yet, and draw the study. Progress is printed.
 
-    Interrupted, it goes on from there when it is called again. A trial that fails ends nothing: see
-    :meth:`Study.failures`. In a script, call it under ``if __name__ == "__main__"``: trials are processes of their own.
+    If it is interrupted, call it again: it resumes. A trial that fails does not stop the others; see
+    :meth:`Study.failures`. In a script, call it under ``if __name__ == "__main__"``, because each trial runs in a
+    process of its own.
 
     Args:
         plan: what to train.
-        folder: of the study (default: results/LADDER-DATA).
+        folder: folder of the study (default: results/LADDER-DATA).
         workers: trials at a time.
-        loader_workers: processes that read a trial's images (default: by cores).
+        loader_workers: processes that load a trial's images (default: depends on the number of cores).
         engine: where trials run.
-        wandb: whether W&B hears of them.
-        keep: the networks' weights and answers too.
-        join: help a driver that trains the study.
-        strict: train records again that another machine has rounded otherwise.
-        keep_stale: take records of other code, versions or data for done.
-        dry_run: only say what would be trained, and about how long it takes.
+        wandb: how to log to Weights & Biases: disabled, offline or online.
+        keep: also keep the networks' weights and their answers to the validation images.
+        join: help another run to train the study.
+        strict: also train again what was computed with different rounding, such as on another processor.
+        keep_stale: count records made by other code, versions or images as done.
+        dry_run: only print what would be trained, and about how long it would take.
 
     Raises:
-        ValueError: what speaks against it; nothing is trained then.
-        OSError: a file cannot be written; what is done is kept.
+        ValueError: the run cannot work. Nothing is trained then.
+        OSError: a file cannot be written. Finished work is kept.
     """
     refuse_import()
     from ablations.driver import open_run
@@ -76,7 +77,7 @@ def refuse_import() -> None:
     """Raise a ValueError in a trial's process that imports the script which started it, and would start it again."""
     if getattr(current_process(), "_inheriting", False):
         guard = 'if __name__ == "__main__":'
-        raise ValueError(f"call ablations.run under {guard} trials are processes that import your script again")
+        raise ValueError(f"call ablations.run under {guard} the processes of trials import your script again")
 
 
 @checked()
@@ -89,18 +90,18 @@ def foresee(
     workers: int | Literal["auto"] = Resources.workers,
     loader_workers: int | None = Resources.loader_workers,
 ) -> "Budget":
-    """What a run of a plan would take: time, memory, disk, money.
+    """Estimate what a run of a plan would take: time, memory, disk space and money.
 
     Args:
-        plan: made with ``here=False`` if its images are not on this machine.
-        bench: a benchmark's folder, for its machine (default: measure here).
-        profile: a GPU that others measured.
-        memory: of a device, GB.
-        workers: trials at a time, here.
-        loader_workers: processes that read a trial's images, here.
+        plan: what to train. Make it with ``here=False`` if the images are not on this machine.
+        bench: folder of a benchmark, to plan for its machine (default: measure this machine).
+        profile: a GPU with published measurements, such as ``"a100"``.
+        memory: memory of one device in GB (default: that of the machine planned for).
+        workers: trials at a time on this machine.
+        loader_workers: processes that load a trial's images on this machine.
 
     Raises:
-        ValueError: the plan cannot be carried out there, or nothing is known of it.
+        ValueError: the plan cannot run on that machine, or its speed there is not known.
     """
     from ablations.planning.budget import foresee
 
@@ -110,11 +111,11 @@ def foresee(
 
 @checked(Options.spell)
 def costs(ladder: str | None = None, image_size: int = 224) -> "pd.DataFrame":
-    """Multiply-accumulates, parameters and activations of each rung, beside the published figures.
+    """Count multiply-accumulates, parameters and activations of each rung, beside the published numbers.
 
     Args:
-        ladder: its name (default: those of the two ladders that are published).
-        image_size: side in pixels.
+        ladder: name of the ladder (default: the two published ones, convnext-t and convnext-b).
+        image_size: height and width of the images in pixels.
 
     Raises:
         ValueError: an unknown ladder, or images too small or too large for it.
@@ -129,13 +130,13 @@ def costs(ladder: str | None = None, image_size: int = 224) -> "pd.DataFrame":
 
 @checked()
 def explain(step: str, ladder: str = "convnext-t", before: str | None = None) -> "Explanation":
-    """What a step changes: the parts of the network before and after it, and what they cost at 224 x 224.
+    """Show what a step changes: parts of the network before and after it, and what the networks cost at 224 x 224.
 
-    A notebook shows it as a picture; ``print`` writes it as text, where a ``*`` marks a line that only one side has.
+    A notebook shows the result as a picture. ``print`` writes it as text; a ``*`` marks a line that only one side has.
 
     Args:
-        step: a rung's name.
-        ladder: its ladder's.
+        step: name of a rung.
+        ladder: name of its ladder.
         before: the rung to compare it with (default: the last adopted one before it).
 
     Raises:
@@ -148,19 +149,19 @@ def explain(step: str, ladder: str = "convnext-t", before: str | None = None) ->
 
 @checked(Options.spell)
 def prepare(root: str | Path, out: str | Path, workers: int = 4, skip_bad_images: bool = False) -> int:
-    """Make a stream of a folder of images, which ``root`` of a plan takes in the folder's place.
+    """Pack a folder of images into large files (a stream), for remote storage. ``root`` of a plan accepts the stream.
 
     Args:
-        root: the folder, as data ``imagefolder`` takes it.
+        root: folder of the images, as for ``data="imagefolder"``.
         out: a new folder, or a URL of object storage.
-        workers: processes that write.
-        skip_bad_images: leave out files that cannot be decoded, in place of an error.
+        workers: processes that write the stream.
+        skip_bad_images: leave out files that cannot be decoded, instead of raising an error.
 
     Returns:
-        How many images it has.
+        The number of images in the stream.
 
     Raises:
-        ValueError: no such images, or nowhere to write.
+        ValueError: the images cannot be read, or the stream cannot be written.
     """
     within("--workers", workers, 1, 1024)
     from ablations.training.watching import watched

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 class Study:
-    """A study in its folder: what was trained, and what that says.
+    """A study in its folder: the records of its trials, and tables, charts and checks made from them.
 
-    What is drawn is drawn from the records, read anew each time. Where one of them is damaged or of another
-    configuration that is a ValueError, unless ``partial`` leaves it out; so is a study without a finished trial.
+    Each method reads the records again. A method that needs results raises a ValueError if no trial is finished, or
+    if a record is damaged or belongs to another configuration. With ``partial``, such a record is left out instead.
     """
 
     @checked()
@@ -41,24 +41,27 @@ class Study:
         return self._files.plan()
 
     def records(self) -> list[Result]:
-        """What each finished trial gave, in the plan's order."""
+        """The record of each finished trial, in the order of the plan."""
         return list(self._read().results)
 
     def steps(self) -> "list[Step]":
-        """Each rung with its results over seeds, and estimates of what it changes."""
+        """Each rung with its records, and estimates of its accuracy and of its change over seeds."""
         from ablations.analysis.stats import summarize
 
         contents = self._read()
         return summarize(contents.plan, contents.results)
 
     def table(self) -> "pd.DataFrame":
-        """A line a step, as in results.csv: accuracies in percent, changes in points, seconds a trial, memory in MB."""
+        """One row per rung, as in results.csv.
+
+        Accuracies are in percent, changes in points, time in seconds per trial, memory in MB.
+        """
         from ablations.analysis.tables import to_frame
 
         return to_frame(self.steps())
 
     def doubts(self) -> "list[Doubt]":
-        """Why it cannot answer what it asks: too few steps, images or seeds, and what would help."""
+        """Why the study cannot answer its question well (too few steps, images or seeds), and what would help."""
         from ablations.analysis.doubts import find_doubts, list_seeds
         from ablations.training.seen import find_seen
 
@@ -67,18 +70,18 @@ class Study:
 
     @checked()
     def chart(self, name: str = "accuracy") -> "Figure":
-        """One of the study's charts; an unknown name is a ValueError that has the others."""
+        """One of the study's charts, such as ``"accuracy"``. A ValueError for an unknown name lists the known ones."""
         from ablations.report.publish import draw_chart
 
         return draw_chart(self._files, self._read(), name)
 
     def failures(self) -> list[tuple[Trial, str]]:
-        """The trials whose last attempt has failed, and why."""
+        """The trials whose last attempt failed, each with the reason."""
         found = ((trial, self._files.failure(trial)) for trial in self.plan.trials())
         return [(trial, why) for trial, why in found if why]
 
     def status(self) -> "list[State]":
-        """How far each trial is, and whether its record is what a run here and now would give."""
+        """The state of each trial, and whether its record holds for today's code, images and versions."""
         from ablations.training.current_origin import find_origin
         from ablations.training.status import Wanted, survey
 
@@ -86,14 +89,17 @@ class Study:
         return states
 
     def verify(self) -> dict[Path, str]:
-        """The files that are not what their digests say, and what is wrong with each."""
+        """The files that do not match their digests, each with what is wrong."""
         from ablations.training.checks import check_files
 
         return check_files(self._files)
 
     @checked()
     def verify_trial(self, name: str) -> bool:
-        """Train one trial again, whole, and say whether its outcome is the record's; ``name``: its id, or RUNG:SEED."""
+        """Train one complete trial again and return whether the outcome matches its record.
+
+        ``name`` is the trial's id, or RUNG:SEED.
+        """
         from ablations.engines.verify import find_record, verify_trial
         from ablations.training.checks import check_alone, check_plan
 
@@ -102,9 +108,9 @@ class Study:
         return verify_trial(record, check_plan(self.plan), say)
 
     def verify_again(self) -> bool:
-        """Take every trial's first steps again, train one whole, and say whether all are what the records hold.
+        """Repeat the first steps of every trial, and one complete trial. Return whether all match their records.
 
-        If so, today's code is entered beside the old into the records, which then hold for it.
+        If they do, the records are marked as valid for today's code too.
         """
         from ablations.engines.choose import share_machine
         from ablations.engines.verify import repeat_all
@@ -115,23 +121,23 @@ class Study:
         return repeat_all(self._files, share_machine(self.plan), say)
 
     def count_records(self) -> int:
-        """The whole records in its folder."""
+        """The number of intact records in the folder."""
         return len(self._files.read()[0])
 
     def draw(self) -> list[Path]:
-        """Write its table and charts into its folder, and show the table; return the files."""
+        """Write the table and the charts into the folder and print the table. Return the files."""
         from ablations.report.publish import draw
 
         return draw(self._files, self._read(), page=False).files
 
     def report(self) -> list[Path]:
-        """The same, and a page of it all, report.html."""
+        """Do what :meth:`draw` does, and also write the page report.html. Return the files."""
         from ablations.report.publish import draw
 
         return draw(self._files, self._read()).files
 
     def send(self, mode: Mode = "online") -> bool:
-        """Send it to W&B from its records, or again; return whether all of it was taken."""
+        """Send the study to Weights & Biases (W&B), in place of what was sent before. Return whether all arrived."""
         mode, contents = choose_sending(mode), self._read()
         from ablations.report.publish import send
 
@@ -142,9 +148,9 @@ class Study:
 
 
 def open_study(folder: str | Path, partial: bool = False) -> "Study":
-    """A study that a run has left in a folder. Raises a ValueError where there is none.
+    """Open the study in a folder. Raises a ValueError if there is none.
 
-    ``partial``: leave records out that are damaged or of another configuration, in place of an error.
+    ``partial``: leave out records that are damaged or belong to another configuration, instead of raising an error.
     """
     study = Study(folder, partial)
     _ = study.plan

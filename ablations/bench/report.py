@@ -81,7 +81,7 @@ def report_overhead(setting: Setting, folder: Path, console: Console) -> None:
         pairs.append(pair)
         frame = pd.DataFrame({**p.to_dict(), "overhead": p.overhead} for p in pairs)
         write(folder, PLAN.to_dict(), setting.device, frame)
-        console.print(f"trial {pair.trial:.2f} s, bare loop {pair.bare:.2f} s: {pair.overhead:+.1%}")
+        console.print(f"trial {pair.trial:.2f} s, bare loop {pair.bare:.2f} s: overhead {pair.overhead:+.1%}")
     low, median, high = find_quartiles([pair.overhead for pair in pairs])
     console.print(f"overhead of a trial: {median:+.1%}, quartiles {low:+.1%} and {high:+.1%}")
 
@@ -100,7 +100,8 @@ def report_scaling(setting: Setting, folder: Path, console: Console) -> None:
         )
         write(folder, PLAN.to_dict(), "cpu", frame)
         console.print(
-            f"{row.engine}, {row.at_once} at a time: {row.trials_per_hour:.0f} trials/hour, {row.efficiency:.0%}"
+            f"{row.engine}, {row.at_once} at a time: {row.trials_per_hour:.0f} trials/hour, "
+            f"efficiency {row.efficiency:.0%}"
         )
 
 
@@ -123,8 +124,8 @@ def show_rows(rows: Sequence[Row]) -> Table:
     """A line a case under its rung: our best way, and how many times as fast it is as the best of each peer."""
     peers = list(dict.fromkeys(row.source for row in rows if row.source != "ours"))
     caption = (
-        "images/s: median ± half the distance of the quartiles; peak: the share of a matrix product's FLOP/s; "
-        f"parts: {', '.join(PHASES)}; ×: times as fast as the best way of a peer"
+        "images/s: median ± half the distance between the quartiles. peak: share of the FLOP/s of a matrix product. "
+        f"parts: share of the time for {', '.join(PHASES)}. ×: how many times as fast as the peer's fastest variant."
     )
     table = Table(caption=caption, box=box.SIMPLE, show_edge=False, padding=0)
     table.add_column("rung")
@@ -166,8 +167,8 @@ def draw_times(rows: Sequence[Row], title: str) -> Figure:
         axes = figure.add_subplot(math.ceil(len(cases) / columns), columns, place)
         draw_points(axes, timed)
         axes.set_title(f"{case[1]}, {case[0]}")
-    write_below(figure, "multiply-accumulates an image (convolutions and classifier)")
-    figure.supylabel("milliseconds an image", size=10)
+    write_below(figure, "multiply-accumulates per image (convolutions and classifier)")
+    figure.supylabel("milliseconds per image", size=10)
     add_legend(figure.axes[0], PACE, figure.axes[columns - 1])
     return figure
 

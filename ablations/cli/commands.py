@@ -26,6 +26,7 @@ from ablations.study.folder import StudyFolder, read_study
 from ablations.study.keeping import Keeping, choose_sending
 from ablations.study.places import find_folder
 from ablations.study.request import LadderRequest, ModelsRequest, Request, choose_ladders, make_plan
+from ablations.study.steps import count
 from convnext_path.frozen import choose
 from convnext_path.words import mask
 
@@ -73,7 +74,7 @@ def prepare(args: Namespace) -> int:
     """Make a stream of a folder of images, which ``--root`` takes in its place."""
     with told():
         images = api.prepare(args.root, args.out, args.workers, args.skip_bad_images)
-    say(f"{images} images in {args.out}; use it as --root")
+    say(f"wrote {images} images to {args.out}; give this to --root")
     return 0
 
 
@@ -107,7 +108,7 @@ def status(args: Namespace) -> int:
     console.print(show_states(states))
     for line in list_roundings(states):
         say(line)
-    say(f"{study.folder}: {count_states(states)}; the next run would train {len(find_pending(states))}")
+    say(f"{study.folder}: {count_states(states)}; the next run would train {count(len(find_pending(states)), 'trial')}")
     return 0
 
 
@@ -115,12 +116,12 @@ def verify(args: Namespace) -> int:
     """Check every digest of a study; train one trial again, or the first steps of all, and compare."""
     with told():
         if args.again and args.trial:
-            raise ValueError("--again and --trial are two checks; choose one")
+            raise ValueError("--again and --trial are different checks; choose one")
         study = api.open_study(args.study)
         bad, same = study.verify(), True
         for file, why in bad.items():
             say(f"{file} {why}")
-        say(f"{study.count_records()} records whole, {len(bad)} files damaged")
+        say(f"{study.count_records()} records intact, {len(bad)} files damaged")
         if args.trial:
             same = study.verify_trial(args.trial)
         elif args.again:
@@ -164,7 +165,7 @@ def bench(args: Namespace) -> int:
     asked = [name for name in ("overhead", "scaling") if args[name]]
     with told():
         if len(asked) > 1:
-            raise ValueError("--overhead and --scaling are two benchmarks; choose one")
+            raise ValueError("--overhead and --scaling are different benchmarks; choose one")
         request = read_options(BenchRequest, args)
         from ablations.bench import networks, report
         from ablations.bench.folder import check_folder
@@ -179,12 +180,12 @@ def bench(args: Namespace) -> int:
     try:
         reports.get(name, report.report_networks)(setting, folder, console)
     except (networks.DoesNotFitError, ValueError) as error:
-        fail(f"{error}; what was measured is in {folder}")
+        fail(f"{error}; the measurements so far are in {folder}")
     except TrialFailedError as error:
-        print_error(f"the trial failed: {error}; what was measured is in {folder}")
+        print_error(f"the trial failed: {error}; the measurements so far are in {folder}")
         return 1
     except KeyboardInterrupt:
-        say(f"stopped; what was measured is in {folder}")
+        say(f"stopped; the measurements so far are in {folder}")
         return 130
     return 0
 
@@ -212,7 +213,7 @@ WORDS: dict[str, Callable[[Namespace], int]] = {
 
 
 #: What a command that trains leaves behind, and how to go on.
-KEPT, RESUMED = "; what is done is kept", ": the same command goes on from here"
+KEPT, RESUMED = "; finished work is kept", ", and the same command resumes the run"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

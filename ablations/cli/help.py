@@ -14,31 +14,33 @@ PROGRAM = "python -m ablations"
 #: Each word, by what it is for, and what it does.
 WORDS = {
     "Train": {
-        "run": "train a ladder over several seeds, and draw its charts and page",
-        "compare": "train networks by name on the same images",
-        "plan": "say what a run would take: hours, memory, disk, money",
-        "prepare": "write a folder of images as a stream, for storage far away",
+        "run": "train a ladder from several seeds, then draw its charts and its page",
+        "compare": "train networks that you name, all on the same images",
+        "plan": "estimate what a run needs: hours, memory, disk space, money",
+        "prepare": "pack a folder of images into large files (a stream) for remote storage",
     },
-    "Look": {
-        "status": "what of a study is done, and what the next run would train",
-        "verify": "check a study's records; train some of it again and compare",
-        "cost": "count the costs of each rung of a ladder; trains nothing",
+    "Inspect": {
+        "status": "show which trials of a study are done, and what the next run would train",
+        "verify": "check a study's files; on request, train some trials again and compare",
+        "cost": "count the multiply-accumulates and parameters of each rung; trains nothing",
     },
     "Draw and send": {
-        "plot": "draw a study's table and charts again from its records",
-        "report": "the same, and its page report.html",
-        "wandb": "send a study to W&B from its records, or send it again",
+        "plot": "draw a study's table and charts again, without training",
+        "report": "draw the table, the charts and the page report.html again",
+        "wandb": "send a study to Weights & Biases (W&B); sending again replaces it",
     },
-    "Measure": {"bench": "measure speed and memory of networks, beside torchvision's and timm's"},
+    "Measure": {"bench": "measure speed and memory of networks, and compare with torchvision and timm"},
 }
 
 GLOSSARY = {
-    "ladder": "a list of networks, each with one design step more than the one before: ResNet first, ConvNeXt last",
-    "rung": "one network of a ladder, named by the step that it adds",
+    "ladder": "a list of networks; each adds one design step to an earlier one, such as from ResNet to ConvNeXt",
+    "rung": "one network of a ladder, named after the step that it adds",
     "step": "the change from one rung to the next, such as LayerNorm in place of BatchNorm",
-    "trial": "one training: a rung, a seed, a recipe and images",
-    "study": "a folder with all trials of some rungs and seeds on the same images, and what is drawn from them",
-    "seed": "a number that decides initialization, order and augmentation: other seeds show what is chance",
+    "trial": "one training run: a rung, a seed, a recipe and images",
+    "study": "a folder with all trials of some rungs and seeds on the same images, and their table, charts and page",
+    "seed": "a number that decides initialization, image order and augmentation. Several seeds show how much is chance",
+    "recipe": "how a network is trained: optimizer, learning rate, augmentation, regularization, epochs",
+    "record": "the file with the result of one trial",
 }
 
 EXAMPLES = {
@@ -60,16 +62,16 @@ GROUPS = {
     "What to train": "ladder rungs flip references models pretrained weights",
     "On which images": "data root image_size limit_train holdout mean std skip_bad_images check_images",
     "How to train": "recipe epochs batch_size lr seeds precision compile",
-    "Where, and how many at a time": "workers threads loader_workers engine",
-    "What is kept": "study wandb keep join strict keep_stale dry_run",
-    "For which machine to plan": "bench profile at_once price memory",
+    "Where to train, and how many trials at a time": "workers threads loader_workers engine",
+    "What to keep": "study wandb keep join strict keep_stale dry_run",
+    "Which machine to plan for": "bench profile at_once price memory",
     "Lightning's trainer": "trainer",
 }
 
 #: What stands above a group that has an option.
 NOTES = {
-    "rungs": f"Rungs of convnext-nano, in order: {', '.join(rung.name for rung in LADDERS['convnext-nano'])}. "
-    f"Those of another ladder: {PROGRAM} cost --ladder NAME"
+    "rungs": f"Rungs of ladder convnext-nano, in order: {', '.join(rung.name for rung in LADDERS['convnext-nano'])}. "
+    f"To list the rungs of another ladder: {PROGRAM} cost --ladder NAME"
 }
 
 
@@ -93,9 +95,9 @@ class Help(jsonargparse.DefaultHelpFormatter):
 
     def _get_help_string(self, action: argparse.Action) -> str:
         if action.dest == "print_config":
-            return "print all options as a file for --config, and stop"
+            return "print all options in the format that --config reads, and exit"
         if action.dest == "help":
-            return "show this, and stop"
+            return "show this help and exit"
         text, default = action.help or "", action.default
         is_switch = action.nargs == 0 or not action.option_strings
         if is_switch or default is None or default == argparse.SUPPRESS or "(default" in text:
@@ -108,7 +110,7 @@ def describe_word(word: str) -> dict[str, str]:
     names = {name: text for words in WORDS.values() for name, text in words.items()}
     studies = ["status", "verify", "plot", "report", "wandb"]
     text = names[word]
-    kept = " What a config says of what is kept is taken, and changes nothing."
+    kept = " It accepts the config file of a run; options on what to keep have no effect."
     return {
         "usage": f"{PROGRAM} {word} {'STUDY ' * (word in studies)}[OPTION ...]",
         "description": f"{text[0].upper()}{text[1:]}.{kept * (word == 'plan')}",
@@ -119,14 +121,14 @@ def describe_word(word: str) -> dict[str, str]:
 def show_words() -> str:
     """The help of the program: its words, an example, and the terms."""
     parts = [
-        f"usage: {PROGRAM} WORD [OPTION ...]",
+        f"usage: {PROGRAM} COMMAND [OPTION ...]",
         "",
-        "The road from ResNet to ConvNeXt: train, count and draw it.",
+        "Train, count and draw every design step on the road from ResNet to ConvNeXt.",
     ]
     for title, words in WORDS.items():
         parts += ["", f"{title}:", *(show_line(word, text) for word, text in words.items())]
     parts += ["", "Terms:", *(show_line(term, text) for term, text in GLOSSARY.items())]
-    parts += ["", f"Example: {PROGRAM} {EXAMPLES['run']}", f"Options of a word: {PROGRAM} WORD --help", ""]
+    parts += ["", f"Example: {PROGRAM} {EXAMPLES['run']}", f"Options of a command: {PROGRAM} COMMAND --help", ""]
     return "\n".join(parts)
 
 

@@ -57,7 +57,7 @@ class Parser(jsonargparse.ArgumentParser):
         if missing := re.search(r"arguments are required: (\w+)\.(\w+)", message):
             fail(f"{missing[1]} needs {missing[2]}; see python -m ablations {missing[1]} --help")
         if alone := re.fullmatch(r"argument (--[\w.-]+)(?:/-\w+)?: expected one argument", message):
-            fail(f"{alone[1]} needs a value; one that begins with a dash is typed {alone[1]}=VALUE")
+            fail(f"{alone[1]} needs a value; write one that begins with a dash as {alone[1]}=VALUE")
         wrong = re.search(r'key "([\w.]+)": (takes .*)', message, re.DOTALL)
         action = next((a for a in parser._actions if wrong and a.dest == wrong[1]), None)
         if typed := re.fullmatch(r"argument (--[\w.-]+)(?:/-\w+)?: (takes .*)", message, re.DOTALL):
@@ -78,7 +78,7 @@ class ConfigFile(jsonargparse.ActionConfigFile):  # type: ignore[name-defined]  
         except OSError as error:
             parser.error(f"--config {values} cannot be read: {error.strerror}")
         except UnicodeDecodeError as error:
-            parser.error(f"--config {values} is no YAML: {error}")
+            parser.error(f"--config {values} is not valid YAML: {error}")
         except (ValueError, yaml.YAMLError) as error:
             parser.error(f"--config {values}: {error}")
         super().__call__(parser, cfg, str(file), option_string)
@@ -86,7 +86,7 @@ class ConfigFile(jsonargparse.ActionConfigFile):  # type: ignore[name-defined]  
 
 def fail_unknown(option: str, options: Collection[str]) -> NoReturn:
     if words := find_words(option):
-        fail(f"{option} is no option of this word, but of {join(words, 'and')}")
+        fail(f"{option} is not an option of this command; it belongs to {join(words, 'and')}")
     near = difflib.get_close_matches(option, options, n=1)
     fail(f"unknown option {option}; {f'did you mean {near[0]}?' if near else 'see --help'}")
 
@@ -140,7 +140,7 @@ def make_training_parser(request: type[Request], without: Collection[str] = (), 
     """Options of what is trained, on what, how and where; the help does not show those that are ``hidden``."""
     parser = Parser()
     parser.add_argument(
-        "--config", action=ConfigFile, help="read options from a YAML file, such as --print_config prints"
+        "--config", action=ConfigFile, help="read options from a YAML file in the format that --print_config prints"
     )
     add_options(parser, request, without=["trainer"])
     for kind in (Resources, Keeping, TrainerOptions):
@@ -173,27 +173,32 @@ def make_cost_parser() -> Parser:
     add = parser.add_argument
     names = f"ladder to count: {', '.join(LADDERS)}, or a family ({', '.join(FAMILIES)})"
     add("--ladder", type=Reader(str | None), default=None, help=f"{names} (default: convnext-t and convnext-b)")
-    add("--image-size", type=Reader(int), default=224, help="side of the images in pixels")
-    add("--format", type=Reader(str), default="table", help=f"how costs are printed: {join(FORMATS)}")
+    add("--image-size", type=Reader(int), default=224, help="height and width of the images in pixels")
+    add("--format", type=Reader(str), default="table", help=f"output format: {join(FORMATS)}")
     return parser
 
 
 def make_study_parser() -> Parser:
     parser = Parser()
-    parser.add_argument("study", type=Reader(str), help="folder of a study")
+    parser.add_argument("study", type=Reader(str), help="folder of the study")
     return parser
 
 
 def make_drawing_parser() -> Parser:
     parser = make_study_parser()
-    parser.add_argument("--partial", action="store_true", help="leave out records that are damaged or do not belong")
+    parser.add_argument(
+        "--partial", action="store_true", help="leave out records that are damaged or do not belong to the study"
+    )
     return parser
 
 
 def make_sending_parser() -> Parser:
     parser = make_drawing_parser()
     parser.add_argument(
-        "--mode", type=Reader(str), default="online", help="send now (online), or write for wandb sync (offline)"
+        "--mode",
+        type=Reader(str),
+        default="online",
+        help="online: send now; offline: write files for wandb sync to send later",
     )
     return parser
 
@@ -204,10 +209,11 @@ def make_verify_parser() -> Parser:
         "--trial",
         type=Reader(str | None),
         default=None,
-        help="train this trial again and compare: its id, or RUNG:SEED",
+        help="train one trial again and compare the results; give its id, or RUNG:SEED",
     )
     again = (
-        "repeat the first steps of every trial, and one whole trial: if all are the same, records hold for this code"
+        "repeat the first steps of every trial, and one whole trial. If all results match, the records hold for "
+        "today's code"
     )
     parser.add_argument("--again", action="store_true", help=again)
     return parser
@@ -217,17 +223,21 @@ def make_bench_parser() -> Parser:
     parser = Parser()
     add_options(parser, BenchRequest, grouped=False)
     add = parser.add_argument
-    add("--overhead", action="store_true", help="instead: time a trial on digits beside a bare loop, --repeats times")
+    add(
+        "--overhead",
+        action="store_true",
+        help="instead: compare the time of a trial on digits with a bare training loop, --repeats times",
+    )
     add(
         "--scaling",
         action="store_true",
-        help="instead: time trials of 10 x --seconds, 1, 2 and 4 at a time, by each engine",
+        help="instead: time trials of 10 x --seconds each, with 1, 2 and 4 at a time, on each engine",
     )
     add(
         "--out",
         type=Reader(str | None),
         default=None,
-        help="folder of the results (default: results/bench-LADDER-DEVICE)",
+        help="folder for the results (default: results/bench-LADDER-DEVICE)",
     )
     return parser
 

@@ -149,7 +149,7 @@ def check_config(text: str) -> None:
     """
     events = parse_events(text)
     if not isinstance(next(islice(events, 2, None), None), yaml.MappingStartEvent):  # behind stream and document
-        raise ValueError("holds no options; --print_config shows how they are written")
+        raise ValueError("contains no options; --print_config shows the format")
     check_inside(events)
 
 
@@ -158,7 +158,7 @@ def parse_events(text: str) -> Iterator[yaml.Event]:
     try:
         yield from yaml.parse(text)
     except (yaml.YAMLError, ValueError, OverflowError) as error:  # the last two from numbers that are no characters
-        raise ValueError(f"is no YAML: {error}") from None
+        raise ValueError(f"is not valid YAML: {error}") from None
 
 
 def check_inside(events: Iterable[yaml.Event]) -> None:

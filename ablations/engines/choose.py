@@ -66,11 +66,13 @@ def choose_terms(
 def check_processes(engine: EngineOptions, devices: int, nodes: int, team: Team | None) -> None:
     """Refuse what no engine does: ``devices`` of a trial on each of its ``nodes``. Raises a ValueError."""
     if devices > 1 and engine.gpus is not None and engine.gpus != devices:
-        raise ValueError(f"--engine.gpus {engine.gpus:g} beside --trainer.devices {devices}: each process takes a GPU")
+        raise ValueError(
+            f"--engine.gpus {engine.gpus:g} does not fit --trainer.devices {devices}: each process needs one GPU"
+        )
     if nodes > 1 and not team:
-        raise ValueError(f"--trainer.num_nodes {nodes} takes torchrun or srun to start the processes on each node")
+        raise ValueError(f"--trainer.num_nodes {nodes} needs torchrun or srun to start the processes on each node")
     if team and team.rank.size != devices * nodes:
         raise ValueError(
-            f"{team.rank.size} processes were started by torchrun or srun; a trial takes {devices} x {nodes} "
+            f"{team.rank.size} processes were started by torchrun or srun; a trial needs {devices} x {nodes} "
             "(--trainer.devices x .num_nodes)"
         )

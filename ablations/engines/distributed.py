@@ -36,7 +36,9 @@ def find_rank(env: Mapping[str, str]) -> Rank | None:
     try:
         return _find_rank(env)
     except KeyError as error:
-        raise ValueError(f"started as by torchrun or srun, but {error} is not in the environment") from None
+        raise ValueError(
+            f"this process seems started by torchrun or srun, but {error} is not in the environment"
+        ) from None
 
 
 def _find_rank(env: Mapping[str, str]) -> Rank | None:
@@ -64,7 +66,7 @@ class Team:
         try:
             store = TCPStore(rank.address, rank.port, is_master=opens, wait_for_workers=False)
         except RuntimeError as error:
-            raise ValueError(f"no meeting of {rank.size} processes at {rank.address}:{rank.port}: {error}") from None
+            raise ValueError(f"{rank.size} processes cannot connect at {rank.address}:{rank.port}: {error}") from None
         self.store = PrefixStore(f"ablations/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
 
     def __enter__(self) -> Self:

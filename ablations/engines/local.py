@@ -87,7 +87,9 @@ def warm_up(wandb: Mode = "disabled") -> None:
         forkserver.ensure_running()
     except OSError as error:
         place = tempfile.gettempdir()
-        raise OSError(f"no process can be started with {place} for temporary files (TMPDIR): {error}") from None
+        raise OSError(
+            f"no process can be started with {place} as the folder for temporary files (TMPDIR): {error}"
+        ) from None
 
 
 def train(job: Job, send: Callable[[Message], None]) -> None:

@@ -39,7 +39,7 @@ class Bars:
             TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
         )  # fmt: skip
         self.progress = Progress(*columns, console=console, disable=not is_live(console), transient=True)
-        self.ladder = self.progress.add_task("ladder, epochs", total=sum(t.recipe.epochs for t in trials))
+        self.ladder = self.progress.add_task("all trials, in epochs", total=sum(t.recipe.epochs for t in trials))
         self.bars = dict[str, TaskID]()
 
     def begin(self, trial: Trial, done: int) -> None:
@@ -94,7 +94,7 @@ class Course:
     def describe_work(self, now: float) -> str:
         """Which epoch goes on, and since when."""
         epochs = self.trial.recipe.epochs
-        return f"at work on epoch {min(self.done + 1, epochs)} of {epochs} for {round_time(now - self.since)}"
+        return f"working on epoch {min(self.done + 1, epochs)} of {epochs} for {round_time(now - self.since)}"
 
 
 class Lines:

@@ -79,7 +79,7 @@ class Cluster:
             there = self.ray.cluster_resources()
             raise ValueError(
                 f"no node has {self.share.cpus:g} CPUs and {self.share.gpus:g} GPUs for a trial; "
-                f"the cluster has {there.get('CPU', 0):g} and {there.get('GPU', 0):g} in all"
+                f"the cluster has {there.get('CPU', 0):g} and {there.get('GPU', 0):g} in total"
             )
 
     def __enter__(self) -> Self:
@@ -121,7 +121,7 @@ class Cluster:
             if there != here:
                 pairs = zip(here.facts, there.facts, strict=True)
                 differences = ", ".join(f"{k} {a} and {b}" for (k, a), (_, b) in pairs if a != b)
-                raise ValueError(f"nodes {first} and {name} would give other results: {differences}")
+                raise ValueError(f"nodes {first} and {name} would give different results: {differences}")
         return here
 
     def _ask(self, plan: Plan, mark: Path) -> Iterator[tuple[str, Origin]]:
@@ -135,7 +135,7 @@ class Cluster:
             asked[name] = self._task(look, scheduling_strategy=where).remote(plan, mark, os.getcwd())
         for name, answer in asked.items():
             if not self.ray.wait([answer], timeout=PATIENCE)[0]:
-                say(f"node {name} looks at code and images still; the first time, that takes minutes")
+                say(f"node {name} is still checking code and images; the first time, this takes minutes")
             try:
                 seen, report = self.ray.get(answer)
             except self.ray.exceptions.RayError as error:
@@ -144,7 +144,7 @@ class Cluster:
             if isinstance(report, str):
                 raise ValueError(f"node {name}: {report}")
             if seen != read(mark):
-                raise ValueError(f"node {name} does not see {mark.parents[1]}; a study's folder is shared by all nodes")
+                raise ValueError(f"node {name} does not see {mark.parents[1]}; all nodes must share a study's folder")
             yield name, report
 
     def _task(self, function: Any, **options: Any) -> Any:
@@ -205,7 +205,7 @@ def connect(address: str | None) -> Any:
         ValueError: no Ray, no cluster there, or one elsewhere that lets in whoever knocks.
     """
     if os.environ.get(MODE, "token") != "token" and not (address and is_loopback(address)):
-        raise ValueError(f"{MODE} is {os.environ[MODE]}, and whoever reaches such a cluster can run anything on it")
+        raise ValueError(f"{MODE} is {os.environ[MODE]}: anyone who reaches such a cluster can run anything on it")
     if address is None:
         os.environ.setdefault(TOKEN, secrets.token_hex(32))
         os.environ[ELSEWHERE] = "0"
@@ -218,7 +218,9 @@ def connect(address: str | None) -> Any:
     except ImportError:
         raise ValueError("--engine ray needs Ray: pip install -e '.[ray]'") from None
     if Version(ray.__version__) < Version(OLDEST):
-        raise ValueError(f"--engine ray needs Ray {OLDEST} or newer, which asks for tokens; here is {ray.__version__}")
+        raise ValueError(
+            f"--engine ray needs Ray {OLDEST} or newer, which checks tokens; installed is {ray.__version__}"
+        )
     own: dict[str, Any] = {"include_dashboard": False} if address is None else {}
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:

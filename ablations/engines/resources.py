@@ -13,22 +13,24 @@ ENGINES = ("local", "ray")
 
 @dataclass(frozen=True, repr=False)
 class EngineOptions(Options):
-    """An engine, and of a Ray cluster where it is and what a trial takes of it.
+    """Where trials run: on this machine, or on a Ray cluster with its address and the CPUs and GPUs per trial.
 
     Raises:
-        ValueError: no such engine, a number out of range, or an option that is another engine's.
+        ValueError: unknown engine, number out of range, or an option that belongs to another engine.
     """
 
     prefix: ClassVar[str] = "engine."
 
     name: str = option(
-        "local", f"where trials run: {' or '.join(ENGINES)}; --engine is short for it", ("--engine", ENGINES)
+        "local", f"where trials run: {' or '.join(ENGINES)}. --engine is short for it", ("--engine", ENGINES)
     )
-    address: str | None = option(None, "address of a Ray cluster (default: one of its own on this machine)")
-    cpus: float | None = option(None, "Ray's CPUs per trial (default: its threads)", check=partial(above, limit=0))
+    address: str | None = option(None, "address of a Ray cluster (default: start one on this machine)")
+    cpus: float | None = option(
+        None, "number of CPUs that Ray gives each trial (default: the trial's threads)", check=partial(above, limit=0)
+    )
     gpus: float | None = option(
         None,
-        "Ray's GPUs per trial; 0.25: four trials share one (default: 1 per process, where there are any)",
+        "number of GPUs that Ray gives each trial; with 0.25, four trials share one (default: 1 per process, if any)",
         check=partial(above, limit=0),
     )
 
@@ -36,7 +38,7 @@ class EngineOptions(Options):
         super().__post_init__()
         given = [self.spell(name) for name in ("address", "cpus", "gpus") if getattr(self, name) is not None]
         if self.name == "local" and given:
-            raise ValueError(f"{given[0]} is --engine ray's")
+            raise ValueError(f"{given[0]} works only with --engine ray")
         refuse_secrets("--engine.address", self.address)
 
 
@@ -46,12 +48,12 @@ class Resources(Options):
 
     workers: int | Literal["auto"] = option(
         "auto",
-        "trials at a time; auto: as many as the cores hold, or 1 on a GPU",
+        "trials at a time. auto: as many as the CPU cores allow, or 1 on a GPU",
         check=partial(within, low=1, high=1024),
     )
     loader_workers: int | None = option(
         None,
-        "processes per trial that read images (default: by the number of cores)",
+        "processes per trial that load images (default: depends on the number of cores)",
         check=partial(within, low=0, high=1024),
     )
     engine: EngineOptions = option(EngineOptions(), "where trials run")

@@ -110,7 +110,7 @@ class Crew:
         """Work until nothing is left, or nothing but what other drivers hold."""
         if is_log(self.console) and self.left:
             slots = min(self.terms.engine.slots, len(self.left))
-            say(f"begins: {count(len(self.left), 'trial')}, {slots} at a time", self.console, stamped=True)
+            say(f"training {count(len(self.left), 'trial')}, {slots} at a time", self.console, stamped=True)
         try:
             with self.bars.progress:
                 self.start_some()
@@ -151,10 +151,10 @@ class Crew:
         """The checkpoint to go on from; damaged ones after it are removed."""
         checkpoint, damaged = find_checkpoint(place)
         for file in damaged:
-            self.say(trial, f"{file.name} is damaged, and removed")
+            self.say(trial, f"{file.name} is damaged and was removed")
             file.unlink()
         if checkpoint is not None:
-            self.say(trial, f"goes on after epoch {epochs_done(checkpoint)}")
+            self.say(trial, f"resumes after epoch {epochs_done(checkpoint)}")
         return checkpoint
 
     def make_job(self, trial: Trial, place: Path, checkpoint: Path | None) -> Job:
@@ -173,7 +173,7 @@ class Crew:
         idle = not self.running
         if idle and not engine.slots and not self.waiting:
             self.waiting = True
-            self.say(self.left[0], "no node has room; waits until one has")
+            self.say(self.left[0], "no node has room; waiting for one")
         seconds = POLL if room or idle else self.lines.due + POLL
         ready = engine.wait([running.attempt for running in self.running], seconds)
         self.study.check_there()
@@ -192,7 +192,7 @@ class Crew:
             if not isinstance(message, Lost):
                 self.lines.finish(running.trial)
             if isinstance(message, Result) and (others := list_others(message, self.terms.wanted.origin)):
-                message = Failure(f"trained under other terms: {'; '.join(others)}", "")
+                message = Failure(f"trained under other conditions than asked for: {'; '.join(others)}", "")
             if isinstance(message, Lost):
                 self.lose(running, message)
             elif isinstance(message, Failure):
@@ -210,7 +210,7 @@ class Crew:
             return
         self.bars.undo(trial)
         self.left.appendleft(trial)
-        self.say(trial, f"lost ({message.why}); tried again")
+        self.say(trial, f"lost ({message.why}); will be tried again")
 
     def fail(self, trial: Trial, failure: Failure) -> None:
         self.lines.finish(trial)
@@ -250,4 +250,4 @@ def run_trials(
     """
     crew = Crew(study, trials, console, terms)
     crew.run(wait_for_others=wait)
-    return crew.missing + [(trial, "another driver trains it") for trial in crew.left]
+    return crew.missing + [(trial, "another run trains it") for trial in crew.left]

@@ -34,9 +34,9 @@ RATES = 1e-12
 #: In 16 bits, so many times as far before the first step: 8.9e-5 for nine of these trials in bf16-mixed.
 HALF = 2.0**10
 
-Verdict = Literal["the same to the bit", "the same but for rounding", "different", "without a fingerprint"]
-EXACT: Verdict = "the same to the bit"
-ROUNDED: Verdict = "the same but for rounding"
+Verdict = Literal["the same bit for bit", "the same except for rounding", "different", "without a fingerprint"]
+EXACT: Verdict = "the same bit for bit"
+ROUNDED: Verdict = "the same except for rounding"
 DIFFERENT: Verdict = "different"
 UNKNOWN: Verdict = "without a fingerprint"
 
@@ -79,13 +79,13 @@ def find_record(records: Sequence[Result], name: str) -> Result:
 def verify_trial(record: Result, here: Origin, tell: Callable[[str], None]) -> bool:
     """Train a record's trial again; whether the outcome is the same."""
     if differences := record.differences(here):
-        tell(f"warning: the record is of another origin: {'; '.join(differences)}")
+        tell(f"warning: the record was made by other code, versions or images: {'; '.join(differences)}")
     if roundings := record.roundings(here):
-        tell(f"warning: the record was made with other rounding: {'; '.join(roundings)}")
+        tell(f"warning: the record was made with different rounding: {'; '.join(roundings)}")
     again = repeat(record)
     outcome = again.summary if isinstance(again, Failure) else again.outcome
     tell(f"{record.trial.description}: recorded {record.outcome}")
-    verdict = "the same" if outcome == record.outcome else "ANOTHER"
+    verdict = "the same" if outcome == record.outcome else "DIFFERENT"
     tell(f"{record.trial.description}: repeated {outcome}: {verdict}")
     return outcome == record.outcome
 
@@ -98,16 +98,16 @@ def work_steps(job: Job, send: Callable[[Message], None]) -> None:
 def compare_steps(record: Result, cost: Cost) -> Comparison:
     """Take the first steps of a record's trial again, whose network costs ``cost`` today."""
     if cost != record.cost:
-        return Comparison(record, DIFFERENT, f"costs {record.cost} there, {cost} here")
+        return Comparison(record, DIFFERENT, f"costs: {record.cost} in the record, {cost} here")
     if record.fingerprint is None:
-        return Comparison(record, UNKNOWN, "it is from before records had one; --trial trains it again")
+        return Comparison(record, UNKNOWN, "the record is older than fingerprints; --trial trains it again")
     again = run_process(Job(record.trial, record.cost, Path(), Path()), lambda epoch: None, work_steps)
     if isinstance(again, Failure):
         return Comparison(record, DIFFERENT, again.summary)
     assert isinstance(again, Steps)
     there, here = (dict(origin.experiment).get("data") for origin in (record.origin, again.origin))
     if there != here:
-        return Comparison(record, DIFFERENT, f"images {there} there, {here} here", again.origin)
+        return Comparison(record, DIFFERENT, f"images: {there} in the record, {here} here", again.origin)
     half = "16" in str(dict(record.trial.trainer).get("precision", ""))
     found = compare_fingerprints(record.fingerprint, again.fingerprint, HALF if half else 1.0)
     return Comparison(record, *found, again.origin)
@@ -120,10 +120,10 @@ def compare_fingerprints(there: Fingerprint, here: Fingerprint, factor: float = 
     for name in ("optimizer", "losses", "validation", "rates", "sketches"):
         old, new = getattr(there, name), getattr(here, name)
         if old != new and (isinstance(old, str) or len(old) != len(new)):
-            return DIFFERENT, f"{name} {old} there, {new} here"
+            return DIFFERENT, f"{name}: {old} in the record, {new} here"
     gaps = ((math.inf if math.isnan(gap) else gap, note) for gap, note in measure_gaps(there, here, factor))
     excess, note = max(gaps)
-    return (ROUNDED if excess <= 1 else DIFFERENT), note or "what follows the first step"
+    return (ROUNDED if excess <= 1 else DIFFERENT), note or "only after the first step"
 
 
 def measure_gaps(there: Fingerprint, here: Fingerprint, factor: float) -> Iterator[tuple[float, str]]:
@@ -131,10 +131,10 @@ def measure_gaps(there: Fingerprint, here: Fingerprint, factor: float) -> Iterat
     yield 0.0, ""
     for name, old, new, bound in list_numbers(there, here, factor):
         if old != new:
-            yield abs(new - old) / max(abs(old), 1e-12) / bound, f"{name}: {old:.8g} there, {new:.8g} here"
+            yield abs(new - old) / max(abs(old), 1e-12) / bound, f"{name}: {old:.8g} in the record, {new:.8g} here"
     for before, after in zip(there.sketches, here.sketches, strict=True):
         gap = math.hypot(after.size - before.size, after.projection - before.projection) / max(before.size, 1e-12)
-        yield gap / (BEFORE * factor), f"{before.name} differ by {gap:.2g} of their size" if gap else ""
+        yield gap / (BEFORE * factor), f"{before.name}: they differ by {gap:.2g} of their size" if gap else ""
 
 
 def list_numbers(there: Fingerprint, here: Fingerprint, factor: float) -> Iterator[tuple[str, float, float, float]]:
@@ -171,7 +171,9 @@ def compare_whole(record: Result) -> Comparison:
     if again.outcome == record.outcome:
         return Comparison(record, EXACT, f"top-1 {again.top1:.2f} %", again.origin)
     verdict = ROUNDED if record.roundings(again.origin) else DIFFERENT
-    return Comparison(record, verdict, f"top-1 {record.top1:.2f} % there, {again.top1:.2f} % here", again.origin)
+    return Comparison(
+        record, verdict, f"top-1 {record.top1:.2f} % in the record, {again.top1:.2f} % here", again.origin
+    )
 
 
 def confirm(study: StudyFolder, comparisons: Sequence[Comparison]) -> int:
@@ -203,15 +205,19 @@ def repeat_all(study: StudyFolder, workers: int, tell: Callable[[str], None]) ->
     with study.lead():
         records = study.results()
         if not records:
-            raise ValueError(f"{study.folder} holds no finished trial")
+            raise ValueError(f"{study.folder} has no finished trial")
         found = compare_all(records, workers, tell)
         tell(f"{len(records)} records: {count_verdicts(found)}")
         same = all(one.is_same for one in found)
         if same:
             whole = compare_whole(draw_one(study, records))
-            tell(f"trained whole: {whole}")
+            tell(f"one complete trial: {whole}")
             same = whole.is_same
-        tell(describe_entry(confirm(study, found)) if same else "today's code is not entered: records stay as they are")
+        tell(
+            describe_entry(confirm(study, found))
+            if same
+            else "the records stay unchanged; today's code was not added to them"
+        )
     return same
 
 
@@ -222,4 +228,6 @@ def count_verdicts(found: Sequence[Comparison]) -> str:
 
 
 def describe_entry(entered: int) -> str:
-    return f"today's code entered beside the old in {entered} records" if entered else "today's code is theirs already"
+    return (
+        f"{entered} records now hold for today's code too" if entered else "the records already hold for today's code"
+    )

@@ -27,7 +27,7 @@ from ablations.planning.throughput import (
 from ablations.study.checkpoints import KEPT
 from ablations.study.limits import check_parts, check_sides, check_steps, check_terms
 from ablations.study.places import find_folder
-from ablations.study.steps import count_steps
+from ablations.study.steps import count, count_steps
 from ablations.study.trial import Plan, Trial
 from ablations.training.costs import check_peers
 from convnext_path.recipe import check_batch
@@ -48,7 +48,7 @@ def foresee(plan: Plan, machine: Machine, resources: Resources) -> "Budget":
 
 def foresee_here(plan: Plan, resources: Resources) -> "Budget":
     if count_devices(plan.trials()[0]) > 1:
-        raise ValueError("a pace on several devices is not measured, but computed: --profile or --bench")
+        raise ValueError("a trial on several devices is not measured here, but computed; add --profile or --bench")
     import torch
 
     from ablations.engines.choose import share_cores
@@ -59,7 +59,7 @@ def foresee_here(plan: Plan, resources: Resources) -> "Budget":
     slots, readers = share_cores(plan, resources.workers, resources.loader_workers, torch.get_num_threads())
     shared = 1 if find_device(plan.trials()[0]).type == "cpu" else slots  # of a CPU, a core or so is a device
     paces = try_paces(plan, slots, readers)
-    source = f"measured here, on a few steps of each rung, {slots} at a time"
+    source = f"measured on this machine: a few steps of each rung, {count(slots, 'trial')} at a time"
     return Budget(plan, measure_extent(plan.data), paces, source, device_memory(plan) / slots, shared)
 
 
@@ -75,8 +75,9 @@ def foresee_elsewhere(plan: Plan, machine: Machine) -> "Budget":
         return Budget(plan, extent, paces, f"as measured in {machine.bench}")
     profile = PROFILES[machine.profile]
     source = (
-        f"{machine.profile}: {profile.images_per_second:g} images/s of ResNet-50 ({profile.source}), the rest by "
-        "multiply-accumulates; no time is lost to input or between devices; memory is the least"
+        f"{machine.profile}: ResNet-50 trains at {profile.images_per_second:g} images/s ({profile.source}). The speed "
+        "of other networks is estimated from their multiply-accumulates. The time to load images and to communicate "
+        "between devices is ignored. Memory is a lower bound."
     )
     return Budget(plan, extent, profile_paces(plan, extent, profile), source, profile.memory)
 
@@ -105,7 +106,9 @@ def try_paces(plan: Plan, slots: int, readers: int) -> dict[str, Pace]:
         start = measure_start(trials[0], paces[trials[0].rung])
         return {rung: replace(pace, start=start) for rung, pace in paces.items()}
     except (RuntimeError, MemoryError) as error:  # a process that was killed is one, too
-        raise ValueError(f"a batch does not fit into memory here, {slots} trials at a time ({error})") from None
+        raise ValueError(
+            f"a batch does not fit into memory here with {count(slots, 'trial')} at a time ({error})"
+        ) from None
 
 
 def trial_seconds(trial: Trial, pace: Pace, extent: Extent) -> float:
@@ -173,16 +176,16 @@ class Budget:
         """Sentences: the sum, for each number of devices the time, what is lost to waiting, the cost; then doubts."""
         each, total = count_devices(self.plan.trials()[0]), sum(self.seconds)
         of = f", each of {each} devices" if each > 1 else ""
-        yield f"{len(self.seconds)} trials{of}, {show_time(total * each / self.shared)} of one device in sum"
+        yield f"{len(self.seconds)} trials{of}, {show_time(total * each / self.shared)} of device time in total"
         for number in numbers:
             if number < each:
-                yield f"on {number}: too few"
+                yield f"with {number} at once: too few"
                 continue
             slots = number // each * self.shared
             wall, best = pack(self.seconds, slots), max(total / slots, max(self.seconds))
-            cost = "" if price is None else f", {price * number * wall / 3600:,.2f} at {price:g} an hour"
+            cost = "" if price is None else f", {price * number * wall / 3600:,.2f} at {price:g} per hour"
             disk = f"{show_count(self.disk(slots))}B of checkpoints"
-            yield f"on {number}: {show_time(wall)} (no order takes less than {show_time(best)}), {disk}{cost}"
+            yield f"with {number} at once: {show_time(wall)} (at least {show_time(best)} in any order), {disk}{cost}"
         yield from (f"warning: {doubt}" for doubt in self.doubts)
 
 
@@ -190,9 +193,11 @@ def show_budget(budget: Budget) -> Table:
     """A line a rung; what does not fit into a device's memory stands out."""
     plan = budget.plan
     devices = count_devices(plan.trials()[0])
-    table = Table(box=box.SIMPLE, show_edge=False, padding=0, caption=f"hours: of one device, {len(plan.seeds)} seeds")
+    table = Table(
+        box=box.SIMPLE, show_edge=False, padding=0, caption=f"hours: on one device, {count(len(plan.seeds), 'seed')}"
+    )
     table.add_column("rung")
-    for column in ("images/s", "a trial", "hours", "memory", ""):
+    for column in ("images/s", "per trial", "hours", "memory", ""):
         table.add_column(column, justify="right", no_wrap=True)
     for trial in first_trials(plan):
         pace = budget.paces[trial.rung]

@@ -36,27 +36,29 @@ class Machine(Options):
     """
 
     bench: str | None = option(
-        None, "plan for the machine of this benchmark's folder (default: for this machine, measured now)"
+        None, "plan for the machine of a benchmark, given by its folder (default: measure this machine now)"
     )
     profile: str | None = option(
         None,
-        f"plan for a GPU that others measured: {join(PROFILES)} (default: this machine)",
+        f"plan for a GPU with published measurements: {join(PROFILES)} (default: this machine)",
         ("--profile", PROFILES),
     )
     at_once: tuple[int, ...] = option(
-        (1, 8, 64), "numbers of devices to plan for; of a CPU, trials at a time", form="N,..."
+        (1, 8, 64), "numbers of devices to plan for; on a CPU, numbers of trials at a time", form="N,..."
     )
     price: float | None = option(
-        None, "price of a device per hour, in any currency (default: no prices)", check=partial(within, low=0, high=1e6)
+        None,
+        "price of one device per hour, in any currency (default: no prices)",
+        check=partial(within, low=0, high=1e6),
     )
     memory: float | None = option(
-        None, "memory of a device in GB (default: this machine's)", check=partial(above, limit=0)
+        None, "memory of one device in GB (default: that of the machine planned for)", check=partial(above, limit=0)
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.bench is not None and self.profile is not None:
-            raise ValueError("--profile and --bench are two answers to the same question; choose one")
+            raise ValueError("--profile and --bench both choose a machine; give only one")
 
     @property
     def is_here(self) -> bool:

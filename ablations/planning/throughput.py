@@ -94,7 +94,9 @@ def count_devices(trial: Trial) -> int:
     """
     words = [str(dict(trial.trainer).get(name, 1)) for name in ("devices", "num_nodes")]
     if not all(word.isascii() and word.isdecimal() and int(word) for word in words):
-        raise ValueError(f"a plan takes numbers of --trainer.devices and .num_nodes, got {' and '.join(words)}")
+        raise ValueError(
+            f"a plan needs numbers for --trainer.devices and --trainer.num_nodes, got {' and '.join(words)}"
+        )
     return math.prod(map(int, words))
 
 
@@ -150,7 +152,7 @@ def profile_paces(plan: Plan, extent: Extent, profile: Profile) -> dict[str, Pac
         ValueError: a plan in another precision than mixed.
     """
     if not str(dict(plan.trainer).get("precision")).endswith("-mixed"):
-        raise ValueError("what is known of --profile's GPUs is in mixed precision; add --precision bf16-mixed")
+        raise ValueError("--profile needs mixed precision; add --precision bf16-mixed")
     return {trial.rung: profile_pace(trial, extent, profile) for trial in first_trials(plan)}
 
 

@@ -149,7 +149,7 @@ def find_step(ladder: str, name: str, before: str | None = None) -> tuple[Rung |
     names = [rung.name for rung in rungs]
     rung = rungs[names.index(choose("rung", name, names))]
     if before == name:
-        raise ValueError(f"before takes another rung than {name}, which would be compared with itself")
+        raise ValueError(f"before must be another rung than {name}, which would be compared with itself")
     earlier = [other for other in rungs[: rungs.index(rung)] if other.adopted]
     base = rungs[names.index(choose("rung", before, names))] if before is not None else earlier[-1] if earlier else None
     return base, rung

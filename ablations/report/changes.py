@@ -23,7 +23,7 @@ def draw_changes(steps: Sequence[Step], title: str) -> Figure:
     labels = fit_names([step.title for step in changed])
     places = place_rows(labels)
     height = ROW * max(float(measure_rows(labels).sum()), 1)
-    figure = start_chart(f"{title}: what each step buys", 1.3 + height)
+    figure = start_chart(f"{title}: change in accuracy per step", 1.3 + height)
     axes = figure.add_subplot()
     reach = change_limit(changed)
     axes.axvline(0, color=INK, lw=1)
@@ -32,7 +32,7 @@ def draw_changes(steps: Sequence[Step], title: str) -> Figure:
     name_rows(axes, places, labels)
     axes.set_ylim(height / ROW - 0.4, -0.6)
     axes.set_xlim(-reach, reach)
-    told = "line: 95 % interval, arrow: it goes on; hollow: not adopted; ◇: the paper's, ImageNet"
+    told = "line: 95 % interval; arrow: beyond the axis; hollow: not adopted; ◇: paper"
     write_below(figure, f"points of top-1; {told}")
     return figure
 
@@ -58,7 +58,7 @@ def draw_change(axes: Axes, step: Step, place: float, reach: float) -> None:
     if not math.isnan(published):
         draw_mark(axes, published, place, reach, "D", ms=6, mfc=PAPER, mec=PALE, zorder=2)
     if not change.n or not is_drawable(change.mean):
-        why = f"not drawn ({change.mean:.3g})" if change.n else step.gap or "no pair"
+        why = f"not drawn ({change.mean:.3g})" if change.n else step.gap or "no seed in common"
         write_beside(axes, 1.02, place, why, color=PALE, style="italic")
         return
     ends = np.clip([change.low, change.high], -reach, reach)

@@ -84,7 +84,7 @@ def draw_steps(steps: Sequence[Step], title: str) -> Figure:
     gaps = [0.3 + 0.6 * measure_height(head) if head else 0.0 for head in heads]
     places, heights = place_rows(labels, gaps), measure_rows(labels)
     tops, end = places - heights / 2, places[-1] + heights[-1] / 2
-    figure = start_chart(f"{title}: accuracy by {name_row(steps)}", 0.9 + ROW * end)
+    figure = start_chart(f"{title}: accuracy per {name_row(steps)}", 0.9 + ROW * end)
     axes = figure.add_subplot()
     low, high = axis_limits(steps)
     write_beside(axes, 1.02, tops[0] - 0.35, "MACs", color=PALE, weight="bold")
@@ -99,7 +99,7 @@ def draw_steps(steps: Sequence[Step], title: str) -> Figure:
     axes.set_ylim(end + 0.2, -0.5)
     scale_accuracy(axes, low, high, any(step.results and step.gap for step in steps))
     n = steps[0].seeds
-    seeds = f"mean and dots: {n} seeds" if n > 1 else "1 seed"
+    seeds = f"mean of {n} seeds, one dot per seed" if n > 1 else "1 seed"
     write_below(figure, f"top-1 accuracy (%), {seeds}; the axis starts at {low:g}")
     return figure
 
@@ -173,9 +173,9 @@ def draw_curves(steps: Sequence[Step], title: str) -> Figure:
     for axes in panels[len(steps) :]:
         axes.set_axis_off()
     panels[0].xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
-    others = "the step before, mean of its" if of_ladder else "the others, means of"
-    write_below(figure, f"epoch; dashed: {others} seeds")
-    figure.supylabel("validation top-1 (%)", size=10)
+    others = "the step that it is compared with" if of_ladder else "the other networks"
+    write_below(figure, f"epoch; dashed: {others}, mean over seeds")
+    figure.supylabel("validation top-1 accuracy (%)", size=10)
     return figure
 
 

@@ -47,7 +47,7 @@ def draw_confusions(answers: Kept, title: str) -> Figure:
     lines, beside = math.ceil(len(answers) / columns), find_width(names)
     titles = [fit(name, 72 * side, size=8) for name in answers]
     height = 1.0 + beside + lines * (side + 0.8 * LINE * max(map(measure_height, titles)))
-    figure = start_chart(f"{title}: what is taken for what", height, 0.6 + beside + side * columns)
+    figure = start_chart(f"{title}: confusion matrix", height, 0.6 + beside + side * columns)
     panels = [*figure.subplots(lines, columns, squeeze=False).flat]
     for place, (axes, name, given) in enumerate(zip(panels, titles, answers.values(), strict=False)):
         sides = place % columns == 0, place + columns >= len(answers)

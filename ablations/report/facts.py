@@ -19,14 +19,14 @@ def state_facts(plan: Plan, results: Sequence[Result]) -> Iterator[tuple[str, st
         yield f"Epochs of recipe {recipe}", describe_epochs(terms, plan, seen)
     yield "Ladder", f"{plan.ladder}, {len(plan.rungs)} rungs, seeds {', '.join(map(str, plan.seeds))}"
     yield "Data", ", ".join(f"{name} {value}" for name, value in plan.data.to_dict().items() if value not in (None, 0))
-    unseen = "the training images held out" if plan.data.holdout else "the images that none is trained on"
+    unseen = "the held-out training images" if plan.data.holdout else "images that no network is trained on"
     yield "Reported", f"top-1 accuracy after the last epoch, on {unseen}"
     options = (f"{name} {value}" for name, value in plan.trainer)
     for recipe, terms in plan.recipes:
         yield f"Recipe {recipe}", ", ".join(line.text for line in list_terms(terms))
-    yield "Trainer", ", ".join([f"CPU threads a trial {plan.threads}", *options])
+    yield "Trainer", ", ".join([f"CPU threads per trial {plan.threads}", *options])
     hours = sum(result.seconds for result in results) / 3600
-    yield "Training", f"{len(results)} of {len(plan.trials())} trainings have a result, {hours:.2f} hours in sum"
+    yield "Training", f"{len(results)} of {len(plan.trials())} trials have a result; {hours:.2f} hours in total"
     values = collect(
         pair for result in results for pair in {**dict(result.origin.facts), **dict(result.environment)}.items()
     )
@@ -38,13 +38,13 @@ def describe_images(seen: Seen) -> str:
     """Those that train and validate, their classes and their side."""
     side = f"{seen.image_size} x {seen.image_size} px"
     channels = f"{seen.channels} channel{'s' * (seen.channels > 1)}"
-    return f"{seen.train} to train, {seen.val} to validate; {seen.classes} classes; {side}, {channels}"
+    return f"{seen.train} for training, {seen.val} for validation; {seen.classes} classes; {side}, {channels}"
 
 
 def describe_curves(results: Sequence[Result]) -> str:
     """What the learning curves tell of them, where records hold no more."""
     seen = sorted({point.images // point.epoch for result in results for point in result.curve[:1] if point.images})
-    return f"{' or '.join(map(str, seen))} trained on in each epoch" if seen else "not recorded"
+    return f"{' or '.join(map(str, seen))} training images per epoch" if seen else "not recorded"
 
 
 def describe_epochs(recipe: Recipe, plan: Plan, seen: Seen | None) -> str:

@@ -12,12 +12,13 @@ def tell_findings(steps: Sequence[Step]) -> str:
     recipe, *design = [step for step in steps if step.base]
     gains, losses, others = ([s for s in design if s.verdict == v] for v in ("gain", "loss", "cannot tell"))
     sentences = (
-        f"**The training recipe:** the modern one changes the same ResNet's accuracy by {show_change(recipe)} points.",
+        "**The training recipe:** the enhanced recipe changes the accuracy of the same ResNet by "
+        f"{show_change(recipe)} points.",
         f"**Steps that help:** {list_changes(gains)}.",
-        f"**Steps that hurt:** {list_changes(losses)}. From the modern recipe to the last step, accuracy goes from "
+        f"**Steps that hurt:** {list_changes(losses)}. From the enhanced recipe to the last step, accuracy goes from "
         f"{show_estimate(recipe.top1)} % to {show_estimate(steps[-1].top1)} %.",
-        f"**Steps that stay open:** the changes of the other {len(others)} design steps could be chance.",
-        f"**How sure this is:** each verdict stands alone. {weigh_all([recipe, *design])}",
+        f"**Undecided steps:** the changes of the other {len(others)} design steps could be chance.",
+        f"**How sure this is:** each verdict judges one step by itself. {weigh_all([recipe, *design])}",
     )
     return "".join(f"- {sentence}\n" for sentence in sentences)
 
@@ -31,7 +32,7 @@ def weigh_all(steps: Sequence[Step]) -> str:
     """Which changes are told from chance when all of them are looked at together."""
     told = [step.title for step in steps if step.p < 0.05]
     left = join(told, "and") if told else "no change"
-    return f"With {len(steps)} changes looked at together (Holm's correction), p stays below 0.05 for {left}."
+    return f"After Holm's correction for {len(steps)} changes, p is below 0.05 for {left}."
 
 
 def show_change(step: Step) -> str:

@@ -30,7 +30,7 @@ def draw_front(lines: Sequence[Line], images: str) -> Figure:
     height = ROW * float(measure_rows(labels).sum())
     figure = start_chart("From ResNet-50 to ConvNeXt-T, one design step per line", 1.2 + height, width=9.6)
     columns = figure.subplots(1, 3, sharey=True, width_ratios=(1.0, 0.7, 1.0))
-    titles = "top-1 (%), paper", "GMACs, counted", f"change of top-1 on {images}, ours"
+    titles = "top-1 (%), paper", "GMACs, our count", f"change in top-1 on {images}, ours"
     draw = draw_published, draw_counts, draw_changes
     for axes, title, draw_column in zip(columns, titles, draw, strict=True):
         draw_column(axes, lines, [float(place) for place in places])

@@ -53,7 +53,7 @@ def make_gallery(splits: Splits, kept: Kept) -> Gallery:
     mistakes = sorted({place for answers in first.values() for place in find_mistakes(answers, MISTAKES)} - {*drawn})
     pictures = [make_picture(splits, first, place, place in drawn) for place in (*drawn, *mistakes)]
     wrong = [(f"wrong-{i}", f"{name} is wrong") for i, name in enumerate(first)]
-    kinds = [("drawn", "drawn evenly"), ("split", "networks disagree"), *wrong, ("", "all")]
+    kinds = [("drawn", "sample of all classes"), ("split", "networks disagree"), *wrong, ("", "all")]
     there = {group for picture in pictures for group in picture.groups} | {""}
     return Gallery(pictures, [(group, label) for group, label in kinds if group in there])
 

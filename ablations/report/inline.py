@@ -9,20 +9,37 @@ from markupsafe import Markup
 from ablations.report.style import COLORS
 
 CAPTIONS = {
-    "accuracy": ("Accuracy by step", "A dot a seed; hatched: tried; hollow, dotted: references. Gray: the paper's."),
-    "changes": ("Changes of accuracy by step, with intervals", "What each step changes, seed by seed."),
-    "road": ("Accuracy against multiply-accumulates", "The road in accuracy and multiply-accumulates."),
-    "road-seconds": ("Accuracy against seconds of training", "The same against measured time."),
-    "times": ("Time against multiply-accumulates", "What counting multiply-accumulates hides."),
-    "confusion": ("Which classes are taken for which", "Lines: classes; columns: answers; in % of a class's images."),
-    "curves": ("Learning curves of every step", "Validation accuracy by epoch, a line a seed."),
-}  # fmt: skip
+    "accuracy": (
+        "Accuracy per step",
+        "One bar per step, one dot per seed. Hatched: tried, not adopted. Hollow bars and dotted lines: references. "
+        "Gray: the paper's accuracy.",
+    ),
+    "changes": (
+        "Change in accuracy per step, with 95 % intervals",
+        "Change in top-1 accuracy by each step, compared seed by seed.",
+    ),
+    "road": (
+        "Accuracy against multiply-accumulates",
+        "Accuracy against multiply-accumulates per image. The line (the road) joins the adopted steps.",
+    ),
+    "road-seconds": ("Accuracy against training time", "Accuracy against the measured time of a training run."),
+    "times": (
+        "Time against multiply-accumulates",
+        "Measured time against multiply-accumulates. Points above the dashed line take more time per "
+        "multiply-accumulate than the first point.",
+    ),
+    "confusion": (
+        "Confusion matrices",
+        "Rows: true classes. Columns: answers. Numbers: percent of the images of a class.",
+    ),
+    "curves": ("Learning curves", "Validation accuracy per epoch, one line per seed."),
+}
 
 #: Captions of charts of networks side by side.
 NETWORKS = {
-    "accuracy": "A dot a seed.",
-    "road": "What accuracy takes, in multiply-accumulates.",
-    "curves": "Validation accuracy by epoch, a line a seed.",
+    "accuracy": "One bar per network, one dot per seed.",
+    "road": "Accuracy against multiply-accumulates per image.",
+    "curves": "Validation accuracy per epoch, one line per seed.",
 }
 
 

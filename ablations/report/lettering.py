@@ -135,7 +135,7 @@ def describe_undrawn(texts: Iterable[str]) -> str:
     scripts = sorted({name_script(character) for character in lacking})
     shown = ", ".join(f"U+{ord(character):04X}" for character in lacking[:3])
     more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
-    return f"no font here has {shown}{more} ({', '.join(scripts)}): PNG charts show boxes; installing Noto Sans helps"
+    return f"no installed font has {shown}{more} ({', '.join(scripts)}): PNG charts show boxes. Noto Sans has them"
 
 
 def name_script(character: str) -> str:

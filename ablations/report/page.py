@@ -28,15 +28,15 @@ from convnext_path.words import show_name
 
 #: What the page answers: of networks side by side, of a ladder's steps.
 QUESTIONS = (
-    "Which of these networks does best on the same images, how sure is that, and what does it cost?",
-    "What does each step buy here, how sure is that, and what does it cost?",
+    "Which of these networks is best on the same images? How sure is that, and what does each cost?",
+    "How does each step change accuracy here? How sure is that, and what does it cost?",
 )
 
 DEVIATIONS = (
-    "The paper trains on ImageNet-1K at 224 x 224 for 300 epochs; its changes stand here as what they are, another "
-    "experiment's.",
-    "Layer scale, stochastic depth and initialization belong to the recipe and are the same over all enhanced rungs.",
-    "docs/deviations.md in the repository lists what the paper leaves open and what was chosen.",
+    "The paper trains on ImageNet-1K at 224 x 224 for 300 epochs. Its changes are shown for comparison; they come from "
+    "another experiment.",
+    "Layer scale, stochastic depth and initialization belong to the recipe. Rungs with the same recipe share them.",
+    "docs/deviations.md in the repository lists what the paper leaves open and what this project chose.",
 )
 
 
@@ -131,9 +131,9 @@ def describe_road(first: Step, last: Step) -> str:
     ends = f"{show_estimate(first.top1)} % to {show_estimate(last.top1)} %"
     whole = f"From {first.rung.title} to {last.rung.title}, top-1 accuracy goes from {ends}"
     if not change.n:
-        return f"{whole}; no seed has both."
+        return f"{whole}; no seed has a result for both."
     paired = change.n == len(first.results) == len(last.results)
-    over = "" if paired else f", over the {change.n} seeds that have both"
+    over = "" if paired else f", over {count(change.n, 'seed')} with results for both"
     return f"{whole}: {show_estimate(change, '{:+.2f}')} points{over}."
 
 
@@ -144,8 +144,8 @@ def compare_seeds(steps: Sequence[Step]) -> str:
     shown = [f"{step.title} {show_estimate(step.top1)} %" for step in (best, *others)]
     told = [name + show_number(p, " (p {:.2g})") for name, p in zip(shown, (math.nan, *ps), strict=True)]
     return (
-        f"Top-1, mean over seeds: {', '.join(told)}. p: of the differences from {best.title}, seed by seed, corrected "
-        "for their number (Holm)."
+        f"Top-1 accuracy, mean over seeds: {', '.join(told)}. p: of the differences from {best.title}, seed by seed, "
+        "after Holm's correction."
     )
 
 
@@ -154,15 +154,15 @@ def compare_images(steps: Sequence[Step], kept: Kept) -> str:
     best, *others = sorted((step for step in steps if step.results), key=lambda step: -step.top1.mean)
     first = {title: answers[0] for title, answers in kept.items()}
     if best.title not in first:
-        return f"Top-1: {', '.join(f'{step.title} {show_estimate(step.top1)} %' for step in (best, *others))}."
+        return f"Top-1 accuracy: {', '.join(f'{step.title} {show_estimate(step.top1)} %' for step in (best, *others))}."
     rivals = {other.title: first[other.title] for other in others if other.title in first}
     ps = correct([compare_answers(first[best.title], rival) for rival in rivals.values()])
     told = [f"{name} {rival.right.sum()} (p {p:.2g})" for (name, rival), p in zip(rivals.items(), ps, strict=True)]
     return (
-        f"Of the same {len(first[best.title].truth)} images {best.title} has {first[best.title].right.sum()} right, "
-        f"{', '.join(told)}. p: how often two networks as good as each other would lie so far apart on so many images "
-        f"(McNemar's exact test against {best.title}, Holm's correction). It speaks of these networks as they are: "
-        "trained from another seed they may change places, which --seeds tells."
+        f"Images classified correctly, of the same {len(first[best.title].truth)}: {best.title} "
+        f"{first[best.title].right.sum()}, {', '.join(told)}. p: how often two equally good networks would differ at "
+        f"least this much by chance (McNemar's exact test against {best.title}, after Holm's correction). This holds "
+        "for these trained networks only: with another seed the order may change. More --seeds would show that."
     )
 
 
@@ -170,7 +170,7 @@ def count_verdicts(steps: Sequence[Step]) -> Iterator[str]:
     """How many of the changes can be told from chance, and which."""
     changed = [step for step in steps if step.change.n]
     if changed and all(step.change.n == 1 for step in changed):
-        yield "One seed tells no change from chance."
+        yield "No verdicts: each change comes from one seed."
         return
     for verdict in VERDICTS:
         names = [f"{s.title} ({show_estimate(s.change, '{:+.2f}')})" for s in changed if s.verdict == verdict]
@@ -207,7 +207,7 @@ def explain_flags(flags: type) -> dict[str, str]:
     texts = {
         name: (section, inspect.cleandoc(text).replace("``", "").replace("\n", " ")) for name, section, text in items
     }
-    texts["recipe"] = ("2.1", "the training recipe: optimizer, schedule, augmentation, regularization.")
+    texts["recipe"] = ("2.1", "the training recipe (optimizer, schedule, augmentation, regularization).")
     return {name: f"{'Section ' * place[0].isdigit()}{place}: {text}" for name, (place, text) in texts.items()}
 
 
@@ -216,8 +216,8 @@ def describe_finding(step: Step) -> str:
     if not step.results:
         return "It has no result."
     if not step.change.n:
-        return f"Top-1: {show_estimate(step.top1)} %."
-    change, paper = show_estimate(step.change, "{:+.2f}"), show_number(step.paper_change, "; the paper's: {:+.2f}")
+        return f"Top-1 accuracy: {show_estimate(step.top1)} %."
+    change, paper = show_estimate(step.change, "{:+.2f}"), show_number(step.paper_change, "; in the paper: {:+.2f}")
     told = f" ({step.verdict})" if step.change.n > 1 else ""
     assert step.base is not None
     return f"Change from {step.base.rung.title}: {change} points{told}{paper}."

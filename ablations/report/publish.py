@@ -48,7 +48,7 @@ def draw(folder: StudyFolder, contents: Contents, wandb: Mode = "disabled", page
     doubts = find_doubts(plan, find_seen(plan, contents.results), list_seeds(contents.results))
     kept = read_kept(folder, steps, notes)
     if kept and not has_confusions(kept):
-        notes.append(f"no matrix of classes: there are more than {MOST}")
+        notes.append(f"no confusion matrix: there are more than {MOST} classes")
     charts = plot_study(folder.folder, title, steps, kept)
     pages = []
     if page and contents.results:
@@ -81,7 +81,7 @@ def send(folder: StudyFolder, contents: Contents, mode: Mode) -> bool:
     if mode == "offline" and any(taken):
         say(f"written; send with: wandb sync {shlex.quote(str(folder.folder / 'wandb'))}/offline-run-*")
     if not all(taken):
-        say(f"{taken.count(False)} of {len(taken)} runs failed")
+        say(f"{taken.count(False)} of {len(taken)} W&B runs could not be sent")
     return all(taken)
 
 
@@ -106,7 +106,9 @@ def read_kept(folder: StudyFolder, steps: Sequence[Step], notes: list[str]) -> d
         return {}
     ((data, same),) = images.most_common(1)
     if missing := sum(len(step.results) for step in steps) - same:
-        notes.append(f"what {missing} networks answer was not kept, or is of other images; --keep trains them again")
+        notes.append(
+            f"the answers of {missing} networks were not kept or belong to other images; --keep trains these again"
+        )
     kept = {title: [one for one in answers if one.data == data] for title, answers in found.items()}
     return {title: answers for title, answers in kept.items() if answers}
 
@@ -118,10 +120,10 @@ def open_gallery(plan: Plan, kept: Kept, notes: list[str]) -> Gallery | None:
     try:
         splits = open_data(plan.data)
     except (ValueError, OSError) as error:
-        notes.append(f"without test images: {error}")
+        notes.append(f"the page shows no test images: {error}")
         return None
     if splits.digest != next(iter(kept.values()))[0].data:
-        notes.append("without test images: they have changed since")
+        notes.append("the page shows no test images: they have changed since the training")
         return None
     return make_gallery(splits, kept)
 
@@ -130,9 +132,9 @@ def note_flaws(contents: Contents) -> Iterator[str]:
     """What keeps a study from being whole and of one piece."""
     results, trials = contents.results, contents.plan.trials()
     if mixture := describe_mixture(results):
-        yield f"records of several origins stand side by side: {mixture}"
+        yield f"records made by different code, versions or images are mixed: {mixture}"
     if roundings := describe_roundings(results):
-        yield f"records made with several roundings stand side by side: {roundings}"
+        yield f"records made with different rounding are mixed: {roundings}"
     for file, why in contents.faults.items():
         yield f"left out: {file.name} {why}"
     if missing := len(trials) - len(results):

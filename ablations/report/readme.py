@@ -106,8 +106,8 @@ def describe_spread(bench: pd.DataFrame) -> str:
     rates = bench["images_per_second"]
     far = np.maximum(bench["high"] - rates, rates - bench["low"]) / rates
     return (
-        f"{len(far)} cases of training and inference, ours, stock and peers': the farther quartile lies "
-        f"{far.median():.0%} from the median in the middle one, {far.max():.0%} at most."
+        f"Spread over {len(far)} cases (training and inference; ours, stock and peers'): the farther quartile lies "
+        f"{far.median():.0%} from the median in the median case, and {far.max():.0%} at most."
     )
 
 

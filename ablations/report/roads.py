@@ -36,9 +36,9 @@ class Price:
     form: Formatter
 
 
-MACS = Price("multiply-accumulates an image, norms aside", lambda step: step.macs, EngFormatter(sep=""))
+MACS = Price("multiply-accumulates per image, without norms", lambda step: step.macs, EngFormatter(sep=""))
 SECONDS = Price(
-    "seconds a training", lambda step: step.mean(lambda result: result.seconds), StrMethodFormatter("{x:g}")
+    "seconds per training run", lambda step: step.mean(lambda result: result.seconds), StrMethodFormatter("{x:g}")
 )
 
 
@@ -47,7 +47,7 @@ def draw_road(steps: Sequence[Step], title: str, price: Price) -> Figure:
     low, high = road_limits(steps)
     points = list_places(steps, price, low)
     road = [step for step in steps if step.results and step.rung.adopted]
-    named = f"{title}: {'the road' if road else 'accuracy against cost'}"
+    named = f"{title}: accuracy against cost"
     figure = start_scatter(named, points)
     axes = figure.add_subplot()
     draw_lines(axes, steps, price)
@@ -58,7 +58,7 @@ def draw_road(steps: Sequence[Step], title: str, price: Price) -> Figure:
     axes.set_ylabel("top-1 accuracy (%)")
     write_below(figure, price.label)
     if points:
-        add_legend(axes, "hollow: not on the road" if road else "")
+        add_legend(axes, "line: adopted steps\nhollow: others" if road else "")
     return figure
 
 
@@ -122,9 +122,9 @@ def find_milliseconds(result: Result) -> float:
 def draw_times(steps: Sequence[Step], title: str) -> Figure:
     """Measured training time against MACs, a point a step, with the range over seeds."""
     timed = time_steps(steps)
-    figure = start_scatter(f"{title}: cost against time", [one.point for one in timed])
+    figure = start_scatter(f"{title}: time against multiply-accumulates", [one.point for one in timed])
     axes = figure.add_subplot()
-    axes.set_ylabel("milliseconds of training an image")
+    axes.set_ylabel("training time per image (ms)")
     write_below(figure, MACS.label)
     draw_points(axes, timed)
     if timed:

@@ -122,7 +122,7 @@ class Timed(NamedTuple):
         return Point(self.macs, self.middle, self.number, self.label)
 
 
-PACE = "dashed: as fast a MAC\nas the first of them"
+PACE = "dashed: same time per\nMAC as the first point"
 
 
 def draw_points(axes: Axes, points: Sequence[Timed]) -> None:

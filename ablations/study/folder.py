@@ -42,13 +42,13 @@ class StudyFolder(Layout):
     def plan(self) -> Plan:
         """The plan that the folder holds. Raises a ValueError where there is none, or none that can be read."""
         if not os.path.lexists(self.plan_file):
-            raise ValueError(f"{self.folder} holds no study (no {self.plan_file.name})")
+            raise ValueError(f"{self.folder} contains no study (no {self.plan_file.name})")
         try:
             return Plan.from_dict(parse_json(read_regular(self.plan_file), finite=True))
         except OSError as error:
             raise ValueError(f"{self.plan_file} cannot be read: {error.strerror}") from None
         except ValueError as error:
-            raise ValueError(f"{self.plan_file} holds no Plan: {error}") from None
+            raise ValueError(f"{self.plan_file} contains no Plan: {error}") from None
 
     def merge(self, plan: Plan) -> Plan:
         """The folder's plan with the rungs and seeds of ``plan`` added.
@@ -60,11 +60,15 @@ class StudyFolder(Layout):
         if not os.path.lexists(self.plan_file):
             if others := self.list_others():
                 found = ", ".join(map(repr, others[:3])) + ", ..." * (len(others) > 3)
-                raise ValueError(f"{self.folder} exists and holds no study; name another --study (there is {found})")
+                raise ValueError(
+                    f"{self.folder} exists and contains no study; choose another --study (found there: {found})"
+                )
             return plan
         there = self.plan()
         if conflicts := there.conflicts(plan):
-            raise ValueError(f"{self.folder} holds another configuration; name another --study. {'; '.join(conflicts)}")
+            raise ValueError(
+                f"{self.folder} has a study with another configuration; choose another --study. {'; '.join(conflicts)}"
+            )
         self.check_places()
         return there.add(plan)
 
@@ -105,7 +109,7 @@ class StudyFolder(Layout):
     def check_there(self) -> None:
         """Raise a FileNotFoundError where the study is no longer: what is written now would lie apart from it."""
         if not os.path.lexists(self.plan_file):
-            raise FileNotFoundError(ENOENT, "the study was moved or removed while it trained", str(self.folder))
+            raise FileNotFoundError(ENOENT, "the study was moved or removed during training", str(self.folder))
 
     @contextmanager
     def lead(self) -> Iterator[Lock]:
@@ -238,8 +242,8 @@ class StudyFolder(Layout):
         except FileNotFoundError:
             return ""
         except OSError as error:
-            return f"why cannot be read: {error.strerror}"
-        return lines[0].partition(": ")[2] or "why is not known"
+            return f"the reason cannot be read: {error.strerror}"
+        return lines[0].partition(": ")[2] or "the reason is not known"
 
     def contents(self) -> Contents:
         """All that is drawn from; rungs that are one network share a record. Raises a ValueError where no plan is."""
@@ -247,7 +251,7 @@ class StudyFolder(Layout):
         trials = plan.trials()
         results = [name_as(records[trial.id], trial) for trial in trials if trial.id in records]
         foreign = sorted(records.keys() - {trial.id for trial in trials})
-        faults = damaged | {self.trials / f"{name}.json": "is of another configuration" for name in foreign}
+        faults = damaged | {self.trials / f"{name}.json": "belongs to another configuration" for name in foreign}
         return Contents(plan, results, faults)
 
     def results(self) -> list[Result]:
@@ -286,7 +290,7 @@ def read_study(folder: StudyFolder, partial: bool = False) -> Contents:
     if contents.faults and not partial:
         (file, why), *more = contents.faults.items()
         others = f" (and {len(more)} more)" if more else ""
-        raise ValueError(f"{file} {why}{others}; --partial draws the others, run trains what is lost again")
+        raise ValueError(f"{file} {why}{others}; --partial draws the rest, and run trains what is lost again")
     if not contents.results:
-        raise ValueError(f"{folder.folder} holds no finished trial")
+        raise ValueError(f"{folder.folder} has no finished trial")
     return contents

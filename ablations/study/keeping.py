@@ -18,22 +18,26 @@ class Keeping(Options):
     """Where what comes of a run is kept, and what of it. Raises a ValueError for a mode that W&B does not have."""
 
     study: str | None = option(
-        None, "folder of the study (default: results/LADDER-DATA, of compare results/comparison-DATA)"
+        None, "folder of the study (default: results/LADDER-DATA; for compare: results/comparison-DATA)"
     )
     wandb: Mode = option(
         "offline",
-        "what W&B gets: disabled (nothing), offline (runs kept in the study, to send later) or online",
+        "logging to Weights & Biases (W&B): disabled, offline (kept in the study, to send later) or online",
         ("--wandb mode", MODES),
     )
     keep: bool = option(
-        False, "keep trained weights, and answers: the page then has confusion matrices, and images with answers"
+        False,
+        "keep the trained weights and the answers to the validation images. The page then shows confusion matrices, "
+        "and images with answers",
     )
-    join: bool = option(False, "help to train a study that another run trains: take trials that it has not begun")
+    join: bool = option(False, "help another run to train its study: take trials that it has not started")
     strict: bool = option(
-        False, "train again what was trained with other rounding: on another processor, with other kernels or threads"
+        False,
+        "also train again what was computed with different rounding: on another processor, with other kernels or "
+        "threads",
     )
-    keep_stale: bool = option(False, "count records that are stale (of other code, versions or data) as done")
-    dry_run: bool = option(False, "show the plan and an estimate of the time; train and write nothing")
+    keep_stale: bool = option(False, "count stale records (made by other code, versions or images) as done")
+    dry_run: bool = option(False, "show the plan and an estimate of the time; do not train or write anything")
 
     def find_folder(self, plan: Plan) -> Path:
         """The study's: the one that is named, or one by ladder and data."""

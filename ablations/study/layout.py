@@ -61,9 +61,11 @@ class Layout:
         """Refuse a study that could not be written to, since something else lies where a folder is to be."""
         for place in (self.trials, self.weights, self.answers, self.failed, self.running, self.aside):
             if os.path.lexists(place) and not place.is_dir():
-                raise ValueError(f"{place} is no folder; move it away, for the study keeps its own there")
+                raise ValueError(
+                    f"{place} is not a folder; move it away, because the study needs this name for a folder"
+                )
         works, own = list_entries(self.running, ID), list_folders(self.running)
         wrong = [work for work in works if work not in own]
         wrong += [lock for work in own if os.path.lexists(lock := work / LOCK) and not is_lock(lock)]
         if wrong:
-            raise ValueError(f"{wrong[0]} is not of the study; move it away, for the study keeps its own there")
+            raise ValueError(f"{wrong[0]} is not part of the study; move it away, because the study needs this name")

@@ -23,7 +23,7 @@ def check_terms(plan: Plan) -> None:
 def check_name(name: str) -> None:
     """Refuse what files and charts cannot hold."""
     if not (name.isprintable() and name.strip() and len(name) <= LONGEST):
-        raise ValueError(f"a name takes 1 to {LONGEST} printable characters, got {name[: LONGEST + 1]!r}")
+        raise ValueError(f"a name must have 1 to {LONGEST} printable characters, got {name[: LONGEST + 1]!r}")
 
 
 def check_steps(plan: Plan, images: Seen) -> dict[str, EpochSteps]:
@@ -40,7 +40,7 @@ def check_sides(plan: Plan, image_size: int) -> None:
     for rung in plan.rungs:
         least = rung.flags.min_image_size
         if image_size < least:
-            raise ValueError(f"image side {image_size} is too small for rung {rung.name}, which needs {least}")
+            raise ValueError(f"image size {image_size} is too small for rung {rung.name}, which needs {least}")
 
 
 def check_parts(trials: Iterable[Trial], processes: int, validated: int) -> None:

@@ -22,7 +22,7 @@ SAID = "process "  # how that begins
 
 def describe_driver(study: Path) -> str:
     """Who trains a study, as the one who comes second is told."""
-    return f"{study} is being trained by {read_holder(study / DRIVER)}; wait, or help it by --join"
+    return f"{study} is being trained by {read_holder(study / DRIVER)}; wait, or help with --join"
 
 
 def read_holder(file: Path) -> str:
@@ -121,7 +121,7 @@ def _lock(file: Path) -> IO[str] | None:
         try:
             check_regular(os.fstat(stream.fileno()).st_mode, file)
             if not is_lock(file):
-                raise OSError(errno.EEXIST, "it is another file, where a lock is to be", str(file))
+                raise OSError(errno.EEXIST, "another file stands in the place of the lock", str(file))
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(stream.fileno()).st_ino == file.stat().st_ino:
                 return stream

@@ -30,10 +30,10 @@ class Origin(Frozen):
 
 
 def list_differences(there: Facts, here: Facts) -> list[str]:
-    """In what two lists of facts differ: "torch 2.14.0 there, 2.15.0 here"."""
+    """In what two lists of facts differ: "torch: 2.14.0 in the record, 2.15.0 here"."""
     old, new = dict(there), dict(here)
     names = sorted(old.keys() | new.keys())
-    return [f"{n} {old.get(n)} there, {new.get(n)} here" for n in names if old.get(n) != new.get(n)]
+    return [f"{n}: {old.get(n)} in the record, {new.get(n)} here" for n in names if old.get(n) != new.get(n)]
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,6 @@ def check_places(data: Data, folder: str | Path, option: str = "--study") -> Non
         return
     root, ours = (Path(os.path.realpath(os.path.expanduser(place))) for place in (data.root, folder))
     if root.is_relative_to(ours):
-        raise ValueError(f"the images in {data.root} lie in {folder}, where results would go; {option} takes another")
+        raise ValueError(f"the images in {data.root} lie in {folder}, where results would go; choose another {option}")
     if data.is_tree and ours.is_relative_to(root):
-        raise ValueError(f"{folder} would lie among the images in {data.root}; {option} takes a folder elsewhere")
+        raise ValueError(f"{folder} would lie among the images in {data.root}; choose another {option}")

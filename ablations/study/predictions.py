@@ -30,7 +30,7 @@ class Answers(Frozen):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 < len(self.truth) == len(self.given) == len(self.confidences):
-            raise ValueError("Answers must have truth, given and confidences for each image, and an image")
+            raise ValueError("Answers must have truth, given and confidences for each image, and at least one image")
         for name, last in (("truth", len(self.classes) - 1), ("given", len(self.classes) - 1), ("confidences", 1)):
             if not all(0 <= value <= last for value in getattr(self, name)):
                 raise ValueError(f"each of Answers.{name} must be between 0 and {last}")

@@ -35,7 +35,7 @@ def read_sealed(file: Path) -> dict[str, Any]:
         found = content.pop("digest")
         kept = hash_json(content)
     except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
-        raise ValueError("is no record") from None
+        raise ValueError("is not a record") from None
     if found != kept:
         raise ValueError("does not match its digest")
     return content
@@ -52,7 +52,7 @@ def try_unseal(file: Path, kind: type[Record]) -> Record | str:
         content = read_sealed(file)
         record = kind.from_dict(content)
         own = not isinstance(record, Result) or file.stem in (record.trial.id, find_old_id(content["trial"]))
-        return record if own else "is another trial's record"
+        return record if own else "is the record of another trial"
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     except (ValueError, TypeError) as error:

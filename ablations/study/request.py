@@ -29,7 +29,7 @@ MAX_IMAGE_SIZE = 4096  # pixels a side; beyond it, what follows would overflow o
 #: Bounds of --mean and --std: images are numbers from 0 to 1, and beyond these nothing is left of them in 32 bits.
 LEAST_STD, MOST = 1e-3, 1e3
 
-SEEDS = "how many trainings of each network (3: seeds 0, 1, 2), or the seeds themselves (5,7)"
+SEEDS = "how many seeds, such as 3 (seeds 0, 1 and 2), or a list of seeds, such as 5,7"
 
 #: The root of images that are counted, and not opened.
 NOWHERE = "not opened"
@@ -47,21 +47,21 @@ class Request(Options):
 
     data: str = option("digits", f"data set: {join(DATA)}", ("data set", DATA))
     root: str | None = option(
-        None, "folder of the images; of cifar10 and cifar100, where downloads are kept (default for these: data)"
+        None, "folder of the images. For cifar10 and cifar100: where downloads are kept (default for these: data)"
     )
     image_size: int | None = option(
         None,
-        "side of the images in pixels (default: the data set's own)",
+        "height and width of the images in pixels (default: the data set's own)",
         check=partial(within, low=1, high=MAX_IMAGE_SIZE),
     )
     limit_train: int | None = option(
         None,
-        "train on so many images only, with each class's share (default: all)",
+        "train on only N images, with each class's share (default: all)",
         check=partial(within, low=1, high=MOST_IMAGES),
     )
     holdout: float = option(
         0.0,
-        "validate on this share of the training images instead of the test images, 0 to 0.9 (default: 0)",
+        "share of the training images to validate on instead of the test images, 0 to 0.9 (default: 0)",
         check=partial(within, low=0, high=0.9),
     )
     mean: tuple[float, ...] | None = option(
@@ -70,42 +70,50 @@ class Request(Options):
     std: tuple[float, ...] | None = option(
         None, "standard deviation of each channel, for normalization (default: the data set's own)", form="NUMBER,..."
     )
-    skip_bad_images: bool = option(False, "leave out image files that cannot be decoded, which otherwise end the run")
+    skip_bad_images: bool = option(False, "leave out image files that cannot be decoded. Otherwise they stop the run")
     check_images: str | None = option(
         None,
-        "how the files of a folder are checked before training: full decodes each, headers reads each one's header, "
-        "none opens none (default: full up to 100,000 files and 8 GiB, else headers)",
+        "how to check the files of a folder before training: full decodes every file, headers reads only their "
+        "headers, none opens no file (default: full up to 100,000 files and 8 GiB, otherwise headers)",
         ("--check-images", CHECKS),
     )
     recipe: str | None = option(
-        None, f"family of training recipes: {join(RECIPES)} (default: the data set's)", ("recipe", RECIPES)
+        None,
+        f"family of training recipes: {join(RECIPES)} (default: the one that suits the data set)",
+        ("recipe", RECIPES),
     )
     epochs: int | None = option(
         None,
-        "passes over the training images; the original recipe gets its proportion of them (default: the recipe's)",
+        "passes over the training images. The original recipe (first rung) is scaled in proportion "
+        "(default: the recipe's)",
         check=partial(within, low=1, high=1_000_000),
     )
     batch_size: int | None = option(
         None,
-        "images per step; the learning rate is scaled to it (default: the recipe's)",
+        "images per training step. The learning rate is scaled in proportion (default: the recipe's)",
         check=partial(within, low=2, high=MOST_IMAGES),
     )
     lr: float | None = option(
         None,
-        "learning rate at the recipe's own batch size; the original recipe keeps its own (default: the recipe's)",
+        "learning rate at the recipe's own batch size. The original recipe (first rung) keeps its own "
+        "(default: the recipe's)",
         check=partial(above, limit=0),
     )
     seeds: int | tuple[int, ...] = option(3, SEEDS, form="SEED,...")
     precision: str | None = option(None, "short for --trainer.precision, such as bf16-mixed (default: 32-true)")
     threads: int = option(
-        1, "CPU threads per trial; another number rounds otherwise", check=partial(within, low=1, high=1024)
+        1,
+        "CPU threads per trial. Another number changes results slightly, by rounding",
+        check=partial(within, low=1, high=1024),
     )
     compile: bool = option(
-        False, "compile each network by torch.compile: takes a minute or more, pays in long trials, rounds otherwise"
+        False,
+        "compile each network with torch.compile. This takes a minute or more, pays off in long trials, and "
+        "changes results slightly, by rounding",
     )
     trainer: TrainerOptions = option(TrainerOptions(), "options of Lightning's trainer")
     here: bool = option(
-        True, "whether it is trained on this machine; else its images are counted, and not opened", typed=False
+        True, "whether to train on this machine. If not, images are only counted, and not opened", typed=False
     )
 
     def __post_init__(self) -> None:
@@ -125,16 +133,20 @@ class LadderRequest(Request):
 
     ladder: str = option(
         "convnext-nano",
-        f"list of design steps: {join(LADDERS)}. A family ({join(FAMILIES)}) is its small one, on imagenet the large",
+        f"ladder of networks: {join(LADDERS)}. The name of a family ({join(FAMILIES)}) means its small "
+        "(nano) ladder; with --data imagenet, its full-size one",
         ("ladder", ChainMap[str, Any](FAMILIES, LADDERS)),
     )
-    rungs: tuple[str, ...] | None = option(None, "train these rungs only (default: all of the ladder)", form="NAME,...")
+    rungs: tuple[str, ...] | None = option(None, "train only these rungs (default: all of the ladder)", form="NAME,...")
     flip: tuple[tuple[str, object], ...] = option(
-        (), "train the last rung once more for each of these flags, with that flag changed", form="FLAG=VALUE,..."
+        (),
+        "for each FLAG=VALUE, also train the last rung with this flag (switch of the network) changed",
+        form="FLAG=VALUE,...",
     )
     references: tuple[str, ...] = option(
         (),
-        f"networks to train beside the ladder: {join([*REFERENCES, *(f'{package}:NAME' for package in PACKAGES)])}",
+        f"networks to train beside the ladder, for comparison: "
+        f"{join([*REFERENCES, *(f'{package}:NAME' for package in PACKAGES)])}",
         form="NAME,...",
     )
 
@@ -154,12 +166,12 @@ class ModelsRequest(Request):
 
     models: tuple[str, ...] = option(
         MISSING,
-        "networks by name: torchvision's, ours or timm's; torchvision:NAME and timm:NAME say whose",
+        "names of networks, from torchvision, this project or timm. torchvision:NAME or timm:NAME chooses the package",
         form="NAME,...",
     )
-    pretrained: bool = option(False, "begin with the weights that are published for each network, downloaded once")
+    pretrained: bool = option(False, "start from the published weights of each network, which are downloaded once")
     weights: tuple[tuple[str, str], ...] = option(
-        (), "begin a network with the weights in a file", form="MODEL=FILE,..."
+        (), "start a network from the weights in a file", form="MODEL=FILE,..."
     )
     seeds: int | tuple[int, ...] = option(1, SEEDS, form="SEED,...")
 
@@ -238,7 +250,7 @@ def list_seeds(seeds: int | tuple[int, ...]) -> tuple[int, ...]:
     """3 is (0, 1, 2); (7, 5) is (5, 7). Raises a ValueError for numbers that are no seeds."""
     numbers = (seeds,) if isinstance(seeds, int) else seeds
     if not numbers:
-        raise ValueError("--seeds takes a number of seeds, or seeds, got none")
+        raise ValueError("--seeds takes a number of seeds, or a list of seeds, got none")
     for number in (min(numbers), max(numbers)):
         within("each of --seeds", number, 0, 2**32 - 1)
     if isinstance(seeds, int):

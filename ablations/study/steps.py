@@ -75,7 +75,7 @@ def limit(name: str, asked: Any, batches: int, where: str) -> int:
     if batches and not left:
         raise ValueError(
             f"--trainer.{name} {asked:g} leaves no batch: {where} are {count(batches, 'batch')}; "
-            f"a share takes {math.ceil(1e4 / batches) / 1e4:g} or more, a number of batches 1 or more"
+            f"give a share of {math.ceil(1e4 / batches) / 1e4:g} or more, or at least 1 batch"
         )
     return left
 
@@ -86,7 +86,7 @@ def check_interval(trainer: Mapping[str, object], steps: EpochSteps) -> None:
     if isinstance(interval, int | float) and interval > 1 and interval > steps.batches:
         raise ValueError(
             f"--trainer.val_check_interval takes at most {steps.batches}, since an epoch has "
-            f"{count(steps.batches, 'batch')}, got {interval:g}; --trainer.check_val_every_n_epoch spans epochs"
+            f"{count(steps.batches, 'batch')}, got {interval:g}; --trainer.check_val_every_n_epoch validates less often"
         )
 
 

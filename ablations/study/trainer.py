@@ -45,13 +45,19 @@ def check_time(what: str, text: str) -> None:
 
 @dataclass(frozen=True, repr=False)
 class TrainerOptions(Options):
-    """Names, types and meanings are Lightning's. Raises a ValueError for a value that one does not take."""
+    """Options of Lightning's trainer, with Lightning's names, types and meanings.
+
+    Raises:
+        ValueError: a value that an option does not take.
+    """
 
     prefix: ClassVar[str] = "trainer."
 
-    accelerator: str = option("auto", "device: auto, cpu, gpu or another that Lightning knows")
+    accelerator: str = option("auto", "type of device: auto, cpu, gpu or another that Lightning supports")
     strategy: str = option(
-        "auto", "how the processes of a trial train together: auto or ddp", ("--trainer.strategy", STRATEGIES)
+        "auto",
+        "how the processes of a trial share each batch: auto or ddp (data parallel)",
+        ("--trainer.strategy", STRATEGIES),
     )
     devices: tuple[int, ...] | str | int = option(
         1,
@@ -59,30 +65,30 @@ class TrainerOptions(Options):
         check=partial(within, low=-1, high=MOST),
     )
     num_nodes: int = option(1, "nodes (machines) per trial", check=ONE)
-    precision: Precision | None = option(None, "precision of the numbers, such as bf16-mixed (default: 32-true)")
+    precision: Precision | None = option(None, "numerical precision, such as bf16-mixed (default: 32-true)")
     limit_train_batches: int | float | None = option(
-        None, "batches per epoch at most, or a share of them (default: all)", check=share_or_number
+        None, "train on at most N batches per epoch, or on a share of them (default: all)", check=share_or_number
     )
     limit_val_batches: int | float | None = option(
-        None, "batches per validation at most, or a share of them (default: all)", check=share_or_number
+        None, "validate on at most N batches, or on a share of them (default: all)", check=share_or_number
     )
     val_check_interval: int | float | str | None = option(
         None,
-        "validate after so many batches, a share of an epoch, or DD:HH:MM:SS (default: 1.0)",
+        "validate after N batches, after a share of an epoch, or after a time as DD:HH:MM:SS (default: 1.0)",
         check=share_or_number,
     )
-    check_val_every_n_epoch: int = option(1, "validate after every so many epochs", check=ONE)
+    check_val_every_n_epoch: int = option(1, "validate once every N epochs", check=ONE)
     num_sanity_val_steps: int = option(
-        0, "batches to validate before training begins; -1: all", check=partial(within, low=-1, high=MOST)
+        0, "validation batches to try before training begins; -1: all", check=partial(within, low=-1, high=MOST)
     )
     log_every_n_steps: int | None = option(
         None,
-        "steps from one entry of Lightning's log to the next (default: 50)",
+        "training steps between two entries in Lightning's log (default: 50)",
         check=partial(within, low=0, high=MOST),
     )
-    accumulate_grad_batches: int = option(1, "batches whose gradients make one step", check=ONE)
+    accumulate_grad_batches: int = option(1, "batches whose gradients are combined for one optimizer step", check=ONE)
     gradient_clip_val: int | float | None = option(
-        None, "clip gradients at this size (default: never)", check=check_positive
+        None, "clip gradients at this value (default: no clipping)", check=check_positive
     )
     gradient_clip_algorithm: str | None = option(
         None,
@@ -90,12 +96,12 @@ class TrainerOptions(Options):
         ("--trainer.gradient_clip_algorithm", ALGORITHMS),
     )
     deterministic: bool | Literal["warn"] | None = option(
-        None, "use only operations that give the same bits each time: true, false or warn (default: false)"
+        None, "use only operations that are reproducible bit for bit: true, false or warn (default: false)"
     )
-    benchmark: bool | None = option(None, "let cuDNN try its kernels and take the fastest (default: false)")
-    inference_mode: bool = option(True, "validate under torch.inference_mode, else under torch.no_grad")
-    detect_anomaly: bool = option(False, "let autograd stop where a number becomes NaN; slow")
-    sync_batchnorm: bool = option(False, "take BatchNorm's statistics over all processes of a trial")
+    benchmark: bool | None = option(None, "let cuDNN try its algorithms and use the fastest (default: false)")
+    inference_mode: bool = option(True, "validate under torch.inference_mode; if false, under torch.no_grad")
+    detect_anomaly: bool = option(False, "stop where autograd finds a NaN; slow")
+    sync_batchnorm: bool = option(False, "compute BatchNorm's statistics over all processes of a trial")
 
     def __post_init__(self) -> None:
         if self.precision is not None:
@@ -104,8 +110,8 @@ class TrainerOptions(Options):
             check_time("--trainer.val_check_interval", self.val_check_interval)
         super().__post_init__()
         if self.gradient_clip_algorithm is not None and self.gradient_clip_val is None:
-            raise ValueError("--trainer.gradient_clip_algorithm clips nothing without --trainer.gradient_clip_val")
+            raise ValueError("--trainer.gradient_clip_algorithm has no effect without --trainer.gradient_clip_val")
 
     def chosen(self) -> dict[str, object]:
-        """Those that differ from the defaults, by name."""
+        """The options that differ from their defaults, by name."""
         return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}

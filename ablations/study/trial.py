@@ -210,10 +210,10 @@ class Plan(Frozen):
         return replace(merged, data=other.data, threads=other.threads)
 
     def conflicts(self, other: "Plan") -> list[str]:
-        """Why ``other`` cannot be added: the terms that differ, as "recipe.enhanced.lr is 0.1 there and 0.2 here"."""
+        """Why ``other`` cannot be added: the terms that differ, as "lr is 0.1 in the study and 0.2 in this run"."""
         values = _compare(_terms(self), _terms(other))
         return [
-            f"{name} is {show_term(there)} there and {show_term(here)} here"
+            f"{name} is {show_term(there)} in the study and {show_term(here)} in this run"
             for name, there, here in values
             if there != here
         ]

@@ -56,14 +56,14 @@ def check_precision(trainer: Trainer, options: Mapping[str, object]) -> None:
     if asked is not None and (made := trainer.precision) != _convert_precision_to_unified_args(asked):  # type: ignore[arg-type]
         device = trainer.strategy.root_device.type
         raise ValueError(
-            f"--trainer.precision {asked} is not for a {device}, on which Lightning trains in {made}; ask for that, "
-            "or for 32-true"
+            f"--trainer.precision {asked} does not work on {device}, where Lightning trains in {made}; choose that, "
+            "or 32-true"
         )
     scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
     if scaled and options.get("gradient_clip_val") is not None:
         raise ValueError(
-            f"--trainer.gradient_clip_val cannot be had with --trainer.precision {asked}, whose gradients are scaled "
-            "inside the optimizer's step; bf16-mixed and 32-true take it"
+            f"--trainer.gradient_clip_val does not work with --trainer.precision {asked}, whose gradients are scaled "
+            "inside the optimizer's step; it works with bf16-mixed and 32-true"
         )
 
 
@@ -86,7 +86,7 @@ def check_alone(plan: Plan, option: str) -> None:
     """Refuse trials that one machine cannot train by itself."""
     _, nodes = count_processes(plan.trials()[0])
     if nodes > 1:
-        raise ValueError(f"a trial of this study takes {nodes} nodes, which {option} cannot have")
+        raise ValueError(f"a trial of this study needs {nodes} nodes, but {option} uses one")
 
 
 def check_plan(plan: Plan) -> Origin:

@@ -35,7 +35,7 @@ def look(plan: Plan) -> Origin:
     try:
         return check_plan(plan)
     except ValueError as error:
-        say(f"warning: {error}; records are compared by all but their images")
+        say(f"warning: {error}; records are compared by everything except their images")
     try:
         place = find_device(plan.trials()[0])
     except Exception:  # noqa: BLE001 - it has trained elsewhere: Lightning refuses in many ways what is not here

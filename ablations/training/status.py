@@ -69,7 +69,7 @@ def judge(study: StudyFolder, trial: Trial, record: Result, wanted: Wanted) -> S
         return State(trial, "rounded", rounding)
     if study.lacks_answers(record, wanted.keep):
         return State(trial, "unkept", "its answers are not kept")
-    return State(trial, "done", f"{record.outcome[:16]}{', other rounding' if rounding else ''}", rounding)
+    return State(trial, "done", f"{record.outcome[:16]}{', different rounding' if rounding else ''}", rounding)
 
 
 def find_pending(states: Sequence[State], keep_stale: bool = False) -> list[Trial]:
@@ -81,7 +81,7 @@ def find_pending(states: Sequence[State], keep_stale: bool = False) -> list[Tria
 def list_roundings(states: Sequence[State]) -> list[str]:
     """A line for each way in which records that are done round otherwise than here, and of how many."""
     roundings = Counter(state.rounding for state in states if state.rounding)
-    return [f"{count} records made with other rounding than here: {why}" for why, count in roundings.items()]
+    return [f"{count} records were made with different rounding: {why}" for why, count in roundings.items()]
 
 
 def count_states(states: Sequence[State]) -> str:

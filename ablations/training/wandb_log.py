@@ -47,7 +47,7 @@ def forgiving(method: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return method(*args, **kwargs)
         except Exception as error:  # noqa: BLE001 - a logger's failure of any kind must not end a training
-            log.warning("W&B: %s failed, going on without: %s", method.__name__, error)
+            log.warning("W&B: %s failed; training continues without it: %s", method.__name__, error)
             return None
 
     return wrapper

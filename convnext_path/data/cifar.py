@@ -200,18 +200,18 @@ def unpickle(file: Path) -> dict[str, Any]:
         stream = io.BytesIO(read_regular(file))
         content = ArrayUnpickler(stream, encoding="latin1").load()  # as Python 2 wrote it
     except OSError as error:
-        raise ValueError(f"{show_name(file)} cannot be read as CIFAR's: {error.strerror}") from None
+        raise ValueError(f"{show_name(file)} cannot be read as a CIFAR file: {error.strerror}") from None
     except Exception as error:  # noqa: BLE001 - a damaged pickle fails in every way
-        raise ValueError(show_name(f"{file} cannot be read as CIFAR's: {error}")) from None
+        raise ValueError(show_name(f"{file} cannot be read as a CIFAR file: {error}")) from None
     if not isinstance(content, dict):
-        raise ValueError(f"{show_name(file)} holds no dict")
+        raise ValueError(f"{show_name(file)} does not contain a dict")
     return content
 
 
 def read_classes(file: Path, key: str) -> tuple[str, ...]:
     names = unpickle(file).get(key)
     if not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
-        raise ValueError(f"{show_name(file)} holds no names of classes")
+        raise ValueError(f"{show_name(file)} does not contain the names of the classes")
     return tuple(names)
 
 
@@ -225,7 +225,7 @@ def read_batch(file: Path, num_classes: int) -> Part:
     if not (isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 and pixels.shape[1:] == (3072,)):
         raise ValueError(f"{show_name(file)} holds no images of 3 x 32 x 32 bytes")
     if not (isinstance(labels, list) and len(labels) == len(pixels) and all(x in range(num_classes) for x in labels)):
-        raise ValueError(f"{show_name(file)} does not hold a label of 0 to {num_classes - 1} for each image")
+        raise ValueError(f"{show_name(file)} does not contain a label from 0 to {num_classes - 1} for each image")
     return pixels.reshape(-1, 3, 32, 32), labels
 
 

@@ -113,7 +113,7 @@ def open_folder(data: Data) -> Splits:
     """
     root = str(data.root)
     if data.check_images == "none" and data.image_size is None and data.name == "imagefolder":
-        raise ValueError("check_images none reads no image's sides: it takes an image_size")
+        raise ValueError("check_images none does not read image sizes; it needs an image_size")
     found: Sequence[FileImages] | Sequence[StreamImages]
     if is_stream(root):
         classes, found, notes = read_stream(root)

@@ -66,7 +66,7 @@ def find_splits(root: Path) -> list[Path]:
 def is_folder(path: Path) -> bool:
     """Whether there is a folder. Raises a ValueError where there is anything else, a link to nowhere among it."""
     if os.path.lexists(path) and not path.is_dir():
-        raise ValueError(f"{show_name(path)} is no folder, nor a link to one")
+        raise ValueError(f"{show_name(path)} is neither a folder nor a link to one")
     return path.is_dir()
 
 
@@ -87,14 +87,14 @@ def find_classes(folder: Path) -> tuple[str, ...]:
     """The class folders' names, sorted; hidden ones do not count. A ValueError where there are none, or lost ones."""
     classes = list_folders(folder)
     if lost := sorted(p.name for p in folder.iterdir() if not (is_passed_over(p.name) or p.exists())):
-        raise ValueError(f"{show_name(folder)} has links that lead nowhere: {shorten(lost, 20)}")
+        raise ValueError(f"{show_name(folder)} has broken links: {shorten(lost, 20)}")
     if not classes:
         packed = sorted(p.name for p in folder.iterdir() if p.name.lower().endswith(ARCHIVES))
         there = f", but archives: unpack {shorten(packed, 5)}" if packed else ""
         raise ValueError(f"{show_name(folder)} has no class folders{there}")
     if splits := [name for name in classes if name.lower() in SPLITS]:
         allowed = "splits are named train/ and val/ or test/"
-        raise ValueError(f"{show_name(folder)} has {', '.join(splits)} where classes are looked for; {allowed}")
+        raise ValueError(f"{show_name(folder)} has {', '.join(splits)} where class folders are expected; {allowed}")
     return tuple(classes)
 
 

@@ -128,14 +128,14 @@ class EpochBatches(Sampler[list[Key]]):
 
 
 class PathData(pl.LightningDataModule):
-    """Loaders over ``data`` with the augmentation of ``recipe``; the last, smaller training batch is dropped.
+    """A LightningDataModule that loads ``data`` with the augmentation of ``recipe``.
 
-    ``first_epoch`` is the one that a resumed training begins with: workers fetch its first images before
-    Lightning tells the sampler. Of processes that train together each loads its part of the recipe's batches, with
-    one image more in front where the recipe mixes them (:class:`EpochBatches`).
+    The last training batch is dropped if it is smaller than the others. ``first_epoch`` is the epoch that a resumed
+    training run starts with. It is needed because workers load images before Lightning sets the epoch. If several
+    processes train together, each loads its part of every batch. If the recipe mixes images, it loads one image more.
 
     Raises:
-        ValueError: what :func:`open_data` raises, or a batch larger than the training set.
+        ValueError: the data cannot be opened, or a batch is larger than the training set.
     """
 
     def __init__(self, data: Data, recipe: Recipe, seed: int = 0, workers: int = 0, first_epoch: int = 0) -> None:
@@ -151,7 +151,7 @@ class PathData(pl.LightningDataModule):
         return self._loader(train=False)
 
     def first_validation(self, most: int) -> tuple[Tensor, Tensor]:
-        """So many of the first validation images at most, (N, C, H, W), and their labels, loaded in this process."""
+        """At most the first ``most`` validation images, (N, C, H, W), and their labels, loaded in this process."""
         view = View(self.splits, self.recipe, self.seed, train=False)
         return view[[(0, place) for place in range(min(most, len(view)))]]
 

@@ -15,22 +15,23 @@ CHECKS: tuple[Check, ...] = get_args(Check)
 
 @dataclass(frozen=True)
 class Data(Frozen):
-    """Which images, and how they are cut to size.
+    """Which images to train and validate on, and at which size.
 
     Args:
         name: the data set.
         root: folder of the images (imagefolder, imagenet), or where to keep a download (CIFAR).
-        image_size: side in pixels; None for the data set's own.
-        limit_train: keep so many training images, a seeded stratified subset.
-        holdout: validate on this share of the training images, seeded and stratified, in place of the test
-            split: for choosing settings without looking at the test split.
-        mean, std: of the channels, for normalization; None for the data set's own.
-        skip_bad_images: leave image files that cannot be decoded out of a folder, in place of an error.
-        check_images: whether each file of a folder is decoded before the first step (full), its header read, or none
-            opened; None for full, and headers in folders of more than 100,000 files or 8 GiB. It changes no image.
+        image_size: height and width in pixels; None for the data set's own.
+        limit_train: train on only this many images: a fixed random subset, stratified by class.
+        holdout: validate on this share of the training images instead of the test images. The share is fixed and
+            stratified by class. Use it to choose settings without looking at the test images.
+        mean, std: mean and standard deviation of each channel, for normalization; None for the data set's own.
+        skip_bad_images: leave out image files that cannot be decoded, instead of raising an error.
+        check_images: how to check the files of a folder before training. ``full`` decodes every file, ``headers``
+            reads only headers, ``none`` opens no file. None means ``full``, or ``headers`` for more than 100,000 files
+            or 8 GiB. The check changes no image.
 
     Raises:
-        ValueError: a number out of range, or a folder missing or not asked for.
+        ValueError: a number out of range, a missing root, or a root that the data set does not take.
     """
 
     name: Literal["digits", "cifar10", "cifar100", "imagefolder", "imagenet"] = "digits"
@@ -58,12 +59,12 @@ class Data(Frozen):
 
     @property
     def is_tree(self) -> bool:
-        """Whether all that lies in ``root`` may be images."""
+        """Whether ``root`` is a folder of image files."""
         return self.name in ("imagefolder", "imagenet")
 
     @property
     def title(self) -> str:
-        """What people call it: the data set's name, or a folder's."""
+        """The name to show: the data set's, or the folder's."""
         if self.name != "imagefolder":
             return self.name
         root = str(self.root)

@@ -81,7 +81,7 @@ def check_empty(out: str) -> None:
     else:
         empty = not (Path(out).exists() and any(Path(out).iterdir()))
     if not empty:
-        raise ValueError(f"{show_name(out)} is there, and not empty; name another --out")
+        raise ValueError(f"{show_name(out)} is not empty; choose another --out")
 
 
 def write_apart(folders: Folders, out: str, workers: int) -> None:
@@ -160,7 +160,7 @@ def open_items(place: str) -> Any:
     items = litdata.StreamingDataset(place)
     stored = parse_json(read_regular(Path(items.input_dir.path) / "index.json"))["config"]["data_format"]
     if stored != ["bytes"]:
-        raise ValueError(show_name(f"{place} holds no images of ours, but items stored as {stored}"))
+        raise ValueError(show_name(f"{place} is not a stream that prepare wrote; its items are stored as {stored}"))
     return items
 
 

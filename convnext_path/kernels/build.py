@@ -160,4 +160,6 @@ def allocate(name: str, *arguments: object) -> Tensor:
 def refuse_second_derivative() -> None:
     """For a backward pass of ours. Raises a RuntimeError where it would be differentiated in its turn."""
     if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-        raise RuntimeError("our kernels have no second derivative; torch's have: use_kernels('stock')")
+        raise RuntimeError(
+            "this project's kernels have no second derivative; torch's kernels have one: use_kernels('stock')"
+        )

@@ -11,37 +11,39 @@ from convnext_path.frozen import Frozen, at_least
 
 @dataclass(frozen=True)
 class Flags(Frozen):
-    """The twelve steps, one field each. ``Flags()`` is ResNet, :data:`CONVNEXT` is ConvNeXt.
+    """The twelve design steps, one field each. ``Flags()`` is ResNet, :data:`CONVNEXT` is ConvNeXt.
 
-    Every combination is a network. Each flag means the same whatever the others say; where the paper
-    leaves that meaning open, what we chose is marked "ours".
+    Every combination of flags is a network. A flag means the same whatever the other flags are. Numbers in
+    parentheses are sections of the paper. "Our choice" marks what this project chose where the paper
+    leaves a question open.
 
-    - ``stage_ratio`` (2.2): blocks a stage from ``scale.ratio_depths`` instead of ``scale.depths``, and
-      the width that goes with them (ResNet-200's step widens to 84 at the same time; Table 11).
-    - ``patchify_stem`` (2.2): the stem is one 4x4 convolution of stride 4, instead of a 7x7 convolution
-      of stride 2, norm, activation and max pooling. Ours: the convolution alone, without norm or
-      activation, since the paper adds "one [norm] after the stem" only with its last step (2.6).
-    - ``depthwise`` (2.3): a block's spatial convolution has one group a channel.
-    - ``wider`` (2.3): the first stage has ``scale.wide_width`` channels, as Swin has.
-    - ``inverted_bottleneck`` (2.4): a block of width w has w-4w-w channels instead of w-w-4w.
-    - ``move_up_depthwise`` (2.5): the spatial convolution, with the block's stride, comes first, on the
-      block's input channels, instead of between the two 1x1 convolutions. Ours: so too when it is not
-      depthwise.
-    - ``kernel_size`` (2.5): the side of the blocks' spatial convolution: 3, 5, 7, 9 or 11.
-    - ``gelu`` (2.6): GELU in place of ReLU. Ours: everywhere, a ResNet stem included.
-    - ``fewer_activations`` (2.6): a block keeps the activation before its last 1x1 convolution and no
-      other; the one after the addition goes too. A ResNet stem keeps its own.
-    - ``fewer_norms`` (2.6): a block's branch keeps the norm after its spatial convolution and no other.
-      Ours: a projection shortcut keeps its own, since the paper removes two of three.
+    - ``stage_ratio`` (2.2): other numbers of blocks per stage (``scale.ratio_depths`` instead of
+      ``scale.depths``), with the width that belongs to them. ResNet-200's step also widens to 84 (Table 11).
+    - ``patchify_stem`` (2.2): the stem is one 4x4 convolution of stride 4. It replaces a 7x7 convolution of
+      stride 2, norm, activation and max pooling. Our choice: the convolution has no norm or activation, since
+      the paper adds "one [norm] after the stem" only with its last step (2.6).
+    - ``depthwise`` (2.3): a block's spatial convolution filters each channel separately (one group per
+      channel).
+    - ``wider`` (2.3): a wider first stage, as in Swin: it has ``scale.wide_width`` channels.
+    - ``inverted_bottleneck`` (2.4): a block of width w has the channels w-4w-w instead of w-w-4w.
+    - ``move_up_depthwise`` (2.5): the spatial convolution comes first in the block, with the block's stride
+      and on its input channels. Otherwise it stands between the two 1x1 convolutions. Our choice: the same holds
+      if it is not depthwise.
+    - ``kernel_size`` (2.5): the kernel size of the blocks' spatial convolution: 3, 5, 7, 9 or 11.
+    - ``gelu`` (2.6): GELU in place of ReLU. Our choice: everywhere, also in a ResNet stem.
+    - ``fewer_activations`` (2.6): a block keeps only the activation before its last 1x1 convolution. It also
+      loses the one after the addition of the shortcut. A ResNet stem keeps its activation.
+    - ``fewer_norms`` (2.6): a block's branch keeps only the norm after its spatial convolution. Our choice: a
+      projection shortcut keeps its norm, since the paper removes two of three.
     - ``layer_norm`` (2.6): LayerNorm over channels in place of BatchNorm, everywhere.
-    - ``separate_downsampling`` (2.6): between stages a norm and a 2x2 convolution of stride 2, instead of
-      a stride in the first block; a norm after the stem, whichever it is, and one after global pooling.
+    - ``separate_downsampling`` (2.6): a norm and a 2x2 convolution of stride 2 between stages, instead of a
+      stride in the first block. A norm also follows the stem, and another follows global pooling.
 
-    Not a flag but a rule: a convolution has a bias unless a BatchNorm follows it directly. And a block
-    has a 1x1 projection shortcut (stride and norm included) wherever it changes the shape.
+    Two rules are not flags. A convolution has a bias unless a BatchNorm follows it directly. A block has a
+    1x1 projection shortcut (with stride and norm) wherever it changes the shape.
 
     Raises:
-        ValueError: a value that is not allowed; the message names those that are.
+        ValueError: a value that is not allowed; the message lists the allowed ones.
     """
 
     stage_ratio: bool = False
@@ -59,7 +61,7 @@ class Flags(Frozen):
 
     @property
     def min_image_size(self) -> int:
-        """The smallest image side, in pixels, that leaves the last stage at least one pixel."""
+        """The smallest image size, in pixels, at which the last stage has at least one pixel."""
         side = 8 if self.separate_downsampling else 1  # after the stem; each of three 2x2 steps rounds down
         return 4 * side if self.patchify_stem else 4 * side - 3  # a ResNet stem rounds up, twice
 
@@ -84,14 +86,14 @@ Depths = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Scale(Frozen):
-    """The numbers that :class:`Flags` chooses between: blocks a stage, and channels of the first stage.
+    """Depths and widths that :class:`Flags` chooses from: blocks per stage, and channels of the first stage.
 
-    A stage has twice the channels of the one before. The defaults are ResNet-50's and ConvNeXt-T's.
+    Each stage has twice the channels of the one before. The defaults are those of ResNet-50 and ConvNeXt-T.
 
     Raises:
-        ValueError: a depth below 1 or a width below 16. Of a strided 1x1 convolution with fewer than 16
-            channels, on two or more CPU threads, oneDNN (in torch 2.15) computes the weight gradient past
-            the end of its memory, and the process dies sooner or later.
+        ValueError: a depth below 1 or a width below 16. Smaller widths would crash: with two or more CPU
+            threads, oneDNN (in torch 2.15) runs past the end of its memory when it computes the weight
+            gradient of a strided 1x1 convolution with fewer than 16 channels.
     """
 
     depths: Depths = (3, 4, 6, 3)  # ResNet's
@@ -110,7 +112,7 @@ class Scale(Frozen):
         return self.ratio_depths if flags.stage_ratio else self.depths
 
     def choose_width(self, flags: Flags) -> int:
-        """Channels of the first stage (a bottleneck's inner channels, as ResNet counts)."""
+        """Channels of the first stage (the inner channels of a bottleneck, as ResNet counts)."""
         if flags.wider:
             return self.wide_width
         return self.ratio_width if flags.stage_ratio else self.width

@@ -143,21 +143,21 @@ def make_stage(
 
 
 class PathNet(nn.Module):
-    """Any point of the road: (N, in_channels, H, W) to logits (N, num_classes).
+    """A network for any combination of flags: images (N, in_channels, H, W) to logits (N, num_classes).
 
     Args:
-        flags: which steps are taken.
-        scale: depths and widths that the steps choose between.
-        num_classes: logits.
-        in_channels: channels of the image.
-        layer_scale: first value of each block's layer scale; None for no layer scale.
-        drop_path: stochastic depth, the rate of the last block; rises from 0 linearly in depth.
-        init: ``trunc_normal`` (biases 0; the released ConvNeXt code) or ``kaiming_normal`` (torchvision's
-            ResNet).
+        flags: which design steps it has.
+        scale: depths and widths.
+        num_classes: number of classes.
+        in_channels: number of channels of the images.
+        layer_scale: initial value of each block's layer scale; None for no layer scale.
+        drop_path: stochastic depth rate of the last block. The rate rises linearly from 0 over the blocks.
+        init: ``trunc_normal`` (with biases 0, as in the released ConvNeXt code) or ``kaiming_normal`` (as in
+            torchvision's ResNet).
         init_std: standard deviation of ``trunc_normal``.
 
     Raises:
-        ValueError: an argument out of range. (An image side below ``flags.min_image_size`` is the caller's.)
+        ValueError: an argument out of range. The image size is not checked against ``flags.min_image_size``.
     """
 
     def __init__(

@@ -53,9 +53,9 @@ class PeerScale(Frozen):
             raise ValueError(f"{self.title} needs {self.package}: pip install {self.package}")
         if self.model not in list_models(self.package):
             near = suggest(self.model, list_models(self.package))
-            raise ValueError(f"{self.package} has no model {self.model!r}; near: {near}")
+            raise ValueError(f"{self.package} has no model {self.model!r}; similar: {near}")
         if self.title in [f"torchvision:{name}" for name in AUXILIARY]:
-            raise ValueError(f"{self.model} trains with classifiers on the way, which no recipe here has")
+            raise ValueError(f"{self.model} trains with auxiliary classifiers, which no recipe here supports")
 
     @property
     def title(self) -> str:
@@ -87,7 +87,7 @@ def find_peer(name: str, others: Collection[str] = ()) -> PeerScale:
         if package == known or (not package and model in list_models(known)):
             return PeerScale(known, model)
     near = suggest(model, sorted({*others, *(model for known in PACKAGES for model in list_models(known))}))
-    raise ValueError(f"neither torchvision nor timm has a model {name!r}; near: {near}")
+    raise ValueError(f"neither torchvision nor timm has a model {name!r}; similar: {near}")
 
 
 def choose_weights(scale: PeerScale, file: str | None) -> PeerFlags:

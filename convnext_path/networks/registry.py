@@ -38,7 +38,7 @@ def make_network(
             return ViTNet(flags, scale, num_classes, in_channels, image_size, recipe.drop_path, recipe.init_std)
         case PeerFlags(), PeerScale():
             return make_peer(scale, num_classes, in_channels, image_size, recipe.drop_path)
-    raise ValueError(f"{type(scale).__name__} is no scale for {type(flags).__name__}")
+    raise ValueError(f"{type(scale).__name__} is not a scale for {type(flags).__name__}")
 
 
 def begin(

@@ -14,21 +14,21 @@ Four = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class SwinFlags(Frozen):
-    """What the papers ablate, a field each. :data:`SWIN` is V1's network, :data:`SWIN_V2` is V2's.
+    """The design choices of the Swin papers, one field each. :data:`SWIN` is V1's network, :data:`SWIN_V2` is V2's.
 
-    Every combination is a network. What a flag means alone where the papers do not say is marked "ours".
+    Every combination of flags is a network. "Our choice" marks what this project chose where the papers leave it open.
 
-    - ``shifted_windows`` (V1, 3.2): the windows of every second block lie half a side further. Without it no window
-      hears of another before patches are merged.
-    - ``position`` (V1, 3.2): what attention knows of places. ``absolute``: a learned vector for each patch, added
-      to it; ``relative``: a learned number for each head and offset within a window, added to the logits.
-    - ``appearance`` (V1, Table 4): logits hold the product of query and key. Without it ("w/o app.") they hold the
-      relative bias alone. Ours: the layer still makes queries and keys, and they are counted.
-    - ``post_norm`` (V2, 3.2): norms stand at the end of a block's branches and of patch merging, not at the start.
-    - ``cosine_attention`` (V2, 3.2): the cosine of query and key in place of their product, times a learned number
-      for each head, 100 at most; keys have no bias.
-    - ``continuous_position`` (V2, 3.3): the relative bias is what a small network says to the logarithm of an offset,
-      between 0 and 16, in place of a table. Ours: with no relative position there is none to change.
+    - ``shifted_windows`` (V1, 3.2): the windows of every second block are shifted by half a window. Without this,
+      windows exchange no information before patches are merged.
+    - ``position`` (V1, 3.2): what attention knows of positions. ``absolute`` adds a learned vector to each patch.
+      ``relative`` adds a learned number to the logits, for each head and each offset within a window.
+    - ``appearance`` (V1, Table 4): the logits contain the product of query and key. Without it ("w/o app.") they
+      contain only the relative bias. Our choice: the layer still computes queries and keys, and they are counted.
+    - ``post_norm`` (V2, 3.2): norms come at the end of a block's branches and of patch merging, not at the start.
+    - ``cosine_attention`` (V2, 3.2): the cosine of query and key replaces their product. It is multiplied by a learned
+      number for each head, at most 100. Keys have no bias.
+    - ``continuous_position`` (V2, 3.3): a small network computes the relative bias, between 0 and 16, from the
+      logarithm of the offset. It replaces a table. Our choice: without relative position, this flag has no effect.
 
     Raises:
         ValueError: a value that is not allowed; the message names those that are.
@@ -96,12 +96,12 @@ SWIN_NANO = SwinScale((2, 2, 2, 1), 16, (1, 2, 4, 8))
 
 @dataclass(frozen=True)
 class ViTFlags(Frozen):
-    """What the paper leaves to taste, a field each. :data:`VIT` is the paper's network.
+    """Design choices of the ViT paper, one field each. :data:`VIT` is the paper's network.
 
-    - ``class_token`` (3.1, D.3): a learned token beside the patches, whose last state is classified. Without it, that
-      is the mean of all patches' last states.
-    - ``position`` (3.1, D.4): what is added to the patches. ``learned``: a vector for each; ``sinusoidal``: sines and
-      cosines of row and column, which do not learn (2205.01580, in two dimensions); a class token gets none.
+    - ``class_token`` (3.1, D.3): a learned token beside the patches; the classifier reads its last state. Without it,
+      the classifier reads the mean over all patches.
+    - ``position`` (3.1, D.4): what is added to the patches. ``learned``: a learned vector for each patch.
+      ``sinusoidal``: fixed sines and cosines of row and column (arXiv 2205.01580). A class token gets none.
 
     Raises:
         ValueError: a value that is not allowed; the message names those that are.
@@ -138,7 +138,7 @@ class ViTScale(Frozen):
             at_least(name, getattr(self, name), 1)
         at_least("patch", 1 if self.patch is None else self.patch, 1)
         if self.width % self.heads or self.width % 4:
-            raise ValueError(f"width is a multiple of 4 and of {self.heads} heads, got {self.width}")
+            raise ValueError(f"width must be a multiple of 4 and of heads ({self.heads}), got {self.width}")
 
     def choose_patch(self, image_size: int) -> int:
         """16 pixels, as published; an eighth of the side of images below 128."""

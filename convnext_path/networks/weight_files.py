@@ -92,7 +92,7 @@ def read_weights(content: bytes) -> "OrderedDict[str, Tensor]":
     if not weights:
         keys = [str(key) for key in found] if isinstance(found, Mapping) else []
         held = f"only {shorten(keys, 5)}" if keys else f"only a {type(found).__name__}"
-        raise ValueError(f"it holds no weights: no tensors by name, {held}")
+        raise ValueError(f"it contains no weights (tensors by name), {held}")
     for name, tensor in weights.items():
         weights[name] = read_values(name, tensor)
     return weights
@@ -115,7 +115,7 @@ def read_values(name: str, tensor: Tensor) -> Tensor:
     except NotImplementedError:  # several in a byte
         refuse_kind(name, tensor)
     if not values.isfinite().all():
-        raise ValueError(f"it holds values of {name} that are not finite: that training had failed")
+        raise ValueError(f"it holds values of {name} that are not finite: the training that made it had failed")
     return values
 
 
@@ -131,13 +131,13 @@ def is_safetensors(content: bytes) -> bool:
 
 def load_safetensors(content: bytes) -> object:
     if find_spec("safetensors") is None:
-        raise ValueError("it holds safetensors, which needs: pip install safetensors")
+        raise ValueError("it contains safetensors; to read them: pip install safetensors")
     import safetensors.torch
 
     try:
         return safetensors.torch.load(content)
     except Exception as error:  # noqa: BLE001 - of several kinds, its own among them
-        raise ValueError(f"it holds no safetensors that can be read: {error}") from None
+        raise ValueError(f"it contains no safetensors that can be read: {error}") from None
 
 
 def load_torch(content: bytes) -> object:
@@ -156,12 +156,12 @@ def explain(content: bytes, error: Exception) -> str:
     if kind := name_kind(content):
         return kind
     if foreign := re.search(r"GLOBAL ([\w.]+) (?:was not|whose module)", told):
-        return f"it holds a {foreign[1]} beside the weights, which could run code and is not loaded: {ADVICE}"
+        return f"besides weights it contains a {foreign[1]}, which could run code and is not loaded: {ADVICE}"
     if "TorchScript" in told:
         return f"it is a program of TorchScript: {ADVICE}"
     if isinstance(error, EOFError) or "EOF" in told:
         return "it is cut off"
-    return f"it holds no weights that torch can load ({type(error).__name__})"
+    return f"it contains no weights that torch can load ({type(error).__name__})"
 
 
 def name_kind(content: bytes) -> str:
@@ -172,7 +172,7 @@ def name_kind(content: bytes) -> str:
     if text.startswith((b"<!doctype", b"<html", b"<head", b"<?xml")):
         return "it is a web page: the download failed"
     if text.startswith(b"version https://git-lfs"):
-        return "it is git-lfs's pointer to a file: git lfs pull fetches that"
+        return "it is only a git-lfs pointer: run git lfs pull to fetch the file"
     if content[257:262] == b"ustar" or text.startswith((b"\x1f\x8b", b"bzh", b"\xfd7zxz", b"\x28\xb5\x2f\xfd", b"7z")):
         return "it is an archive: unpack it first"
     if text.startswith(b"\x89hdf"):

@@ -9,7 +9,7 @@ from ablations.study.trainer import TrainerOptions
 from ablations.study.trial import Plan, Seen
 from tests.conftest import fake_result
 
-SORTED = "Where images are sorted by class, as those of folders are, the last classes are left out."
+SORTED = "If images are sorted by class, as in folders, the last classes are left out."
 MANY = Seen(1437, 360, 10, 32, 1)
 
 
@@ -28,11 +28,12 @@ def test_a_study_that_can_answer_has_none() -> None:
 @pytest.mark.parametrize(
     ("options", "train", "told"),
     [
-        ({"batch_size": 128}, 144, "Each epoch has 1 step (144 images, batch 128). Fewer than 10 make learning rates "
-         "and schedules meaningless; --batch-size 14 gives 10."),
-        ({}, 400, "6 steps (400 images, batch 64). "),
-        ({"trainer": {"limit_train_batches": 3}}, 1437, "3 steps (1437 images, batch 64, --trainer.limit_train_batches "
-         "3). Fewer than 10 make learning rates and schedules meaningless; 22 steps without --trainer.limit_train"),
+        ({"batch_size": 128}, 144, "Each epoch has 1 training step (144 images, batch size 128). "
+         "With fewer than 10, a learning rate schedule means little; --batch-size 14 gives 10."),
+        ({}, 400, "6 training steps (400 images, batch size 64). "),
+        ({"trainer": {"limit_train_batches": 3}}, 1437, "3 training steps (1437 images, batch size 64, "
+         "--trainer.limit_train_batches 3). With fewer than 10, a learning rate schedule means little; 22 steps "
+         "without --trainer.limit_train"),
         ({"trainer": {"accumulate_grad_batches": 4}}, 1437, "22 steps without --trainer.accumulate_grad_batches 4."),
         ({"trainer": {"accumulate_grad_batches": 2}}, 300, "--batch-size 30 gives 10 without --trainer.accumulate_gra"),
         ({"trainer": {"devices": 4}}, 200, "; --batch-size 20 gives 10."),
@@ -53,25 +54,47 @@ def test_enough_steps(train: int) -> None:
 @pytest.mark.parametrize("train", [2, 9, 18])
 def test_few_images_to_make_steps_of(train: int) -> None:
     (text,) = tell("steps", ask(batch_size=2), replace(MANY, train=train))
-    assert text.endswith("make learning rates and schedules meaningless; more images would help.")
+    assert text.endswith("a learning rate schedule means little; more images would help.")
 
 
 @pytest.mark.parametrize(
     ("val", "limit", "told"),
     [
-        (36, None, ["36 validation images: one image is 2.8 points of top-1; more images to validate would help."]),
-        (1, None, ["1 validation image: one image is 100.0 points of top-1; more images to validate would help."]),
-        (199, None, ["199 validation images: one image is 0.5 points of top-1; more images to validate would help."]),
+        (
+            36,
+            None,
+            [
+                "Only 36 validation images: one is worth 2.8 points of top-1 accuracy; "
+                "more validation images would help."
+            ],
+        ),
+        (
+            1,
+            None,
+            [
+                "Only 1 validation image: one is worth 100.0 points of top-1 accuracy; "
+                "more validation images would help."
+            ],
+        ),
+        (
+            199,
+            None,
+            [
+                "Only 199 validation images: one is worth 0.5 points of top-1 accuracy; "
+                "more validation images would help."
+            ],
+        ),
         (200, None, []),
         (
             360,
             1,
             [
-                "64 validation images: one image is 1.6 points of top-1; 360 without --trainer.limit_val_batches 1.",
-                f"--trainer.limit_val_batches 1 validates the first 64 of 360 images alone. {SORTED}",
+                "Only 64 validation images: one is worth 1.6 points of top-1 accuracy; "
+                "there are 360 without --trainer.limit_val_batches 1.",
+                f"--trainer.limit_val_batches 1 uses only the first 64 of 360 validation images. {SORTED}",
             ],
         ),
-        (360, 0.7, [f"--trainer.limit_val_batches 0.7 validates the first 256 of 360 images alone. {SORTED}"]),
+        (360, 0.7, [f"--trainer.limit_val_batches 0.7 uses only the first 256 of 360 validation images. {SORTED}"]),
         (360, 6, []),
     ],
 )
@@ -81,9 +104,11 @@ def test_few_validation_images(val: int, limit: Any, told: list[str]) -> None:
 
 
 def test_few_seeds() -> None:
-    assert tell("seeds", ask(seeds=1)) == ["One seed gives no verdict on any change; --seeds 3 gives intervals."]
+    assert tell("seeds", ask(seeds=1)) == [
+        "One seed cannot tell a change from chance; --seeds 3 gives confidence intervals."
+    ]
     (two,) = tell("seeds", ask(seeds=2))
-    assert two.startswith("2 seeds tell a change from chance only where it is 9.0 times the standard deviation of its ")
+    assert two.startswith("2 seeds tell a change from chance only if it is 9.0 times the standard deviation of its ")
     assert tell("seeds", ask(seeds=3)) == tell("seeds", ask(rungs=("gelu",), seeds=1)) == []
     assert tell("seeds", make_plan(ModelsRequest(models=("resnet-nano", "vit-nano")))) == []
     assert find_spread(3) == pytest.approx(2.484, abs=1e-3)
@@ -92,14 +117,14 @@ def test_few_seeds() -> None:
 @pytest.mark.parametrize(
     ("options", "lacking", "told"),
     [
-        ({"flip": {"kernel_size": 3}}, "gelu/kernel_size=3", "gelu/kernel_size=3 lacks seeds 2, 3 that others have; "
-         "the same command with --rungs gelu --flip kernel_size=3 --seeds 4 trains the rest."),
+        ({"flip": {"kernel_size": 3}}, "gelu/kernel_size=3", "gelu/kernel_size=3 lacks seeds 2, 3, which others have. "
+         "The same command with --rungs gelu --flip kernel_size=3 --seeds 4 trains the rest."),
         ({"flip": {"kernel_size": 3, "gelu": False}}, "gelu/kernel_size=3 gelu/gelu=false", "gelu/kernel_size=3, "
-         "gelu/gelu=false lack seeds 2, 3 that others have; the same command with --rungs gelu --flip "
+         "gelu/gelu=false lack seeds 2, 3, which others have. The same command with --rungs gelu --flip "
          "kernel_size=3,gelu=false --seeds 4"),
         ({"references": ("vit-nano",)}, "vit-nano", "--rungs recipe --references vit-nano --seeds 4 trains the rest."),
-        ({}, "gelu", "gelu lacks seeds 2, 3 that others have; the same command with --rungs gelu --seeds 4"),
-        ({"rungs": ("recipe", "gelu", "depthwise")}, "gelu depthwise", "depthwise, gelu lack seeds 2, 3 "),
+        ({}, "gelu", "gelu lacks seeds 2, 3, which others have. The same command with --rungs gelu --seeds 4"),
+        ({"rungs": ("recipe", "gelu", "depthwise")}, "gelu depthwise", "depthwise, gelu lack seeds 2, 3, "),
     ],
 )  # fmt: skip
 def test_rungs_that_lack_seeds(options: dict[str, Any], lacking: str, told: str) -> None:

@@ -45,9 +45,9 @@ def test_the_screen_says_how_sure_it_is(plan: Plan) -> None:
     results = [fake_result(trial, scores[trial.rung, trial.seed]) for trial in plan.trials()]
     text = " ".join(render(show_results(summarize(plan, results))).split())
     assert "86.00 ±25 +5.00 ±13 ? 0.126 +2.65 7.00M 1.5" in text
-    assert "2 seeds; ±: half the 95 % interval." in text
-    assert "?: cannot tell, no interval that is clear of zero." in text
-    assert "1 of 1 changes have the sign of the paper's." in text
+    assert "2 seeds. ±: half the 95 % confidence interval." in text
+    assert "?: cannot tell, the interval contains zero or is missing." in text
+    assert "1 of 1 changes have the same sign as in the paper." in text
     alone = render(show_results(summarize(replace(plan, seeds=(0,)), results[:2])))
     assert "±" not in alone
     assert "One seed: no intervals" in alone
@@ -60,7 +60,7 @@ def test_a_title_is_text(plan: Plan) -> None:
 
 def test_an_order_without_doubt_is_told_without_an_interval() -> None:
     sentence = describe_agreement(Agreement(5, 5, 5, 1.0))
-    assert sentence == "5 of 5 changes have the sign of the paper's; rank correlation +1.00."
+    assert sentence == "5 of 5 changes have the same sign as in the paper; rank correlation +1.00."
 
 
 def test_the_files_columns(plan: Plan) -> None:

@@ -24,7 +24,7 @@ def pour(tea_cups: int) -> int:
     [
         ({"dish": None}, "dish takes text, got None"),
         ({"dish": []}, r"dish takes text, got \(\)"),
-        ({"dish": "a\0"}, "dish takes text that a file's name can hold"),
+        ({"dish": "a\0"}, "dish takes text that a file name can contain"),
         ({"dish": "soup", "guests": "2"}, "guests takes a whole number, got '2'"),
         ({"dish": "soup", "guests": True}, "guests takes a whole number, got True"),
         ({"dish": "soup", "guests": 2.5}, "guests takes a whole number, got 2.5"),
@@ -52,7 +52,7 @@ def test_names_are_spelt_as_asked() -> None:
     ("arguments", "options", "message"),
     [
         ((), {}, r"cook\(\): missing a required argument: 'dish'"),
-        (("soup",), {"guest": 2}, r"cook\(\) takes no guest; nearest: guests"),
+        (("soup",), {"guest": 2}, r"cook\(\) has no argument guest; nearest: guests"),
         (("soup", 2, None, "much"), {}, r"cook\(\): too many positional arguments"),
     ],
 )

@@ -35,7 +35,9 @@ def test_a_trial_that_fails_ends_it_with_one_line(
 ) -> None:
     monkeypatch.setattr(overhead, "run_trials", lambda *args: [(trial, "out of luck; see failed/x.txt")])
     assert main(["bench", "--overhead", "--out", str(tmp_path)]) == 1
-    assert capsys.readouterr().err == f"error: the trial failed: out of luck; what was measured is in {tmp_path}\n"
+    assert (
+        capsys.readouterr().err == f"error: the trial failed: out of luck; the measurements so far are in {tmp_path}\n"
+    )
 
 
 def test_the_plan_of_the_overhead_is_the_small_ladders_last_rung() -> None:

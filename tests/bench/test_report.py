@@ -56,7 +56,7 @@ def test_what_was_measured_before_memory_ran_out_is_kept(
     streams = capsys.readouterr()
     assert streams.err == (
         "error: layer_norm, fp32, inference: a batch of 4 at 32 px does not fit into memory; lower --batch-size; "
-        f"what was measured is in {tmp_path}\n"
+        f"the measurements so far are in {tmp_path}\n"
     )
     kept = pd.read_csv(tmp_path / "results.csv")
     assert list(kept["rung"]) == ["resnet"] * 8 + ["layer_norm"] * 2
@@ -71,7 +71,7 @@ def test_ctrl_c_keeps_what_was_measured(
 
     monkeypatch.setattr(InferenceStep, "__call__", stop)
     assert run_bench(tmp_path) == 130
-    assert f"stopped; what was measured is in {tmp_path}" in capsys.readouterr().out
+    assert f"stopped; the measurements so far are in {tmp_path}" in capsys.readouterr().out
     assert len(pd.read_csv(tmp_path / "results.csv")) == 2
 
 
@@ -98,5 +98,5 @@ def test_files_of_others_are_left_alone(
     (tmp_path / name).write_text("mine")
     with pytest.raises(SystemExit, match="2"):
         run_bench(tmp_path, *more)
-    assert "is there, and holds no benchmark; name another --out" in capsys.readouterr().err
+    assert "is not empty and contains no benchmark; choose another --out" in capsys.readouterr().err
     assert [file.read_text() for file in tmp_path.iterdir()] == ["mine"]

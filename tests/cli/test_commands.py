@@ -66,7 +66,7 @@ def test_networks_are_compared_and_what_they_learned_is_kept(
     answers = [study.read_answers(result) for result in results]
     assert [100 * one.right.mean() for one in answers if one] == pytest.approx([result.top1 for result in results])
     text = (folder / "report.html").read_text()
-    assert "Of the same 8 images" in text
+    assert "of the same 8: " in text
     assert text.count("data:image/png") == 8
     assert main(["verify", str(folder)]) == 0
 
@@ -162,7 +162,7 @@ def test_names_with_signs_that_mean_something_elsewhere(
     assert f"study   {folder}: " in out
     assert f"wrote {folder / 'accuracy.svg'}" in out
     texts = ["".join(text.itertext()) for text in ET.parse(folder / "accuracy.svg").iter()]
-    assert f"convnext-nano on {name}: accuracy by step" in texts
+    assert f"convnext-nano on {name}: accuracy per step" in texts
 
 
 def test_status_and_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -172,15 +172,15 @@ def test_status_and_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert "2 trials: 2 done; the next run would train 0" in capsys.readouterr().out
     assert main(["verify", str(study), "--trial", "layer_norm:0"]) == 0
     out = capsys.readouterr().out
-    assert "2 records whole, 0 files damaged" in out
+    assert "2 records intact, 0 files damaged" in out
     assert ": the same" in out
     result = StudyFolder(study).results()[0]
     StudyFolder(study).save(replace(result, top1=1.0))
     assert main(["verify", str(study), "--trial", result.trial.id]) == 1
-    assert ": ANOTHER" in capsys.readouterr().out
+    assert ": DIFFERENT" in capsys.readouterr().out
     (study / "trials" / f"{result.trial.id}.json").write_text("{}")
     assert main(["verify", str(study)]) == 1
-    assert "1 records whole, 1 files damaged" in capsys.readouterr().out
+    assert "1 records intact, 1 files damaged" in capsys.readouterr().out
     for command in ("status", "verify"):
         with pytest.raises(SystemExit) as stop:
             main([command, str(tmp_path)])
@@ -202,18 +202,18 @@ def test_damaged_and_stale_records_are_told_and_trained_again(
     capsys.readouterr()
     assert run_small(folder, "--keep-stale") == 0
     out = capsys.readouterr().out
-    assert "1 records, kept: torch 1.0 there, " in out
-    assert "warning: records of several origins stand side by side: torch 1.0, " in out
+    assert "1 records, kept: torch: 1.0 in the record, " in out
+    assert "warning: records made by different code, versions or images are mixed: torch 1.0, " in out
     (folder / "trials" / f"{second.trial.id}.json").write_text("{")
     assert main(["plot", str(folder), "--partial"]) == 0
     out = capsys.readouterr().out
-    assert f"warning: left out: {second.trial.id}.json is no record" in out
+    assert f"warning: left out: {second.trial.id}.json is not a record" in out
     assert "warning: 1 of 2 trials have no result" in out
     assert run_small(folder) == 0
     out = capsys.readouterr().out
     assert "2 trials: 1 stale, 1 damaged" in out
-    assert "1 records, trained again (--keep-stale keeps them): torch 1.0 there, " in out
-    assert "is no record; kept as " in out
+    assert "1 records, will be trained again (--keep-stale keeps them): torch: 1.0 in the record, " in out
+    assert "is not a record; kept as " in out
     assert "several origins" not in out
     assert [result.outcome for result in study.results()] == [first.outcome, second.outcome]
     assert len(list(study.aside.iterdir())) == 3  # one of them moved there by this test
@@ -262,7 +262,7 @@ def test_another_configuration_in_the_folder(tmp_path: Path, capsys: pytest.Capt
     with pytest.raises(SystemExit) as stop:
         run_small(tmp_path / "study", "--lr", "0.5")
     assert stop.value.code == 2
-    assert "recipe.enhanced.lr is 0.002 there and 0.5 here" in capsys.readouterr().err
+    assert "recipe.enhanced.lr is 0.002 in the study and 0.5 in this run" in capsys.readouterr().err
     assert (tmp_path / "study" / "study.json").read_bytes() == before
 
 

@@ -25,7 +25,7 @@ def test_words_and_terms_are_said_first(capsys: pytest.CaptureFixture[str], monk
     assert sorted(NAMES) == sorted(PARSERS) == sorted(EXAMPLES)
     for name in (*WORDS, *NAMES, *GLOSSARY):
         assert re.search(rf"^ *{name}\b", text, re.MULTILINE), name
-    assert list(GLOSSARY) == ["ladder", "rung", "step", "trial", "study", "seed"]
+    assert list(GLOSSARY) == ["ladder", "rung", "step", "trial", "study", "seed", "recipe", "record"]
     assert max(map(len, text.splitlines()[:-3])) <= 80
 
 
@@ -57,7 +57,7 @@ def test_every_option_says_what_it_means_and_its_default(word: str) -> None:
 
 def test_options_stand_in_groups_by_what_they_decide(capsys: pytest.CaptureFixture[str]) -> None:
     text = show(capsys, "run")
-    places = [text.find(f"\n{title}:\n") for title in GROUPS if title != "For which machine to plan"]
+    places = [text.find(f"\n{title}:\n") for title in GROUPS if title != "Which machine to plan for"]
     assert sorted(places) == places
     assert min(places) > 0
     for rung in LADDERS["convnext-nano"]:
@@ -95,7 +95,7 @@ def test_an_option_of_another_word_is_told_as_such(
 ) -> None:
     with pytest.raises(SystemExit, match="2"):
         make_parser().parse_args(command.split())
-    assert f"is no option of this word, but of {words}\n" in capsys.readouterr().err
+    assert f"is not an option of this command; it belongs to {words}\n" in capsys.readouterr().err
 
 
 def test_help_loads_no_torch() -> None:

@@ -106,7 +106,7 @@ def test_bad_options(options: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--image-size 16", "image side 16 is too small for rung separate_downsampling, which needs 32"),
+        ("--image-size 16", "image size 16 is too small for rung separate_downsampling, which needs 32"),
         ("--data imagefolder --root /nowhere", "no folder /nowhere"),
         ("--batch-size 2000", "batch_size is 2000, but there are 1437"),
         ("--trainer.accelerator abacus", "abacus"),
@@ -153,12 +153,12 @@ def test_weights_are_tuned_finely_at_the_side_that_they_know(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--models swim_t", "neither torchvision nor timm has a model 'swim_t'; near: swin_t"),
+        ("--models swim_t", "neither torchvision nor timm has a model 'swim_t'; similar: swin_t"),
         ("--models resnet18 --weights resnet18", "--weights takes MODEL=FILE, got 'resnet18'"),
         ("--models resnet18 --weights resnet=x", r"unknown model in --weights 'resnet' \(did you mean resnet18\?\)"),
         ("--models resnet18 --weights resnet18=/nowhere/x", "/nowhere/x cannot be read: No such file"),
         ("--models resnet18 --weights resnet18=setup.py,resnet18=x", "--weights has two files for resnet18"),
-        ("--models vit-nano --pretrained", "vit-nano is a network of ours"),
+        ("--models vit-nano --pretrained", "vit-nano is a network of this project"),
     ],
 )
 def test_bad_models(options: str, message: str) -> None:

@@ -59,7 +59,7 @@ def test_a_signal_ends_a_command_with_a_line_that_says_how_to_go_on_if_it_can(
     assert run(monkeypatch, number, word=word) == code
     error = capsys.readouterr().err
     assert words in error
-    kept = "; what is done is kept: the same command goes on from here"
+    kept = "; finished work is kept, and the same command resumes the run"
     assert (kept in error) == (word in ("run", "compare"))
     assert error.count("\n") == 1
 

@@ -164,7 +164,7 @@ def test_a_call_is_named(tmp_path: Path) -> None:
 
 def test_a_missing_file_is_named(tmp_path: Path, make_cifar: Maker) -> None:
     (make_cifar(tmp_path) / "test_batch").unlink()
-    with pytest.raises(ValueError, match="test_batch cannot be read as CIFAR's: .*No such file"):
+    with pytest.raises(ValueError, match="test_batch cannot be read as a CIFAR file: .*No such file"):
         read_cifar("cifar10", tmp_path)
 
 
@@ -177,7 +177,7 @@ def test_what_is_no_file_is_not_waited_for(
         file = make_cifar(tmp_path / name) / name
         file.unlink()
         place(file, kind)
-        with pytest.raises(ValueError, match=f"{name} cannot be read as CIFAR's: {why}"):
+        with pytest.raises(ValueError, match=f"{name} cannot be read as a CIFAR file: {why}"):
             read_cifar("cifar10", tmp_path / name)
 
 

@@ -119,7 +119,7 @@ def one_image(root: Path, make: Maker) -> None:
         (empty_class, "no images in .*dog"),
         (one_image, "splitting .*classes of one image: cat, dog$"),
         (one_class, "has one class, cat; a classifier needs two"),
-        (other_names_of_splits, "has training, validation where classes are looked for"),
+        (other_names_of_splits, "has training, validation where class folders are expected"),
     ],
 )
 def test_bad_folders_are_named(tmp_path: Path, make_images: Maker, build: Callable, message: str) -> None:
@@ -142,7 +142,7 @@ def test_cifar_that_cannot_be_downloaded(tmp_path: Path, monkeypatch: pytest.Mon
         raise OSError("no route to host")
 
     monkeypatch.setattr(cifar, "download_url", fail)
-    with pytest.raises(ValueError, match="cifar10 is neither in .* nor could it be downloaded: no route"):
+    with pytest.raises(ValueError, match="cifar10 is not in .* and could not be downloaded: no route"):
         open_data(Data("cifar10", root=str(tmp_path)))
 
 

@@ -255,7 +255,7 @@ def test_a_split_that_is_no_folder_is_named(tree: Path, split: str, build: Calla
     else:
         (tree / split).rename(tree / "test")
     build(tree / split)
-    with pytest.raises(ValueError, match=f"/images/{split} is no folder, nor a link to one$"):
+    with pytest.raises(ValueError, match=f"/images/{split} is neither a folder nor a link to one$"):
         open_tree(tree)
 
 
@@ -266,7 +266,7 @@ def test_classes_that_are_links_to_nowhere_are_named(tree: Path, split: str, bui
     assert open_tree(tree).classes == ("cat", "dog")
     build(tree / split / "eel")
     build(tree / split / "bee")
-    with pytest.raises(ValueError, match=f"/images/{split} has links that lead nowhere: bee, eel$"):
+    with pytest.raises(ValueError, match=f"/images/{split} has broken links: bee, eel$"):
         open_tree(tree)
 
 
@@ -337,5 +337,5 @@ def test_files_are_listed_without_being_opened(tree: Path) -> None:
 def test_splits_of_another_case_are_named_as_they_are(tree: Path) -> None:
     (tree / "train").rename(tree / "Train")
     (tree / "val").rename(tree / "Val")
-    with pytest.raises(ValueError, match="has Train, Val where classes are looked for; splits are named train/"):
+    with pytest.raises(ValueError, match="has Train, Val where class folders are expected; splits are named train/"):
         open_tree(tree)

@@ -166,7 +166,7 @@ def test_what_is_not_known_is_said(tree: Path, check: Check) -> None:
 
 def test_headers_give_the_size_that_pixels_give(tree: Path) -> None:
     assert open_tree(tree, "headers", None).image_size == open_tree(tree, "full", None).image_size == 32
-    with pytest.raises(ValueError, match="check_images none reads no image's sides: it takes an image_size"):
+    with pytest.raises(ValueError, match="check_images none does not read image sizes; it needs an image_size"):
         open_tree(tree, "none", None)
 
 

@@ -81,14 +81,14 @@ def study(tmp_path: Path, plan: Plan) -> StudyFolder:
 def test_a_trial_ended_from_outside_is_tried_again(study: StudyFolder, plan: Plan, number: int) -> None:
     said, missing = run(study.folder, plan.trials()[:1], partial(be_killed, number=number))
     assert missing == []
-    assert f"lost ({describe_exit(-number)}); tried again" in said
+    assert f"lost ({describe_exit(-number)}); will be tried again" in said
     assert len(study.results()) == 1
 
 
 def test_sigterm_is_not_taken_for_an_end(study: StudyFolder, plan: Plan) -> None:
     said, missing = run(study.folder, plan.trials()[:1], be_killed_deaf)
     assert missing == []
-    assert "lost (its process was ended by SIGTERM); tried again" in said
+    assert "lost (its process was ended by SIGTERM); will be tried again" in said
 
 
 def test_a_trial_that_is_killed_each_time_fails_in_the_end(study: StudyFolder, plan: Plan) -> None:
@@ -131,7 +131,7 @@ def test_of_several_processes_the_lost_one_counts(study: StudyFolder, plan: Plan
     trial = replace(plan.trials()[0], trainer=(("accelerator", "cpu"), ("devices", 2)))
     said, missing = run(study.folder, [trial], miss_the_second)
     assert missing == []
-    assert "lost (its process was ended by SIGTERM); tried again" in said
+    assert "lost (its process was ended by SIGTERM); will be tried again" in said
 
 
 def kill_the_server(job: Job, send: Send) -> None:

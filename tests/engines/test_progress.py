@@ -98,15 +98,15 @@ def perform(
 
 
 SHORT = """\
-begins: 4 trials, 2 at a time
+training 4 trials, 2 at a time
 1/4  recipe, seed 0: top-1 90.00 % in 1.5 s; left: 3 of 4 trials, about 0:00:10
 2/4  layer_norm, seed 0: top-1 90.00 % in 1.5 s; left: 2 of 4 trials, about 0:00:10
 3/4  recipe, seed 1: top-1 90.00 % in 1.5 s; left: 1 of 4 trials, about 0:00:00
 4/4  layer_norm, seed 1: top-1 90.00 % in 1.5 s
 """
 LONG = """\
-begins: 4 trials, 2 at a time
-1/4  recipe, seed 0: at work on epoch 1 of 3 for 0:01:00; left: 4 of 4 trials
+training 4 trials, 2 at a time
+1/4  recipe, seed 0: working on epoch 1 of 3 for 0:01:00; left: 4 of 4 trials
 2/4  layer_norm, seed 0: epoch 1 of 3, loss 2.00, top-1 51.0 %, 2.5 images/s; left: 4 of 4 trials, about 0:20:00
 1/4  recipe, seed 0: epoch 1 of 3, loss 2.00, top-1 51.0 %, 2.5 images/s; left: 4 of 4 trials, about 0:19:00
 2/4  layer_norm, seed 0: epoch 2 of 3, loss 1.00, top-1 52.0 %, 2.5 images/s; left: 4 of 4 trials, about 0:16:00
@@ -129,7 +129,9 @@ def test_what_is_lost_or_fails_is_said_with_what_is_left(
 ) -> None:
     stage = Stage([1.0], slots=1, lasts=[Lost("it was ended"), None, Failure("out of luck", "")])
     said = perform(tmp_path, plan, 2, stage, monkeypatch).splitlines()
-    assert said[1] == "1/4  recipe, seed 0: lost (it was ended); tried again; left: 4 of 4 trials, about 0:00:06"
+    assert (
+        said[1] == "1/4  recipe, seed 0: lost (it was ended); will be tried again; left: 4 of 4 trials, about 0:00:06"
+    )
     assert said[2] == "1/4  recipe, seed 0: top-1 90.00 % in 1.5 s; left: 3 of 4 trials, about 0:00:06"
     assert said[3] == "2/4  layer_norm, seed 0: failed: out of luck; left: 2 of 4 trials, about 0:00:04"
 

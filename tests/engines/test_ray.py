@@ -116,7 +116,7 @@ def test_a_study_that_a_node_does_not_see(
     with pytest.raises(SystemExit, match="2"):
         run_small(tmp_path / "study", "--engine", "ray")
     error = capsys.readouterr().err
-    assert f"does not see {tmp_path / 'study'}; a study's folder is shared by all nodes" in error
+    assert f"does not see {tmp_path / 'study'}; all nodes must share a study's folder" in error
     assert error.count("\n") == 1
     assert not (tmp_path / "study" / "trials").exists()
 
@@ -142,13 +142,13 @@ def test_what_there_is_not(
     ("options", "message"),
     [
         (["--engine", "rey"], "unknown --engine 'rey' (did you mean ray?); allowed: local, ray"),
-        (["--engine.gpus", "0.5"], "--engine.gpus is --engine ray's"),
+        (["--engine.gpus", "0.5"], "--engine.gpus works only with --engine ray"),
         (["--engine", "ray", "--engine.cpus", "0"], "--engine.cpus must be above 0"),
         (
             ["--engine", "ray", "--engine.gpus", "0.5", "--trainer.devices", "2", "--trainer.accelerator", "cpu"],
-            "--engine.gpus 0.5 beside --trainer.devices 2: each process takes a GPU",
+            "--engine.gpus 0.5 does not fit --trainer.devices 2: each process needs one GPU",
         ),
-        (["--trainer.num_nodes", "2"], "--trainer.num_nodes 2 takes torchrun or srun"),
+        (["--trainer.num_nodes", "2"], "--trainer.num_nodes 2 needs torchrun or srun"),
         (["--trainer.devices", "3", "--trainer.accelerator", "cpu"], "a batch of 64 cannot be shared by 3 processes"),
     ],
 )

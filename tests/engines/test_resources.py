@@ -7,7 +7,7 @@ from ablations.engines.resources import EngineOptions, Resources
     ("engine", "message"),
     [
         ({"name": "rey"}, r"unknown --engine 'rey' \(did you mean ray\?\); allowed: local, ray"),
-        ({"gpus": 0.5}, "--engine.gpus is --engine ray's"),
+        ({"gpus": 0.5}, "--engine.gpus works only with --engine ray"),
         ({"name": "ray", "cpus": 0}, "--engine.cpus must be above 0"),
         ({"name": "ray", "address": 5}, "--engine.address takes text, got 5"),
         ({"name": []}, r"unknown --engine \(\)"),

@@ -77,7 +77,7 @@ def test_a_study_that_is_moved_ends_the_run_in_a_line_and_is_not_begun_again(
     monkeypatch.setattr(Local, "wait", move_and_wait)
     study = StudyFolder(there)
     study.begin(plan)
-    with pytest.raises(FileNotFoundError, match="the study was moved or removed while it trained"):
+    with pytest.raises(FileNotFoundError, match="the study was moved or removed during training"):
         run_trials(study, plan.trials(), make_console(), Terms(Wanted(ORIGIN), engine=Local(work=work)))
     assert not there.exists()
     assert not StudyFolder(tmp_path / "moved").results()
@@ -90,7 +90,7 @@ def test_what_another_driver_holds_or_has_done_is_left_to_it(tmp_path: Path, pla
     study.save(fake_result(done, 12.0))
     with study.claim(held, TERMS.wanted.origin):
         missing = run_trials(study, [held, done], make_console(), TERMS, wait=False)
-    assert missing == [(held, "another driver trains it")]
+    assert missing == [(held, "another run trains it")]
     assert [result.top1 for result in study.results()] == [12.0]
 
 
@@ -156,7 +156,7 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_taken(tmp_path: Path, p
     run_trials(study, [trial], console, TERMS)
     said = console.file.getvalue()  # type: ignore[attr-defined]
     assert f"{damaged.name} is damaged" in said
-    assert "goes on after epoch 1" in said
+    assert "resumes after epoch 1" in said
 
 
 @pytest.mark.parametrize(
@@ -195,5 +195,5 @@ def test_where_no_node_has_room_the_driver_says_so_and_waits(plan: Plan, tmp_pat
     console, study, engine = make_console(), StudyFolder(tmp_path), Full()
     study.begin(plan)
     run_trials(study, plan.trials(), console, Terms(Wanted(ORIGIN), engine=engine))
-    assert console.file.getvalue().count("no node has room; waits until one has") == 1  # type: ignore[attr-defined]
+    assert console.file.getvalue().count("no node has room; waiting for one") == 1  # type: ignore[attr-defined]
     assert len(study.results()) == 2

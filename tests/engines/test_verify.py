@@ -33,21 +33,29 @@ def blur(gap: float) -> tuple[Sketch, ...]:
 @pytest.mark.parametrize(
     ("changes", "verdict", "note"),
     [
-        ({}, "the same to the bit", ""),
-        ({"weights": "x"}, "the same but for rounding", "what follows the first step"),
-        ({"losses": (2.5 + BEFORE, 2.25)}, "the same but for rounding", "training loss 1: 2.5 there, 2.50"),
-        ({"losses": (2.5 + 3 * BEFORE, 2.25)}, "different", "training loss 1: 2.5 there"),
-        ({"losses": (2.5, 2.25 * (1 - 0.9 * AFTER))}, "the same but for rounding", "training loss 2"),
+        ({}, "the same bit for bit", ""),
+        ({"weights": "x"}, "the same except for rounding", "only after the first step"),
+        ({"losses": (2.5 + BEFORE, 2.25)}, "the same except for rounding", "training loss 1: 2.5 in the record, 2.50"),
+        ({"losses": (2.5 + 3 * BEFORE, 2.25)}, "different", "training loss 1: 2.5 in the record"),
+        ({"losses": (2.5, 2.25 * (1 - 0.9 * AFTER))}, "the same except for rounding", "training loss 2"),
         ({"losses": (2.5, 2.25 * (1 - 1.1 * AFTER))}, "different", "training loss 2"),
-        ({"validation": (2.5 + 3 * BEFORE, 2.375)}, "different", "validation loss before the first step: 2.5 there"),
-        ({"validation": (2.5, 9.0)}, "the same but for rounding", "what follows the first step"),
-        ({"rates": (0.001, 1e-9)}, "different", "learning rate after epoch 2: 0 there, 1e-09 here"),
-        ({"losses": (2.5,)}, "different", "losses (2.5, 2.25) there, (2.5,) here"),
-        ({"sketches": blur(4e-6)}, "the same but for rounding", "training images differ by 4e-06 of their size"),
-        ({"sketches": blur(1e-5)}, "different", "training images differ by 1e-05 of their size"),
-        ({"losses": (float("nan"), 2.25)}, "different", "training loss 1: 2.5 there, nan here"),
-        ({"sketches": blur(float("nan"))}, "different", "training images differ by nan of their size"),
-        ({"optimizer": "SGD"}, "different", "optimizer AdamW there, SGD here"),
+        (
+            {"validation": (2.5 + 3 * BEFORE, 2.375)},
+            "different",
+            "validation loss before the first step: 2.5 in the record",
+        ),
+        ({"validation": (2.5, 9.0)}, "the same except for rounding", "only after the first step"),
+        ({"rates": (0.001, 1e-9)}, "different", "learning rate after epoch 2: 0 in the record, 1e-09 here"),
+        ({"losses": (2.5,)}, "different", "losses: (2.5, 2.25) in the record, (2.5,) here"),
+        (
+            {"sketches": blur(4e-6)},
+            "the same except for rounding",
+            "training images: they differ by 4e-06 of their size",
+        ),
+        ({"sketches": blur(1e-5)}, "different", "training images: they differ by 1e-05 of their size"),
+        ({"losses": (float("nan"), 2.25)}, "different", "training loss 1: 2.5 in the record, nan here"),
+        ({"sketches": blur(float("nan"))}, "different", "training images: they differ by nan of their size"),
+        ({"optimizer": "SGD"}, "different", "optimizer: AdamW in the record, SGD here"),
     ],
 )
 def test_fingerprints_are_told_apart(changes: dict[str, Any], verdict: str, note: str) -> None:
@@ -58,7 +66,7 @@ def test_fingerprints_are_told_apart(changes: dict[str, Any], verdict: str, note
 def test_half_precision_has_wider_bounds() -> None:
     other = replace(STEPS, losses=(2.5 * (1 + BEFORE * 100), 2.25))
     assert compare_fingerprints(STEPS, other)[0] == "different"
-    assert compare_fingerprints(STEPS, other, HALF)[0] == "the same but for rounding"
+    assert compare_fingerprints(STEPS, other, HALF)[0] == "the same except for rounding"
 
 
 def wider(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,11 +99,11 @@ def shifted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 SABOTAGES = {
-    "initialization": (wider, "initial answers differ by"),
-    "augmentation": (brighter, "training images differ by 0.01 of their size"),
+    "initialization": (wider, "initial answers: they differ by"),
+    "augmentation": (brighter, "training images: they differ by 0.01 of their size"),
     "schedule": (faster, "learning rate after epoch 1"),
     "loss": (smoother, "training loss 1"),
-    "validation": (shifted, "validation images differ by"),
+    "validation": (shifted, "validation images: they differ by"),
 }
 
 
@@ -133,9 +141,9 @@ def test_where_all_are_the_same_todays_code_is_entered_beside_the_old(study: Stu
     assert all(record.differences(here) for record in study.results())
     assert repeat_all(study, 2, lines.append)
     assert [line.partition("  ")[0] for line in lines[:2]] == ["1/2", "2/2"]
-    assert lines[2] == "2 records: 2 the same to the bit"
-    assert lines[3].startswith("trained whole: ")
-    assert lines[4] == "today's code entered beside the old in 2 records"
+    assert lines[2] == "2 records: 2 the same bit for bit"
+    assert lines[3].startswith("one complete trial: ")
+    assert lines[4] == "2 records now hold for today's code too"
     for record in study.results():
         assert record.differences(here) == record.roundings(here) == []
         assert record.codes == ["older", dict(here.experiment)["code"]]
@@ -144,7 +152,7 @@ def test_where_all_are_the_same_todays_code_is_entered_beside_the_old(study: Stu
     assert [record.outcome for record in study.results()] == outcomes
     assert study.faults() == {}
     assert repeat_all(study, 2, lines.append)
-    assert lines[-1] == "today's code is theirs already"
+    assert lines[-1] == "the records already hold for today's code"
     assert all(len(record.confirmed) == 1 for record in study.results())
 
 
@@ -155,7 +163,7 @@ def test_the_images_that_old_records_do_not_tell_of_are_entered(study: StudyFold
         study.amend(replace(record, seen=None))
     lines = list[str]()
     assert repeat_all(study, 2, lines.append)
-    assert lines[-1] == "today's code is theirs already"
+    assert lines[-1] == "the records already hold for today's code"
     assert [record.seen for record in study.results()] == 2 * [Seen(100, 360, 10, 32, 1)]
     assert [record.outcome for record in study.results()] == outcomes
 
@@ -168,8 +176,8 @@ def test_where_one_differs_nothing_is_entered(study: StudyFolder) -> None:
     study.amend(replace(second, fingerprint=replace(second.fingerprint, losses=losses)))
     lines = list[str]()
     assert not repeat_all(study, 2, lines.append)
-    assert "layer_norm, seed 0: different (training loss 1: 9 there, " in lines[1]
-    assert lines[-1] == "today's code is not entered: records stay as they are"
+    assert "layer_norm, seed 0: different (training loss 1: 9 in the record, " in lines[1]
+    assert lines[-1] == "the records stay unchanged; today's code was not added to them"
     assert not any(record.confirmed for record in study.results())
 
 
@@ -180,7 +188,7 @@ def test_here_other_rounding_is_told_and_not_enough(study: StudyFolder) -> None:
         study.amend(replace(record, fingerprint=replace(record.fingerprint, weights="rounded")))
     lines = list[str]()
     assert not repeat_all(study, 2, lines.append)
-    assert lines[2] == "2 records: 2 the same but for rounding"
+    assert lines[2] == "2 records: 2 the same except for rounding"
     assert not any(record.confirmed for record in study.results())
 
 
@@ -190,7 +198,7 @@ def test_a_training_that_differs_later_on_is_caught_by_the_one_trained_whole(stu
     study.amend(replace(drawn, weights="of other last steps"))
     lines = list[str]()
     assert not repeat_all(study, 2, lines.append)
-    assert lines[3].startswith(f"trained whole: {drawn.trial.description}: different (top-1 ")
+    assert lines[3].startswith(f"one complete trial: {drawn.trial.description}: different (top-1 ")
 
 
 def test_elsewhere_rounding_is_no_difference_and_is_noted(study: StudyFolder) -> None:
@@ -202,16 +210,16 @@ def test_elsewhere_rounding_is_no_difference_and_is_noted(study: StudyFolder) ->
         study.amend(replace(record, origin=origin, fingerprint=steps, weights="rounded"))
     lines = list[str]()
     assert repeat_all(study, 2, lines.append)
-    assert lines[2] == "2 records: 2 the same but for rounding"
+    assert lines[2] == "2 records: 2 the same except for rounding"
     assert [c.exact for record in study.results() for c in record.confirmed] == [False, False]
 
 
 @pytest.mark.parametrize(
     ("change", "note"),
     [
-        (lambda record: replace(record, fingerprint=None), "without a fingerprint (it is from before"),
-        (lambda record: with_images(record, "others"), "different (images others there, "),
-        (lambda record: replace(record, cost=COST), "different (costs Cost(params=100, "),
+        (lambda record: replace(record, fingerprint=None), "without a fingerprint (the record is older"),
+        (lambda record: with_images(record, "others"), "different (images: others in the record, "),
+        (lambda record: replace(record, cost=COST), "different (costs: Cost(params=100, "),
     ],
 )
 def test_what_cannot_be_compared_is_said(study: StudyFolder, change: Callable[[Result], Result], note: str) -> None:
@@ -257,7 +265,7 @@ def test_which_is_trained_whole_follows_from_the_studys_name(tmp_path: Path, pla
 def test_a_study_without_records_is_refused(tmp_path: Path, plan: Plan) -> None:
     study = StudyFolder(tmp_path)
     study.begin(plan)
-    with pytest.raises(ValueError, match="holds no finished trial"):
+    with pytest.raises(ValueError, match="has no finished trial"):
         repeat_all(study, 1, print)
     assert json.loads(study.plan_file.read_text())
     assert Comparison(fake_result(plan.trials()[0]), "different").is_same is False

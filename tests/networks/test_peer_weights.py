@@ -80,9 +80,9 @@ def test_weights_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     refuse(misshapen, choose_weights(scale, save(wide, file)))
     refuse("w.pth: it has changed since", other)
     torch.save([1], file)
-    refuse("w.pth: it holds no weights: no tensors", choose_weights(scale, str(file)))
+    refuse("w.pth: it contains no weights .tensors by name., ", choose_weights(scale, str(file)))
     file.write_text("text")
-    refuse("w.pth: it holds no weights that torch can load", choose_weights(scale, str(file)))
+    refuse("w.pth: it contains no weights that torch can load", choose_weights(scale, str(file)))
 
     def unreachable(*args: object, **options: object) -> None:
         raise URLError("no network")
@@ -143,7 +143,7 @@ def test_a_weights_file_runs_no_code(tmp_path: Path) -> None:
     torch.save({"fc.weight": Trap(tmp_path / "sprung")}, tmp_path / "w.pth")
     scale = find_peer("resnet18")
     flags = choose_weights(scale, str(tmp_path / "w.pth"))
-    with pytest.raises(ValueError, match="it holds a posix.mkdir beside the weights"):
+    with pytest.raises(ValueError, match="besides weights it contains a posix.mkdir"):
         begin(make_network(flags, scale, RECIPE), flags, scale)
     assert not (tmp_path / "sprung").exists()
 

@@ -92,7 +92,7 @@ def test_networks_without_classes_or_channels(flags: Design, scale: Size) -> Non
 
 
 def test_a_scale_of_another_network() -> None:
-    with pytest.raises(ValueError, match="ViTScale is no scale for SwinFlags"):
+    with pytest.raises(ValueError, match="ViTScale is not a scale for SwinFlags"):
         make_network(SWIN, VIT_NANO, RECIPE)
 
 

@@ -14,7 +14,7 @@ from convnext_path.networks.transformer_flags import SwinFlags, SwinScale, ViTSc
 def test_scales_that_are_none(bad: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         SwinScale(**bad)
-    with pytest.raises(ValueError, match="width is a multiple of 4 and of 5 heads, got 96"):
+    with pytest.raises(ValueError, match=r"width must be a multiple of 4 and of heads \(5\), got 96"):
         ViTScale(heads=5, width=96)
 
 

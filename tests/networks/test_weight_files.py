@@ -224,7 +224,7 @@ def test_what_could_run_code_is_named_and_not_run(value: object, name: str, tmp_
     if isinstance(value, Call):
         value = Call(value.call, *(v.format(trace=str(trace)) if isinstance(v, str) else v for v in value.values))
     with pytest.raises(
-        ValueError, match=rf"it holds a (builtins\.|io\.)?({name}) beside the weights, .* save the state dict alone"
+        ValueError, match=rf"besides weights it contains a (builtins\.|io\.)?({name}), .* save the state dict alone"
     ):
         read_weights(pack({"args": value, "model": STATE}))
     assert not trace.exists()
@@ -270,17 +270,17 @@ SAFE = safetensors.torch.save(dict(STATE))
         (make_program(), "it is a program of TorchScript: save the state dict alone"),
         (pack(STATE)[:-100], "it is cut off or damaged"),
         (pack(STATE)[:100], "it is cut off or damaged"),
-        (pack(STATE, _use_new_zipfile_serialization=False)[:-100], "it (is cut off|holds no weights)"),
-        (SAFE[:-1], "it holds no "),
-        (SAFE[:8] + b"{" + b"x" * (len(SAFE) - 9), "it holds no safetensors that can be read"),
-        (b"text", "it holds no weights that torch can load"),
-        (bytes(1000), "it holds no weights that torch can load"),
-        (pickle.dumps({"a": 1}), "it holds no weights"),
-        (pack([1]), "no tensors by name, only a list"),
-        (pack(torch.zeros(3)), "no tensors by name, only a Tensor"),
-        (pack({}), "no tensors by name, only a "),
-        (pack({"epoch": 3, "args": "x"}), "no tensors by name, only epoch, args"),
-        (pack({3: torch.zeros(1)}), "no tensors by name, only 3"),
+        (pack(STATE, _use_new_zipfile_serialization=False)[:-100], "it (is cut off|contains no weights)"),
+        (SAFE[:-1], "it contains no "),
+        (SAFE[:8] + b"{" + b"x" * (len(SAFE) - 9), "it contains no safetensors that can be read"),
+        (b"text", "it contains no weights that torch can load"),
+        (bytes(1000), "it contains no weights that torch can load"),
+        (pickle.dumps({"a": 1}), "it contains no weights"),
+        (pack([1]), "no weights .tensors by name., only a list"),
+        (pack(torch.zeros(3)), "no weights .tensors by name., only a Tensor"),
+        (pack({}), "no weights .tensors by name., only a "),
+        (pack({"epoch": 3, "args": "x"}), "no weights .tensors by name., only epoch, args"),
+        (pack({3: torch.zeros(1)}), "no weights .tensors by name., only 3"),
         (pack({"a.weight": torch.zeros(3, device="meta")}), "no values of a.weight"),
         (pack({"a.weight": torch.tensor([0.0, torch.nan])}), "values of a.weight that are not finite"),
         (pack({"a.weight": torch.tensor([torch.inf], dtype=torch.float16)}), "values of a.weight that are not finite"),
@@ -295,7 +295,7 @@ def test_what_is_no_weights_is_told_in_one_line(content: bytes, message: str) ->
 def test_safetensors_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     check_same(read_weights(SAFE))
     monkeypatch.setattr("convnext_path.networks.weight_files.find_spec", lambda name: None)
-    with pytest.raises(ValueError, match="it holds safetensors, which needs: pip install safetensors"):
+    with pytest.raises(ValueError, match="it contains safetensors; to read them: pip install safetensors"):
         read_weights(SAFE)
 
 

@@ -112,7 +112,7 @@ def test_the_sum_the_wall_and_the_price(plan: Plan) -> None:
     assert budget.seconds == [each] * 4
     total, one, three, *doubts = budget.describe((1, 3), price=3600.0)
     assert doubts == [f"warning: {doubt}" for doubt in budget.doubts]
-    assert doubts[0].startswith("warning: Each epoch has 2 steps (100 images, batch 50). ")
+    assert doubts[0].startswith("warning: Each epoch has 2 training steps (100 images, batch size 50). ")
     assert total.startswith("4 trials, ")
     assert one.endswith(f", {4 * each:,.2f} at 3600 an hour")
     assert three.endswith(f", {3 * 2 * each:,.2f} at 3600 an hour")

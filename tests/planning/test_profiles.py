@@ -13,7 +13,7 @@ def test_a_machine_is_this_one_or_another() -> None:
     ("machine", "message"),
     [
         ({"profile": "a101"}, r"unknown --profile 'a101' \(did you mean a100\?\)"),
-        ({"profile": "a100", "bench": "x"}, "choose one"),
+        ({"profile": "a100", "bench": "x"}, "give only one"),
         ({"price": -1}, "--price must be between 0 and 1000000.0, got -1"),
         ({"memory": 0}, "--memory must be above 0 and finite, got 0"),
     ],

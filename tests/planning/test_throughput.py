@@ -61,7 +61,7 @@ def test_a_benchmarks_pace_is_scaled_to_the_images_and_the_batch(tmp_path: Path,
 
 
 def test_benchmarks_that_do_not_serve(tmp_path: Path, plan: Plan) -> None:
-    with pytest.raises(ValueError, match="holds no benchmark"):
+    with pytest.raises(ValueError, match="contains no benchmark"):
         read_paces(plan, measure_extent(plan.data), tmp_path)
     write_bench(tmp_path, plan, "bf16")
     with pytest.raises(ValueError, match="has no training of recipe in fp32; there: inference of layer_norm in bf16, "):
@@ -136,25 +136,25 @@ def test_a_plan_for_images_that_are_not_there(capsys: pytest.CaptureFixture[str]
     out = capsys.readouterr().out
     assert "DeepLearningExamples" in out
     assert "6 trials, each of 8 devices, " in out
-    assert "on 1: too few" in out
+    assert "with 1 at once: too few" in out
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--profile", "a101"], "unknown --profile 'a101' (did you mean a100?)"),
-        (["--profile", "a100"], "is in mixed precision; add --precision bf16-mixed"),
-        (["--profile", "a100", "--bench", "x"], "choose one"),
-        (["--bench", "nowhere"], "nowhere holds no benchmark"),
-        (["--trainer.devices", "2", "--root", "x"], "a pace on several devices is not measured, but computed"),
+        (["--profile", "a100"], "needs mixed precision; add --precision bf16-mixed"),
+        (["--profile", "a100", "--bench", "x"], "give only one"),
+        (["--bench", "nowhere"], "nowhere contains no benchmark"),
+        (["--trainer.devices", "2", "--root", "x"], "a trial on several devices is not measured here, but computed"),
         (
             ["--profile", "a100", "--trainer.devices", "auto"],
-            "a plan takes numbers of --trainer.devices and",
+            "a plan needs numbers for --trainer.devices and",
         ),
         (["--profile", "a100", "--trainer.devices", "3"], "cannot be shared by 3 processes"),
         (
             ["--profile", "a100", "--image-size", "3", "--rungs", "layer_norm"],
-            "image side 3 is too small for rung layer_norm, which needs 4",
+            "image size 3 is too small for rung layer_norm, which needs 4",
         ),
         ([], "imagenet needs a root"),
     ],

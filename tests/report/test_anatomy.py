@@ -22,7 +22,7 @@ def test_a_step_is_explained_with_its_costs() -> None:
     assert explain("convnext-t", "resnet").text.startswith("recipe\n")
     with pytest.raises(ValueError, match=r"unknown rung 'gello' \(did you mean gelu\?\)"):
         explain("convnext-t", "gello")
-    with pytest.raises(ValueError, match="before takes another rung than gelu, which would be compared with itself"):
+    with pytest.raises(ValueError, match="before must be another rung than gelu, which would be compared with itself"):
         explain("convnext-t", "gelu", before="gelu")
     with pytest.raises(ValueError, match="unknown rung ''; allowed: resnet, "):
         explain("convnext-t", "gelu", before="")

@@ -58,7 +58,7 @@ def no_fonts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_characters_without_a_font_are_named_in_a_line() -> None:
     assert describe_undrawn(["ResNet-50 é", "עברית", "x → y"]) == ""
     line = describe_undrawn(["中文", "हिन्दी", "ไทย", "中\udce9\n"])
-    assert line.startswith("no font here has U+0926, U+0928, U+0939 and ")
+    assert line.startswith("no installed font has U+0926, U+0928, U+0939 and ")
     assert "(CJK, DEVANAGARI, THAI)" in line
     assert "\n" not in line
     assert "(symbols)" in describe_undrawn([UNKNOWN])

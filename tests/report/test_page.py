@@ -126,13 +126,16 @@ def test_the_page_says_what_is_missing(page: Path) -> None:
 def test_doubts_stand_with_the_answer(page: Path) -> None:
     text = page.read_text()
     answer = text[text.index('<section class="answer"') :].partition("</section>")[0]
-    assert "<strong>Doubt:</strong> Each epoch has 1 step (100 images, batch 64). Fewer than 10 make " in answer
-    assert "layer_norm lacks seed 1 that others have; the same command with --rungs layer_norm --seeds 3 " in answer
+    assert (
+        "<strong>Doubt:</strong> Each epoch has 1 training step (100 images, batch size 64). With fewer than 10, "
+        in answer
+    )
+    assert "layer_norm lacks seed 1, which others have. The same command with --rungs layer_norm --seeds 3 " in answer
 
 
 def test_facts_begin_with_the_images(page: Path) -> None:
     facts = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", page.read_text())
-    assert facts[0] == ("Images", "100 to train, 360 to validate; 10 classes; 32 x 32 px, 1 channel")
+    assert facts[0] == ("Images", "100 for training, 360 for validation; 10 classes; 32 x 32 px, 1 channel")
     assert facts[2] == ("Epochs of recipe enhanced", "5 epochs of 1 step of 64 images")
 
 
@@ -141,10 +144,10 @@ def test_images_that_records_do_not_hold_are_told_by_their_curves(plan: Plan) ->
     results = [fake_result(trial) for trial in plan.trials()]
     assert dict(state_facts(plan, results))["Images"] == "not recorded"
     seen = [replace(r, curve=(replace(r.curve[0], images=96), *r.curve[1:])) for r in results]
-    assert dict(state_facts(plan, seen))["Images"] == "96 trained on in each epoch"
+    assert dict(state_facts(plan, seen))["Images"] == "96 training images per epoch"
     known = [replace(r, seen=Seen(50_000, 10_000, 10, 32, 3)) for r in results]
     facts = dict(state_facts(plan, known))
-    assert facts["Images"].startswith("50000 to train, 10000 to validate; 10 classes; 32 x 32 px, 3 channels")
+    assert facts["Images"].startswith("50000 for training, 10000 for validation; 10 classes; 32 x 32 px, 3 channels")
     assert facts["Epochs of recipe enhanced"] == "1 epoch of 1000 steps of 50 images"
 
 
@@ -176,14 +179,14 @@ def comparison(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_networks_side_by_side_have_no_changes_and_are_told_apart_by_their_answers(comparison: Path) -> None:
     text = " ".join(comparison.read_text().split())
-    truth, best = 360, re.search(r"Of the same (\d+) images Swin-nano has (\d+) right", text)
+    truth, best = 360, re.search(r"of the same (\d+): Swin-nano (\d+)", text)
     assert best
     assert int(best[1]) == truth
     assert int(best[2]) > truth / 2
     assert re.search(r"ResNet-nano \d+ \(p \d.*e-\d\d\)", text)
-    assert "Where this is not the paper's experiment" not in text
-    assert "Which of these networks does best" in text
-    assert "Every model" in text
+    assert "How this differs from the paper's experiment" not in text
+    assert "Which of these networks is best" in text
+    assert "All models" in text
     for absent in ("verdict", "change", "paper"):
         assert f'button type="button">{absent}<' not in text
     assert not comparison.with_name("changes.png").exists()
@@ -200,13 +203,13 @@ def test_p_values_of_networks_are_corrected_for_their_number(plan: Plan) -> None
     ps = [float(p) for p in re.findall(r"\(p ([\d.e-]+)\)", text)]
     raw = sorted(ttest_1samp(np.subtract(tops["a"], tops[name]), 0).pvalue for name in "bc")
     assert sorted(ps) == pytest.approx([2 * raw[0], max(2 * raw[0], raw[1])], rel=0.06)
-    assert text.startswith("Top-1, mean over seeds: a 91.00 ±2.5 %, b ")
+    assert text.startswith("Top-1 accuracy, mean over seeds: a 91.00 ±2.5 %, b ")
 
     once = summarize(replace(many, seeds=(0,)), [result for result in results if result.trial.seed == 0])
     truth, right = (0,) * 40, {"a": 40, "b": 34, "c": 30}
     kept = {n: [Answers("d", n, ("x", "y"), truth, (0,) * k + (1,) * (40 - k), (0.5,) * 40)] for n, k in right.items()}
-    assert "a has 40 right, b 34 (p 0.031), c 30 (p 0.0039)" in compare_images(once, kept)
-    assert compare_images(once, {}) == "Top-1: a 90.00 %, b 88.00 %, c 80.00 %."
+    assert "of the same 40: a 40, b 34 (p 0.031), c 30 (p 0.0039)" in compare_images(once, kept)
+    assert compare_images(once, {}) == "Top-1 accuracy: a 90.00 %, b 88.00 %, c 80.00 %."
 
 
 def test_answers_on_other_images_are_left_out(comparison: Path, tmp_path: Path) -> None:
@@ -218,11 +221,11 @@ def test_answers_on_other_images_are_left_out(comparison: Path, tmp_path: Path) 
     study.keep(second.trial, b"", replace(answers, data="of other images"))
     draw(study, study.contents())
     text = " ".join((folder / "report.html").read_text().split())
-    assert "networks answer was not kept, or is of other images" in text
+    assert "networks were not kept or belong to other images" in text
     for result in (first, second):
         study.keep(result.trial, b"", replace(answers, data="of other images", weights=result.weights))
     draw(study, study.contents())
-    assert "without test images: they have changed since" in (folder / "report.html").read_text()
+    assert "the page shows no test images: they have changed since" in (folder / "report.html").read_text()
 
 
 def test_a_page_without_its_images_says_so(comparison: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,9 +236,9 @@ def test_a_page_without_its_images_says_so(comparison: Path, tmp_path: Path, mon
     folder = shutil.copytree(comparison.parent, tmp_path / "copy")
     draw(StudyFolder(folder), StudyFolder(folder).contents())
     text = (folder / "report.html").read_text()
-    assert "without test images: no folder there" in text
+    assert "the page shows no test images: no folder there" in text
     assert "Test images" not in text
-    assert "Which classes are taken for which" in text
+    assert "Confusion matrices" in text
 
 
 @pytest.mark.parametrize("ladder", LADDERS)
@@ -398,7 +401,7 @@ def test_it_is_for_keyboards_and_screen_readers_and_has_no_errors(browser: Any) 
     from selenium.webdriver.common.keys import Keys
 
     browser.find_element("tag name", "body").send_keys(Keys.TAB)
-    assert browser.switch_to.active_element.text == "To the table"
+    assert browser.switch_to.active_element.text == "Skip to the table"
     button = browser.find_elements("css selector", "thead button")[1]
     button.send_keys(Keys.ENTER)
     assert button.find_element("xpath", "..").get_attribute("aria-sort") == "ascending"
@@ -431,11 +434,11 @@ def test_images_are_filtered_by_what_networks_answer(comparison: Path, chromium:
     chromium.get(comparison.as_uri())
     groups = Select(chromium.find_element("id", "group"))
     there = "return [...document.querySelectorAll('.gallery > li:not([hidden])')].map(p => p.textContent)"
-    for label in ("drawn evenly", "networks disagree", "Swin-nano is wrong", "all"):
+    for label in ("sample of all classes", "networks disagree", "Swin-nano is wrong", "all"):
         groups.select_by_visible_text(label)
         texts = chromium.execute_script(there)
         assert chromium.find_element("id", "shown").text == f"{len(texts)} of {chromium.execute_script(ALL)} images"
-        assert all("✗" in text for text in texts) or label in ("drawn evenly", "all")
+        assert all("✗" in text for text in texts) or label in ("sample of all classes", "all")
     assert all(chromium.execute_script("return [...document.images].map(i => i.complete && i.naturalWidth > 0)"))
     assert not chromium.find_element("id", "verdict").is_displayed()
     assert chromium.execute_script("return document.documentElement.scrollWidth") <= 1280

@@ -47,9 +47,9 @@ def damage(study: StudyFolder, others: Plan) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lose_all, "study holds no finished trial"),
-        (mix_in, ".json is of another configuration; --partial draws the others, run trains what is lost again"),
-        (damage, ".json is no record; --partial draws the others"),
+        (lose_all, "study has no finished trial"),
+        (mix_in, ".json belongs to another configuration; --partial draws the rest, and run trains what is lost again"),
+        (damage, ".json is not a record; --partial draws the rest"),
     ],
 )
 def test_what_cannot_be_drawn_is_one_line_and_nothing_written(
@@ -78,7 +78,7 @@ def test_a_study_is_reported_as_far_as_it_is(plan: Plan, tmp_path: Path, capsys:
     assert main(["report", str(study.folder), "--partial"]) == 0
     assert f"wrote {study.folder / 'report.html'}" in capsys.readouterr().out
     page = " ".join((study.folder / "report.html").read_text().split())
-    assert "is of another configuration" in page
+    assert "belongs to another configuration" in page
     assert "1 of 4 trials have no result" in page
     assert "layer_norm, seed 1: not trained yet" in page
 
@@ -93,7 +93,7 @@ def test_runs_that_wandb_refuses_are_counted(
     monkeypatch.setattr("ablations.training.wandb_log._start", refuse)
     assert main(["wandb", str(study.folder), "--mode", "offline"]) == 1
     out = capsys.readouterr().out
-    assert "5 of 5 runs failed" in out
+    assert "5 of 5 W&B runs could not be sent" in out
     assert "wandb sync" not in out
 
 
@@ -101,17 +101,17 @@ def test_one_step_of_ones_own_has_an_answer(plan: Plan, tmp_path: Path, capsys: 
     base = plan.rungs[1]
     page = report(replace(plan, rungs=(base, flip(base, "gelu", False))), tmp_path / "study")
     assert "Cannot tell, 1 of 1 step: gelu off at layer_norm (+0.00)." in page
-    assert "Change: from the last adopted step, a flip&#39;s from its rung, seed by seed." in page
+    assert "change: in points, from the last adopted step (of a flip: from its own rung), seed by seed." in page
     page = report(replace(plan, rungs=(base,)), tmp_path / "one")
     assert "<p>BN to LN: top-1 80.50 ±6.4 %.</p>" in page
 
 
 def test_ends_of_other_seeds_are_compared_over_those_that_both_have(plan: Plan, tmp_path: Path) -> None:
     page = report(plan, tmp_path / "one", lambda trial: (trial.rung, trial.seed) == ("recipe", 0))
-    assert "80.50 ±6.4 %: +0.00 points, over the 1 seeds that have both." in page
+    assert "80.50 ±6.4 %: +0.00 points, over 1 seed with results for both." in page
     page = report(plan, tmp_path / "none", lambda trial: (trial.rung == "recipe") == (trial.seed == 0))
-    assert "from 81.00 % to 80.00 %; no seed has both." in page
-    assert "One seed tells no change" not in page
+    assert "from 81.00 % to 80.00 %; no seed has a result for both." in page
+    assert "No verdicts" not in page
 
 
 def test_a_flag_that_nobody_has_explained(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,9 +137,9 @@ def test_characters_without_a_font_are_told_once(
     rungs = tuple(replace(rung, title=f"中文 {rung.title}") for rung in plan.rungs)
     make_study(replace(plan, rungs=rungs), tmp_path / "study")
     assert main(["plot", str(tmp_path / "study")]) == 0
-    warnings = [line for line in capsys.readouterr().out.splitlines() if "no font here has" in line]
+    warnings = [line for line in capsys.readouterr().out.splitlines() if "no installed font has" in line]
     assert warnings == [
-        "warning: no font here has U+4E2D, U+6587 (CJK): PNG charts show boxes; installing Noto Sans helps"
+        "warning: no installed font has U+4E2D, U+6587 (CJK): PNG charts show boxes. Noto Sans has them"
     ]
     assert "中文" in (tmp_path / "study" / "accuracy.svg").read_text(encoding="utf-8")
 

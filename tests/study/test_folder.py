@@ -62,8 +62,11 @@ def test_seeds_and_rungs_may_be_added(tmp_path: Path, plan: Plan) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"ladder": "convnext-t"}, "ladder is 'convnext-nano' there and 'convnext-t' here"),
-        ({"trainer": (("precision", "bf16-mixed"),)}, "trainer.precision is None there and 'bf16-mixed' here"),
+        ({"ladder": "convnext-t"}, "ladder is 'convnext-nano' in the study and 'convnext-t' in this run"),
+        (
+            {"trainer": (("precision", "bf16-mixed"),)},
+            "trainer.precision is None in the study and 'bf16-mixed' in this run",
+        ),
     ],
 )
 def test_another_configuration_is_refused(tmp_path: Path, plan: Plan, change: dict, message: str) -> None:
@@ -78,9 +81,15 @@ def test_another_recipe_data_or_rung_is_refused(tmp_path: Path, plan: Plan) -> N
     study.begin(plan)
     name, recipe = plan.recipes[0]
     for other, message in [
-        (replace(plan, recipes=((name, recipe.with_epochs(7)),)), "recipe.enhanced.epochs is 1 there and 7 here"),
-        (replace(plan, data=replace(plan.data, limit_train=99)), "data.limit_train is 100 there and 99 here"),
-        (replace(plan, rungs=LADDERS["convnext-nano"][1:]), "rung.recipe.scale.*there"),
+        (
+            replace(plan, recipes=((name, recipe.with_epochs(7)),)),
+            "recipe.enhanced.epochs is 1 in the study and 7 in this run",
+        ),
+        (
+            replace(plan, data=replace(plan.data, limit_train=99)),
+            "data.limit_train is 100 in the study and 99 in this run",
+        ),
+        (replace(plan, rungs=LADDERS["convnext-nano"][1:]), "rung.recipe.scale.*in the study"),
     ]:
         with pytest.raises(ValueError, match=message):
             study.merge(other)
@@ -88,9 +97,9 @@ def test_another_recipe_data_or_rung_is_refused(tmp_path: Path, plan: Plan) -> N
 
 def test_a_folder_of_other_things_is_left_alone(tmp_path: Path, plan: Plan) -> None:
     (tmp_path / "thesis.tex").write_text("precious")
-    with pytest.raises(ValueError, match="holds no study; name another"):
+    with pytest.raises(ValueError, match="contains no study; choose another"):
         StudyFolder(tmp_path).merge(plan)
-    with pytest.raises(ValueError, match="holds no study"):
+    with pytest.raises(ValueError, match="contains no study"):
         StudyFolder(tmp_path).plan()
 
 
@@ -111,7 +120,7 @@ def test_a_broken_plan_is_named(tmp_path: Path, plan: Plan, content: bytes) -> N
     study = StudyFolder(tmp_path)
     study.begin(plan)
     study.plan_file.write_bytes(content)
-    with pytest.raises(ValueError, match="study.json holds no Plan"):
+    with pytest.raises(ValueError, match="study.json contains no Plan"):
         study.merge(plan)
 
 
@@ -210,7 +219,7 @@ def test_another_trials_record_does_not_count(tmp_path: Path, plan: Plan) -> Non
     study.save(fake_result(first))
     (study.trials / f"{first.id}.json").rename(study.trials / f"{second.id}.json")
     assert study.results() == []
-    assert list(study.read()[1].values()) == ["is another trial's record"]
+    assert list(study.read()[1].values()) == ["is the record of another trial"]
 
 
 def test_a_record_that_is_replaced_is_kept_aside(tmp_path: Path, plan: Plan, trial: Trial) -> None:
@@ -389,7 +398,9 @@ def test_a_plan_of_other_values_is_a_line(tmp_path: Path, plan: Plan, name: str,
     if (name, value) in (("ladder", "x"), ("ladder", "\ud800"), ("data", {})):
         assert study.plan().trials()
     else:
-        with pytest.raises(ValueError, match=r"study\.json holds no Plan: .*" + name.rstrip("s").title()[1:]) as raised:
+        with pytest.raises(
+            ValueError, match=r"study\.json contains no Plan: .*" + name.rstrip("s").title()[1:]
+        ) as raised:
             study.plan()
         assert len(str(raised.value)) < 2000
 
@@ -399,7 +410,7 @@ def test_a_failure_that_does_not_say_why(tmp_path: Path, trial: Trial, content: 
     study = StudyFolder(tmp_path)
     study.failed.mkdir()
     study.failure_file(trial).write_bytes(content)
-    assert study.failure(trial) == "why is not known"
+    assert study.failure(trial) == "the reason is not known"
 
 
 def test_commands_keep_their_bytes(tmp_path: Path, plan: Plan) -> None:

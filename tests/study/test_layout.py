@@ -103,7 +103,7 @@ def test_what_is_not_ours_is_neither_removed_nor_read(tmp_path: Path, plan: Plan
 def test_a_folder_that_holds_anything_else_is_not_empty(tmp_path: Path, plan: Plan, name: str) -> None:
     file = tmp_path / name
     file.mkdir(parents=True)
-    with pytest.raises(ValueError, match=r"holds no study; name another --study \(there is|cannot be read"):
+    with pytest.raises(ValueError, match=r"contains no study; choose another --study \(found there|cannot be read"):
         StudyFolder(tmp_path).merge(plan)
     assert file.is_dir()
 
@@ -132,7 +132,7 @@ def test_a_study_that_could_not_be_written_to_is_refused(tmp_path: Path, plan: P
     if place == "trials":
         study.trials.rmdir()
     make(tmp_path / place)
-    with pytest.raises(ValueError, match=f"{place} is no folder; move it away"):
+    with pytest.raises(ValueError, match=f"{place} is not a folder; move it away"):
         study.merge(plan)
 
 
@@ -158,7 +158,7 @@ def test_links_to_files_are_read_and_replaced(tmp_path: Path, plan: Plan, trial:
 
 @pytest.mark.parametrize("name", ["a\0b", "\0"])
 def test_what_no_folder_can_be_called(name: str) -> None:
-    with pytest.raises(ValueError, match="a study takes a folder.s name, got"):
+    with pytest.raises(ValueError, match="a study takes the name of a folder, got"):
         StudyFolder(name)
 
 
@@ -177,7 +177,7 @@ def test_what_lies_where_trials_are_held_is_found_beforehand(tmp_path: Path, pla
     study.begin(plan)
     (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
     STRANGERS[place](tmp_path / place)
-    with pytest.raises(ValueError, match=f"{place} is not of the study"):
+    with pytest.raises(ValueError, match=f"{place} is not part of the study"):
         study.merge(plan)
     assert os.path.lexists(tmp_path / place)
 
@@ -185,5 +185,5 @@ def test_what_lies_where_trials_are_held_is_found_beforehand(tmp_path: Path, pla
 def test_a_note_where_the_drivers_lock_is_to_be_is_no_beginning(tmp_path: Path, plan: Plan) -> None:
     (tmp_path / "running").mkdir()
     (tmp_path / "running" / "driver").write_text("my notes")
-    with pytest.raises(ValueError, match="exists and holds no study"):
+    with pytest.raises(ValueError, match="exists and contains no study"):
         StudyFolder(tmp_path).merge(plan)

@@ -14,7 +14,7 @@ from ablations.study.trial import Plan, Seen
 def test_names_that_files_and_charts_cannot_hold(plan: Plan, name: str, where: str) -> None:
     rungs = plan.rungs if where == "ladder" else (replace(plan.rungs[0], **{where: name}), *plan.rungs[1:])
     plan = replace(plan, rungs=rungs, ladder=name if where == "ladder" else plan.ladder)
-    with pytest.raises(ValueError, match="a name takes 1 to 400 printable characters, got "):
+    with pytest.raises(ValueError, match="a name must have 1 to 400 printable characters, got "):
         check_terms(plan)
 
 

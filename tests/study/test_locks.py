@@ -108,7 +108,7 @@ def test_a_lock_that_does_not_say_whose_it_is(tmp_path: Path, said: bytes | None
     (tmp_path / "running").mkdir()
     if said is not None:
         (tmp_path / DRIVER).write_bytes(said)
-    assert describe_driver(tmp_path) == f"{tmp_path} is being trained by another process; wait, or help it by --join"
+    assert describe_driver(tmp_path) == f"{tmp_path} is being trained by another process; wait, or help with --join"
 
 
 def test_what_a_lock_says_is_told_in_a_line(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_a_lock_whose_folder_was_moved_takes_no_other_with_it(tmp_path: Path) ->
 def test_what_is_no_lock_is_not_taken_for_one(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "lock").write_bytes(content)
     assert not is_lock(tmp_path / "lock")
-    with pytest.raises(OSError, match="another file, where a lock is to be"), hold(tmp_path / "lock"):
+    with pytest.raises(OSError, match="another file stands in the place of the lock"), hold(tmp_path / "lock"):
         pass
     assert (tmp_path / "lock").read_bytes() == content
 

@@ -43,14 +43,14 @@ def test_downloads_have_a_place(data: str, tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("root", [".", "../link", "~/flowers"])
 def test_a_study_among_images_is_refused(root: str, study: str) -> None:
-    with pytest.raises(ValueError, match=r"--study takes (a folder elsewhere|another)$"):
+    with pytest.raises(ValueError, match=r"choose another --study$"):
         check_places(Data("imagefolder", root=root), study)
 
 
 @pytest.mark.parametrize("study", ["..", "../../../../..", "~", "../flowers/.."])
 @pytest.mark.parametrize("data", [Data("imagefolder", root="."), Data("cifar10", root="../flowers/data")])
 def test_images_inside_a_study_are_refused(data: Data, study: str) -> None:
-    with pytest.raises(ValueError, match=r"lie in .*, where results would go; --study takes another$"):
+    with pytest.raises(ValueError, match=r"lie in .*, where results would go; choose another --study$"):
         check_places(data, study)
 
 

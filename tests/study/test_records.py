@@ -135,7 +135,7 @@ DAMAGED = {
 @pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
 def test_what_is_no_record_is_said(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "file").write_bytes(content)
-    assert try_unseal(tmp_path / "file", Result) in ("is no record", "does not match its digest")
+    assert try_unseal(tmp_path / "file", Result) in ("is not a record", "does not match its digest")
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def test_seeds(seeds: int | tuple[int, ...], numbers: tuple[int, ...]) -> None:
         ({"ladder": "convnext-s"}, r"unknown ladder 'convnext-s' \(did you mean convnext-t\?\)"),
         ({"rungs": ()}, "--rungs names no rung"),
         ({"seeds": 0}, "--seeds must be between 1 and 1000, got 0"),
-        ({"seeds": ()}, "--seeds takes a number of seeds, or seeds, got none"),
+        ({"seeds": ()}, "--seeds takes a number of seeds, or a list of seeds, got none"),
         ({"seeds": (1, -1)}, "each of --seeds must be between 0 and 4294967295, got -1"),
         ({"epochs": 0}, "--epochs must be between 1 and 1000000, got 0"),
         ({"image_size": 4097}, "--image-size must be between 1 and 4096, got 4097"),

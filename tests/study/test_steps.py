@@ -37,9 +37,9 @@ def test_an_epochs_steps(options: dict[str, object], told: str, validated: int) 
     ("options", "message"),
     [
         ({"limit_train_batches": 0.01}, "limit_train_batches 0.01 leaves no batch: 400 images to train in batches of 64"
-         " are 6 batches; a share takes 0.1667 or more, a number of batches 1 or more"),
+         " are 6 batches; give a share of 0.1667 or more, or at least 1 batch"),
         ({"limit_val_batches": 0.49}, "limit_val_batches 0.49 leaves no batch: 100 images to validate in batches of 64 "
-         "are 2 batches; a share takes 0.5"),
+         "are 2 batches; give a share of 0.5"),
         ({"accumulate_grad_batches": 64}, "accumulate_grad_batches takes 1 to 6, since an epoch has 6 batches "),
         ({"accumulate_grad_batches": 2, "limit_train_batches": 1}, "accumulate_grad_batches takes 1 to 1, since an "
          "epoch has 1 batch (64 images each), got 2"),
@@ -62,9 +62,9 @@ def test_things_are_counted_in_english() -> None:
 @pytest.mark.parametrize("size", [1, 3, 22, 125, 999, 5004])
 def test_the_share_that_is_named_leaves_a_batch(size: int) -> None:
     images = replace(IMAGES, train=64 * size)
-    with pytest.raises(ValueError, match="a share takes ") as refused:
+    with pytest.raises(ValueError, match="give a share of ") as refused:
         count_steps(RECIPE, {"limit_train_batches": 1e-9}, images)
-    share = float(str(refused.value).partition("a share takes ")[2].split()[0])
+    share = float(str(refused.value).partition("give a share of ")[2].split()[0])
     assert count_steps(RECIPE, {"limit_train_batches": share}, images).batches >= 1
 
 

@@ -38,7 +38,7 @@ def test_what_is_chosen_differs_from_the_defaults() -> None:
         ({"limit_val_batches": 0}, "--trainer.limit_val_batches must be above 0 and finite, got 0"),
         ({"accumulate_grad_batches": 0}, "--trainer.accumulate_grad_batches must be between 1 and 1000000000, got 0"),
         ({"num_sanity_val_steps": -2}, "--trainer.num_sanity_val_steps must be between -1 and 1000000000, got -2"),
-        ({"gradient_clip_algorithm": "value"}, "gradient_clip_algorithm clips nothing without .*gradient_clip_val"),
+        ({"gradient_clip_algorithm": "value"}, "gradient_clip_algorithm has no effect without .*gradient_clip_val"),
         ({"precision": 17}, "unknown --trainer.precision .17.; allowed: 64, 32, 16, "),
         ({"check_val_every_n_epoch": None}, "--trainer.check_val_every_n_epoch takes a whole number, got None"),
     ],

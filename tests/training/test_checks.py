@@ -35,9 +35,9 @@ ON_CPU = ("accelerator", "cpu")
         ({"gradient_clip_algorithm": "max"}, "unknown --trainer.gradient_clip_algorithm 'max'; allowed: norm, value"),
         (
             {"precision": "16-mixed"},
-            "--trainer.precision 16-mixed is not for a cpu, on which Lightning trains in bf16-",
+            "--trainer.precision 16-mixed does not work on cpu, where Lightning trains in bf16-",
         ),
-        ({"precision": 16}, "--trainer.precision 16 is not for a cpu, on which Lightning trains in bf16-mixed"),
+        ({"precision": 16}, "--trainer.precision 16 does not work on cpu, where Lightning trains in bf16-mixed"),
         ({"precision": "transformer-engine"}, "--trainer.precision transformer-engine: .*transformer_engine"),
         ({"num_nodes": 0}, "--trainer.num_nodes must be between 1 and 1000000000, got 0"),
         ({"num_nodes": -1}, "--trainer.num_nodes must be between 1 and 1000000000, got -1"),
@@ -65,7 +65,7 @@ def test_gradients_that_are_scaled_inside_a_step_are_not_clipped() -> None:
     device = SimpleNamespace(root_device=torch.device("cuda"))
     trainer: Any = SimpleNamespace(precision="16-mixed", precision_plugin=plugin, strategy=device)
     check_precision(trainer, {"precision": "16-mixed"})
-    with pytest.raises(ValueError, match="--trainer.gradient_clip_val cannot be had with --trainer.precision 16-mixed"):
+    with pytest.raises(ValueError, match="--trainer.gradient_clip_val does not work with --trainer.precision 16-mixed"):
         check_precision(trainer, {"precision": "16-mixed", "gradient_clip_val": 1.0})
 
 

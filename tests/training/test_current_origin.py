@@ -79,7 +79,8 @@ def test_where_images_are_missing_all_else_is_told(
     assert dict(found.experiment)["data"] == "unknown"
     assert replace(found, experiment=()) == replace(check_plan(plan), experiment=())
     assert (
-        f"warning: no folder {tmp_path}/gone; records are compared by all but their images" in capsys.readouterr().out
+        f"warning: no folder {tmp_path}/gone; records are compared by everything except their images"
+        in capsys.readouterr().out
     )
 
 
@@ -95,7 +96,7 @@ def test_a_study_that_cannot_train_here_is_looked_after_here(
 ) -> None:
     elsewhere = replace(plan, trainer=options)
     assert dict(find_origin(elsewhere).experiment)["data"] == "unknown"
-    assert "; records are compared by all but their images" in capsys.readouterr().out
+    assert "; records are compared by everything except their images" in capsys.readouterr().out
 
 
 def test_a_study_is_looked_after_without_torch(tmp_path: Path, plan: Plan) -> None:

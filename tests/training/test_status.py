@@ -46,11 +46,11 @@ def test_every_kind_and_what_the_next_run_would_do(tmp_path: Path, plan: Plan) -
     with study.claim(running, ORIGIN):
         states, faults = survey(study, plan, HERE)
     assert [state.kind for state in states] == ["done", "stale", "damaged", "running", "failed", "begun", "new", "new"]
-    assert faults == {study.trials / f"{damaged.id}.json": "is no record"}
+    assert faults == {study.trials / f"{damaged.id}.json": "is not a record"}
     notes = [state.note for state in states]
     assert notes[0] == fake_result(done).outcome[:16]
-    assert notes[1] == "torch 2.14.0 there, 2.15.0 here"
-    assert notes[2] == "its record is no record"
+    assert notes[1] == "torch: 2.14.0 in the record, 2.15.0 here"
+    assert notes[2] == "its record is not a record"
     assert notes[4:6] == ["MemoryError: too small", "3 of 1 epochs"]
     assert find_pending(states) == plan.trials()[1:]
     assert find_pending(states, keep_stale=True) == plan.trials()[2:]
@@ -85,9 +85,9 @@ def test_other_rounding_is_done_and_named_and_trained_again_by_strict(tmp_path: 
     other = replace(fake_result(trial), origin=Origin(ORIGIN.experiment, change(ORIGIN.rounding, name)))
     study.save(other)
     (state, *_), _ = survey(study, plan, HERE)
-    assert (state.kind, state.note) == ("done", f"{other.outcome[:16]}, other rounding")
+    assert (state.kind, state.note) == ("done", f"{other.outcome[:16]}, different rounding")
     (line,) = list_roundings([state])
-    assert line.startswith(f"1 records made with other rounding than here: {name} other there")
+    assert line.startswith(f"1 records were made with different rounding: {name}: other in the record")
     (strict, *_), _ = survey(study, plan, replace(HERE, strict=True))
     assert (strict.kind, find_pending([strict])) == ("rounded", [trial])
     assert describe_mixture([other, fake_result(trial)]) == ""
@@ -97,7 +97,7 @@ def test_other_rounding_is_done_and_named_and_trained_again_by_strict(tmp_path: 
 def test_confirmed_code_is_as_good_as_the_records_own(trial: Trial) -> None:
     result, later = fake_result(trial), Origin(change(ORIGIN.experiment, "code"), ORIGIN.rounding)
     confirmed = replace(result, confirmed=(Confirmation("other", "2026-01-01"),))
-    assert result.differences(later) == ["code abc there, other here"]
+    assert result.differences(later) == ["code: abc in the record, other here"]
     assert confirmed.differences(later) == confirmed.differences(ORIGIN) == []
     newer = replace(result, origin=later)
     assert describe_mixture([confirmed, newer]) == ""
