@@ -43,10 +43,10 @@ def check_folder(folder: Path, terms: Mapping[str, object]) -> None:
     try:
         there = read_terms(folder)
     except (ValueError, OSError):
-        raise ValueError(f"{folder} is there, and holds no benchmark; name another --out") from None
+        raise ValueError(f"{folder} is not empty and contains no benchmark; choose another --out") from None
     asked = parse_json(json.dumps(terms).encode())
     if differs := [name for name in {**there, **asked} if there.get(name) != asked.get(name)]:
-        raise ValueError(f"{folder} holds a benchmark of other terms ({', '.join(differs)}); name another --out")
+        raise ValueError(f"{folder} contains another benchmark ({', '.join(differs)} differ); choose another --out")
 
 
 def write(folder: Path, terms: Mapping[str, object], here: Mapping[str, object], table: str) -> None:
@@ -64,7 +64,7 @@ def read_benchmark(folder: Path) -> Benchmark:
     """
     batch_size = read_terms(folder).get("batch_size")
     if type(batch_size) is not int or batch_size < 1:
-        raise ValueError(f"{folder / TERMS} holds no benchmark of networks: its batch_size is {batch_size!r}")
+        raise ValueError(f"{folder / TERMS} is not a benchmark of networks: its batch_size is {batch_size!r}")
     text = read_text(folder / TABLE)
     try:
         rows = [row for row in csv.DictReader(text.splitlines()) if row.get("source") == "ours"]
@@ -78,9 +78,9 @@ def read_terms(folder: Path) -> dict[str, Any]:
     try:
         found = parse_json(read_regular(folder / TERMS))
     except ValueError as error:
-        raise ValueError(f"{folder / TERMS} is no benchmark's: {error}") from None
+        raise ValueError(f"{folder / TERMS} is not a benchmark: {error}") from None
     if not isinstance(found, dict) or not all(isinstance(found.get(name), dict) for name in ("terms", "here")):
-        raise ValueError(f"{folder / TERMS} is no benchmark's: it lacks terms or here")
+        raise ValueError(f"{folder / TERMS} is not a benchmark: it lacks terms or here")
     terms: dict[str, Any] = found["terms"]
     return terms
 

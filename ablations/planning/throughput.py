@@ -113,7 +113,7 @@ def read_paces(plan: Plan, extent: Extent, bench: Path) -> dict[str, Pace]:
         OSError: it cannot be read.
     """
     if not (bench / TERMS).is_file():
-        raise ValueError(f"{bench} holds no benchmark (no {TERMS})")
+        raise ValueError(f"{bench} contains no benchmark (no {TERMS})")
     precision = "bf16" if "bf16" in str(dict(plan.trainer).get("precision")) else "fp32"
     found, paces = read_benchmark(bench), {}
     for trial in first_trials(plan):
@@ -122,7 +122,7 @@ def read_paces(plan: Plan, extent: Extent, bench: Path) -> dict[str, Pace]:
         except KeyError as error:
             there = ", ".join(sorted({f"{task} of {rung} in {word}" for rung, word, task in found.rates}))
             rung, word, task = error.args[0]
-            raise ValueError(f"{bench} has no {task} of {rung} in {word}; there: {there or 'no rung'}") from None
+            raise ValueError(f"{bench} has no {task} of {rung} in {word}; it has: {there or 'no rung'}") from None
         paces[trial.rung] = scale_pace(trial, extent.cost(trial), train, infer, found.batch_size)
     return paces
 

@@ -51,7 +51,7 @@ class Layout:
     def list_others(self) -> list[str]:
         """What a folder without a study holds, but for what an unfinished beginning leaves."""
         if self.folder.exists() and not self.folder.is_dir():
-            raise ValueError(f"{self.folder} is no folder; name another --study")
+            raise ValueError(f"{self.folder} is not a folder; choose another --study")
         draft = rf"\.{self.plan_file.name}\.\d+\.draft"
         there = list_others(self.folder, draft, (self.running, self.trials))
         lock = DRIVER.name if is_lock(self.folder / DRIVER) else "(?!)"

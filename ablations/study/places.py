@@ -21,7 +21,7 @@ def find_folder(name: str | Path, option: str = "--out") -> Path:
     """
     text = str(name)
     if not text.strip() or not is_text(text) or any(unicodedata.category(character) == "Cc" for character in text):
-        raise ValueError(f"{option} takes a folder's name, got {text!r}")
+        raise ValueError(f"{option} takes the name of a folder, got {text!r}")
     if "://" in text:
         raise ValueError(f"{option} takes a folder on this machine, got the address {mask(text)}")
     check_length(text, option)

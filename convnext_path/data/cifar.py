@@ -99,7 +99,7 @@ def extract(archive: Path, folder: Path) -> None:
             with open_regular(archive) as stream, tarfile.open(fileobj=stream) as tar:
                 tar.extractall(draft, filter=keep_inside)
             if not (Path(draft) / folder.name).is_dir():
-                raise tarfile.TarError(f"it holds no folder {folder.name}")
+                raise tarfile.TarError(f"it does not contain the folder {folder.name}")
             os.replace(Path(draft) / folder.name, folder)
     except (tarfile.TarError, OSError, EOFError, ValueError) as error:
         raise ValueError(show_name(f"{archive} cannot be unpacked: {error}")) from None
@@ -223,7 +223,7 @@ def read_batch(file: Path, num_classes: int) -> Part:
     if isinstance(given := getattr(labels, "values", None), np.ndarray):
         labels = given.tolist()
     if not (isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 and pixels.shape[1:] == (3072,)):
-        raise ValueError(f"{show_name(file)} holds no images of 3 x 32 x 32 bytes")
+        raise ValueError(f"{show_name(file)} does not contain images of 3 x 32 x 32 bytes")
     if not (isinstance(labels, list) and len(labels) == len(pixels) and all(x in range(num_classes) for x in labels)):
         raise ValueError(f"{show_name(file)} does not contain a label from 0 to {num_classes - 1} for each image")
     return pixels.reshape(-1, 3, 32, 32), labels

@@ -105,7 +105,7 @@ def read_values(name: str, tensor: Tensor) -> Tensor:
         ValueError: values that are no numbers, complex, or stored in another way than one after another.
     """
     if tensor.is_meta:
-        raise ValueError(f"it holds no values of {name}")
+        raise ValueError(f"it does not contain the values of {name}")
     if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex():
         refuse_kind(name, tensor)
     if not tensor.is_floating_point():
