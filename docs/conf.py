@@ -12,7 +12,7 @@ import convnext_path
 
 os.environ["COLUMNS"] = "100"
 project, author = "The road from ResNet to ConvNeXt", "the authors of this repository"
-copyright = "MIT licence"
+copyright = "MIT license"
 version = release = find_version("convnext-path")
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]

@@ -1,12 +1,12 @@
 #!/bin/bash
-# A study on all GPUs of a SLURM job: one Ray cluster over its nodes, one trial a GPU.
+# A study on all GPUs of a SLURM job: one Ray cluster over its nodes, one trial per GPU.
 #
 #   sbatch --nodes 4 --gpus-per-node 8 --cpus-per-task 64 --time 24:00:00 ablations/cluster/slurm.sh \
 #       --ladder convnext-t --data imagenet --root /shared/imagenet --study /shared/studies/road
 #
 # What follows the script's name is what `python -m ablations run` takes; the study and the data lie where all nodes see
-# them. Submitted again, the job goes on from the last epoch of each trial. How far it is, the job's output says, and
-# study.log in the study's folder. For one trial on many GPUs at a time, instead:
+# them. Submitted again, the job goes on from the last epoch of each trial. The job's output and
+# study.log in the study's folder show the progress. For one trial on many GPUs at a time, instead:
 #
 #   srun --ntasks-per-node 8 python -m ablations run --trainer.devices 8 --trainer.num_nodes 4 ...
 #SBATCH --job-name=convnext-path

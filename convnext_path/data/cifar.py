@@ -58,7 +58,7 @@ def download(name: str, address: str, archive: Path, md5: str) -> None:
             if not os.path.lexists(archive):
                 os.replace(Path(draft) / archive.name, archive)
     except (OSError, RuntimeError, HTTPException) as error:
-        told = f"{name} is neither in {archive.parent}/ nor could it be downloaded: {error}"
+        told = f"{name} is not in {archive.parent}/ and could not be downloaded: {error}"
         raise ValueError(show_name(told)) from None
 
 

@@ -25,7 +25,7 @@ class Flags(Frozen):
     - ``depthwise`` (2.3): a block's spatial convolution filters each channel separately (one group per
       channel).
     - ``wider`` (2.3): a wider first stage, as in Swin: it has ``scale.wide_width`` channels.
-    - ``inverted_bottleneck`` (2.4): a block of width w has the channels w-4w-w instead of w-w-4w.
+    - ``inverted_bottleneck`` (2.4): the convolutions of a block of width w have 4w-4w-w channels instead of w-w-4w.
     - ``move_up_depthwise`` (2.5): the spatial convolution comes first in the block, with the block's stride
       and on its input channels. Otherwise it stands between the two 1x1 convolutions. Our choice: the same holds
       if it is not depthwise.

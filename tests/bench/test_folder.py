@@ -50,21 +50,23 @@ def test_a_table_that_is_damaged_is_named(bench: Path, old: str, new: str) -> No
 )
 def test_terms_that_are_no_benchmarks_are_named(bench: Path, terms: str) -> None:
     (bench / "bench.json").write_bytes(terms.encode(errors="surrogatepass"))
-    with pytest.raises(ValueError, match=r"bench.json is no benchmark's: "):
+    with pytest.raises(ValueError, match=r"bench.json is not a benchmark: "):
         read_benchmark(bench)
-    with pytest.raises(ValueError, match="is there, and holds no benchmark; name another --out"):
+    with pytest.raises(ValueError, match="is not empty and contains no benchmark; choose another --out"):
         check_folder(bench, TERMS)
 
 
 @pytest.mark.parametrize("size", [0, -1, True, "4", None, 4.0])
 def test_batches_that_are_none(bench: Path, size: Any) -> None:
     (bench / "bench.json").write_text(json.dumps({"terms": {"batch_size": size}, "here": {}}))
-    with pytest.raises(ValueError, match=r"bench.json holds no benchmark of networks: its batch_size is "):
+    with pytest.raises(ValueError, match=r"bench.json is not a benchmark of networks: its batch_size is "):
         read_benchmark(bench)
 
 
 def test_a_benchmark_may_be_made_again_and_no_other_in_its_place(bench: Path) -> None:
     for folder in (bench, bench / "new"):
         check_folder(folder, TERMS)
-    with pytest.raises(ValueError, match=r"holds a benchmark of other terms \(batch_size, more\); name another --out"):
+    with pytest.raises(
+        ValueError, match=r"contains another benchmark \(batch_size, more differ\); choose another --out"
+    ):
         check_folder(bench, {**TERMS, "batch_size": 8, "more": 1})

@@ -157,7 +157,8 @@ def test_a_call_is_named(tmp_path: Path) -> None:
     file = tmp_path / "batch"
     file.write_bytes(pickle.dumps(Call(builtins.eval, "1"), protocol=4))
     with pytest.raises(
-        ValueError, match=r"batch cannot be read as CIFAR's: it asks for builtins.eval, .* store arrays of integers"
+        ValueError,
+        match=r"batch cannot be read as a CIFAR file: it asks for builtins.eval, .* store arrays of integers",
     ):
         cifar.unpickle(file)
 
@@ -238,7 +239,7 @@ def test_a_download_that_fails_leaves_nothing(
     tmp_path: Path, place: str, error: Exception | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cifar, "download_url", serve(b"<html>", error))
-    with pytest.raises(ValueError, match=f"cifar10 is neither in {tmp_path / place}/ nor could it be downloaded: "):
+    with pytest.raises(ValueError, match=f"cifar10 is not in {tmp_path / place}/ and could not be downloaded: "):
         read_cifar("cifar10", tmp_path / place)
     assert not list(tmp_path.iterdir())
 
@@ -335,5 +336,5 @@ def test_damaged_archives_are_named(tmp_path: Path, content: bytes | None) -> No
 
 def test_another_archive_is_named(tmp_path: Path) -> None:
     pack(tmp_path / "x.tar.gz", member("mnist/1"))
-    with pytest.raises(ValueError, match=r"x.tar.gz cannot be unpacked: it holds no folder cifar"):
+    with pytest.raises(ValueError, match=r"x.tar.gz cannot be unpacked: it does not contain the folder cifar"):
         extract(tmp_path / "x.tar.gz", tmp_path / "cifar")

@@ -114,5 +114,5 @@ def test_the_sum_the_wall_and_the_price(plan: Plan) -> None:
     assert doubts == [f"warning: {doubt}" for doubt in budget.doubts]
     assert doubts[0].startswith("warning: Each epoch has 2 training steps (100 images, batch size 50). ")
     assert total.startswith("4 trials, ")
-    assert one.endswith(f", {4 * each:,.2f} at 3600 an hour")
-    assert three.endswith(f", {3 * 2 * each:,.2f} at 3600 an hour")
+    assert one.endswith(f", {4 * each:,.2f} at 3600 per hour")
+    assert three.endswith(f", {3 * 2 * each:,.2f} at 3600 per hour")

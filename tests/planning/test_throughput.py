@@ -64,7 +64,9 @@ def test_benchmarks_that_do_not_serve(tmp_path: Path, plan: Plan) -> None:
     with pytest.raises(ValueError, match="contains no benchmark"):
         read_paces(plan, measure_extent(plan.data), tmp_path)
     write_bench(tmp_path, plan, "bf16")
-    with pytest.raises(ValueError, match="has no training of recipe in fp32; there: inference of layer_norm in bf16, "):
+    with pytest.raises(
+        ValueError, match="has no training of recipe in fp32; it has: inference of layer_norm in bf16, "
+    ):
         read_paces(plan, measure_extent(plan.data), tmp_path)
     assert read_paces(replace(plan, trainer=MIXED), measure_extent(plan.data), tmp_path)
 
