@@ -15,17 +15,21 @@ def shorten(words: Sequence[str], most: int) -> str:
 #: lost a slash.
 CREDENTIALS = re.compile(r"(?P<begin>:/{1,2})(?!/)(?P<who>[^\s/@:]*:\S*|[^\s/]*)@")
 PORT, HOST = re.compile(r"[^\s/@:]*:\d+/"), re.compile(r"[\w.-]+\.[a-z]{2,}\b", re.I)
+#: The same where no address begins: //USER:KEY@HOST/, and USER:KEY@HOST:/ as ssh has it.
+BARE = re.compile(r"""(?<![^\s'"=])((?://)?[\w.-]+:(?!/))[^\s@]+@(?=[\w.-]+[:/])""")
 #: What a signed address, or one with a key, has behind its question mark.
 SIGNATURES = re.compile(
-    r"""([?&;#][\w.%-]*(?:sig|signature|token|jwt|bearer|sas|secret|pass|passw(?:or)?d|passphrase|pwd|key|key-?id
-    |credentials?|auth|authorization|(?<=[?&;\#])code)(?:[=:]|%3[ad]))[^&;\s'"]+""",
+    r"""([?&;#][\w.%~-]*
+    (?:signature|token|jwt|bearer|secret|passw(?:or)?d|passphrase|key|key-?id|credentials?|authorization|session|ticket
+    |(?<![a-z])(?:sig|sas|pass|pwd?|sk|hmac|code|auth))
+    (?:[._-][\w.-]*|id)?(?:[=:]|%3[ad]))[^&;\s'"]+""",
     re.I | re.X,
 )
 
 
 def mask(text: str) -> str:
     """A text without the secrets of the addresses in it: each is three stars."""
-    return SIGNATURES.sub(r"\1***", CREDENTIALS.sub(hide, text))
+    return SIGNATURES.sub(r"\1***", BARE.sub(r"\1***@", CREDENTIALS.sub(hide, text)))
 
 
 def hide(found: re.Match[str]) -> str:
@@ -39,7 +43,7 @@ def hide(found: re.Match[str]) -> str:
 def refuse_secrets(name: str, address: str | None) -> None:
     """Raise a ValueError where an address that is going to be kept holds credentials; the message does not."""
     address = "_".join((address or "").split(" "))  # all of it is one address: a key may hold spaces
-    if ":/" in address and mask(address) != address:
+    if (":/" in address or BARE.match(address)) and mask(address) != address:
         raise ValueError(
             f"{name} {mask(address)} holds credentials; leave them to the environment (such as AWS_ACCESS_KEY_ID and "
             "AWS_SECRET_ACCESS_KEY) or to the storage's own configuration"

@@ -66,6 +66,16 @@ SECRETS = [
     "https://host/x?code=hunter2",
     "https://host/x?sig%3Dhunter2",
     "https://host/x?api_key:hunter2",
+    "https://host/x?hmac=hunter2",
+    "https://host/x?~hmac=hunter2",
+    "https://host/x?a=1&sk=hunter2",
+    "https://host/x?__token__=hunter2",
+    "https://host/x?sessionid=hunter2",
+    "https://host/x?pw=hunter2",
+    "https://host/x?api-key-v2=hunter2",
+    "https://host/x?ticket=hunter2",
+    "//user:hunter2@server/share",
+    "user:hunter2@host:/x",
 ]
 
 
@@ -90,6 +100,8 @@ def test_secrets_of_addresses_are_masked(address: str, around: str) -> None:
         "https://host:8000/data@v1.2",
         "http://host:8000/zipcode=1?zipcode=2",
         "https://host:8000/a.b/c",
+        "https://host/x?disk=1&mask=2&keyword=3&bypass=4&zipcode=5",
+        "12:30@noon",
         "me@host.org",
         "a/b:c@d",
         "--flip kernel_size=7",

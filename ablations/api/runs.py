@@ -176,8 +176,5 @@ def prepare(root: str | Path, out: str | Path, workers: int = 4, skip_bad_images
     with watched():
         folders = open_folders(Path(place), skip_bad_images, "full")
     with drafted(there) as draft:
-        try:
-            write_apart(folders, draft, workers)
-        except RuntimeError as error:
-            raise ValueError(str(error)) from None
+        write_apart(folders, draft, workers)
     return sum(len(images.files) for images in folders.images)

@@ -19,6 +19,7 @@ from ablations.engines.local import Failure, Job, Lost, TrialProcess
 from ablations.study.trial import Epoch, Trial
 from ablations.training.ranks import Rank, find_port
 from convnext_path import Cost
+from convnext_path.frozen import show
 
 TORCHRUN = "TORCHELASTIC_RUN_ID"  # in the environment that it makes
 END = ""
@@ -41,15 +42,28 @@ def find_rank(env: Mapping[str, str]) -> Rank | None:
         ) from None
 
 
+def read_number(env: Mapping[str, str], name: str) -> int:
+    """A variable that holds a whole number. Raises a KeyError where there is none, a ValueError for other text."""
+    text = env[name]
+    if not (text.isascii() and text.isdecimal()):
+        raise ValueError(f"the environment's {name} takes a whole number, got {show(text)}")
+    return int(text)
+
+
 def _find_rank(env: Mapping[str, str]) -> Rank | None:
     if TORCHRUN in env:
-        number, size, local_size = (int(env[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"))
-        return Rank(number, size, local_size, env["MASTER_ADDR"], int(env["MASTER_PORT"]))
-    if int(env.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
-        number, size, nodes = (int(env[f"SLURM_{name}"]) for name in ("PROCID", "STEP_NUM_TASKS", "STEP_NUM_NODES"))
+        number, size, local_size, port = (
+            read_number(env, name) for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_PORT")
+        )
+        return Rank(number, size, local_size, env["MASTER_ADDR"], port)
+    if "SLURM_STEP_NUM_TASKS" in env and read_number(env, "SLURM_STEP_NUM_TASKS") > 1:
+        number, size, nodes, job, part = (
+            read_number(env, f"SLURM_{name}")
+            for name in ("PROCID", "STEP_NUM_TASKS", "STEP_NUM_NODES", "JOB_ID", "STEP_ID")
+        )
         address = env.get("MASTER_ADDR") or SLURMEnvironment.resolve_root_node_address(env["SLURM_STEP_NODELIST"])
-        step = 31 * int(env["SLURM_JOB_ID"]) + int(env["SLURM_STEP_ID"])
-        port = int(env.get("MASTER_PORT") or 15_000 + step % 10_000)  # the same on all nodes
+        usual = 15_000 + (31 * job + part) % 10_000  # the same on all nodes
+        port = read_number(env, "MASTER_PORT") if env.get("MASTER_PORT") else usual
         return Rank(number, size, size // nodes, address, port)
     return None
 

@@ -85,15 +85,15 @@ def foresee_elsewhere(plan: Plan, machine: Machine) -> "Budget":
 def check_elsewhere(plan: Plan, extent: Extent) -> None:
     """What :func:`check_plan` finds, as far as it does not hang on this machine. Raises a ValueError."""
     check_terms(plan)
+    for _, recipe in plan.recipes:
+        check_batch(recipe, extent.train)
     check_steps(plan, extent.seen)
     hardware = ("accelerator", "devices", "num_nodes", "strategy")
     options = tuple((name, value) for name, value in plan.trainer if name not in hardware and value not in PRECISIONS)
-    for trial in first_trials(plan):
-        check_batch(trial.recipe, extent.train)
-        if options:  # Lightning knows them, and takes seconds to load
-            from ablations.training.checks import check_trainer
+    for trial in first_trials(plan) if options else ():  # Lightning knows them, and takes seconds to load
+        from ablations.training.checks import check_trainer
 
-            check_trainer(replace(trial, trainer=options))
+        check_trainer(replace(trial, trainer=options))
 
 
 def try_paces(plan: Plan, slots: int, readers: int) -> dict[str, Pace]:

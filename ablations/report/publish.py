@@ -21,6 +21,7 @@ from ablations.report.style import styled
 from ablations.study.folder import Contents, StudyFolder
 from ablations.study.keeping import Mode
 from ablations.study.predictions import Answers
+from ablations.study.steps import count
 from ablations.study.trial import Plan
 from ablations.training.seen import find_seen
 from ablations.training.status import describe_mixture, describe_roundings
@@ -100,6 +101,7 @@ def name_study(contents: Contents) -> str:
 
 def read_kept(folder: StudyFolder, steps: Sequence[Step], notes: list[str]) -> dict[str, list[Answers]]:
     """What the networks answer on the same images, by the steps' titles, where that was kept; notes on what is not."""
+    notes += [f"{file} {fault}" for file, fault in folder.find_damaged_answers().items()]
     found = {step.rung.title: [*filter(None, map(folder.read_answers, step.results))] for step in steps}
     images = Counter(answers.data for kept in found.values() for answers in kept)
     if not images:
@@ -107,7 +109,8 @@ def read_kept(folder: StudyFolder, steps: Sequence[Step], notes: list[str]) -> d
     ((data, same),) = images.most_common(1)
     if missing := sum(len(step.results) for step in steps) - same:
         notes.append(
-            f"the answers of {missing} networks were not kept or belong to other images; --keep trains these again"
+            f"the answers of {count(missing, 'network')} were not kept, are damaged, or belong to other images; "
+            "--keep trains these again"
         )
     kept = {title: [one for one in answers if one.data == data] for title, answers in found.items()}
     return {title: answers for title, answers in kept.items() if answers}

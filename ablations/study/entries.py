@@ -1,7 +1,9 @@
 """What lies at the names that a study writes, and what of it may be removed: its own files, and nothing else."""
 
+import errno
 import os
 import re
+import shutil
 import stat
 from collections.abc import Collection
 from contextlib import suppress
@@ -64,8 +66,18 @@ def put_aside(entry: Path, aside: Path) -> Path:
     for number in count(1):
         place = aside / f"{entry.stem}-{mark}{f'-{number}' if number > 1 else ''}{entry.suffix}"
         if not os.path.lexists(place) or (content is not None and has_content(place, content)):
-            return entry.replace(place)
+            return move(entry, place)
     raise AssertionError  # numbers do not end
+
+
+def move(entry: Path, place: Path) -> Path:
+    """Move what lies there, from one file system to another too. Raises an OSError."""
+    try:
+        return entry.replace(place)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+    return Path(shutil.move(entry, place))
 
 
 def has_content(file: Path, content: bytes) -> bool:

@@ -211,14 +211,19 @@ class StudyFolder(Layout):
                     file.rename(new)
         return len(old)
 
+    def find_damaged_answers(self) -> dict[Path, str]:
+        found = {file: try_unseal(file, Answers) for file in list_entries(self.answers, rf"{ID}\.json")}
+        return {file: fault for file, fault in found.items() if isinstance(fault, str)}
+
     def find_changed(self) -> dict[Path, str]:
         """What is wrong with kept answers and weights."""
-        found = {file: try_unseal(file, Answers) for file in list_entries(self.answers, rf"{ID}\.json")}
-        faults = {file: fault for file, fault in found.items() if isinstance(fault, str)}
+        faults = self.find_damaged_answers()
         for file in list_entries(self.weights, rf"{ID}\.pt"):
-            answers = found.get(self.answers / f"{file.stem}.json")
+            answers = try_unseal(self.answers / f"{file.stem}.json", Answers)
             try:
-                if isinstance(answers, Answers) and answers.file != digest_file(file):
+                if not isinstance(answers, Answers):
+                    faults[file] = "cannot be checked: the answers beside it are missing or damaged"
+                elif answers.file != digest_file(file):
                     faults[file] = "is damaged"
             except OSError as error:
                 faults[file] = f"cannot be read: {error.strerror}"
@@ -239,7 +244,7 @@ class StudyFolder(Layout):
         """Why the trial has no record, in a line; empty where it has not failed."""
         try:
             lines = read_text(self.failure_file(trial)).splitlines() or [""]
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return ""
         except OSError as error:
             return f"the reason cannot be read: {error.strerror}"

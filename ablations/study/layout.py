@@ -50,8 +50,11 @@ class Layout:
 
     def list_others(self) -> list[str]:
         """What a folder without a study holds, but for what an unfinished beginning leaves."""
-        if self.folder.exists() and not self.folder.is_dir():
-            raise ValueError(f"{self.folder} is not a folder; choose another --study")
+        place = next(place for place in (self.folder, *self.folder.absolute().parents) if os.path.lexists(place))
+        if not place.is_dir():
+            raise ValueError(f"{place} is not a folder; choose another --study")
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise ValueError(f"{place} may not be written by you; choose another --study")
         draft = rf"\.{self.plan_file.name}\.\d+\.draft"
         there = list_others(self.folder, draft, (self.running, self.trials))
         lock = DRIVER.name if is_lock(self.folder / DRIVER) else "(?!)"

@@ -97,7 +97,18 @@ def ctrl_c_raises(trainer: pl.Trainer) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def without_variables(beginning: str) -> Iterator[None]:
+    """Without the environment's variables of such names, which would be options that nobody sees."""
+    found = {name: os.environ.pop(name) for name in [*os.environ] if name.startswith(beginning)}
+    try:
+        yield
+    finally:
+        os.environ.update(found)
+
+
 @quiet_lightning()
+@without_variables("PL_TRAINER_")
 def make_trainer(trial: Trial, callbacks: Sequence[Callback] = (), rank: Rank = ALONE) -> pl.Trainer:
     """Lightning's trainer with the trial's options, and none of its own output."""
     options = {**TRAINER, **dict(trial.trainer)}

@@ -23,7 +23,7 @@ from urllib.request import urlopen
 from ablations.study.folder import StudyFolder
 from ablations.study.keeping import Mode
 from ablations.study.trial import Epoch, Result, Trial, hash_json
-from convnext_path.words import show_name
+from convnext_path.words import mask, show_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,7 +47,7 @@ def forgiving(method: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return method(*args, **kwargs)
         except Exception as error:  # noqa: BLE001 - a logger's failure of any kind must not end a training
-            log.warning("W&B: %s failed; training continues without it: %s", method.__name__, error)
+            log.warning("W&B: %s failed; training continues without it: %s", method.__name__, mask(str(error)))
             return None
 
     return wrapper
@@ -69,10 +69,10 @@ def find_obstacle() -> str | None:
     try:
         settings = wandb.setup().settings
     except Exception as error:  # noqa: BLE001 - a logger's failure of any kind must not end a training
-        return f"settings that cannot be used ({' '.join(str(error).split())})"
+        return f"settings that cannot be used ({mask(' '.join(str(error).split()))})"
     if not has_key(settings):
-        return f"no API key for {settings.base_url} (wandb login)"
-    return None if answers(settings.base_url) else f"{settings.base_url} does not answer"
+        return f"no API key for {mask(settings.base_url)} (wandb login)"
+    return None if answers(settings.base_url) else f"{mask(settings.base_url)} does not answer"
 
 
 def has_key(settings: Any) -> bool:

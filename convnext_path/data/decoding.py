@@ -1,7 +1,7 @@
 """One image file as pixels: which formats are read, how they are turned, and what becomes of each kind of pixel."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, BinaryIO
@@ -249,8 +249,11 @@ def find_bits(image: Image.Image, rawmode: str = "") -> int:
 def find_rawmode(image: Image.Image) -> str:
     """How an image that is not loaded yet stores a pixel, by Pillow's name for it; empty where it has none."""
     tiles = getattr(image, "tile", None)
-    args = tiles[0][3] if tiles else ""
-    return str(args[0] if isinstance(args, tuple) and args else args)
+    codec, args = (tiles[0][0], tiles[0][3]) if tiles else ("", "")
+    parts: Sequence[Any] = args if isinstance(args, tuple) and args else (args,)
+    # Of these Pillow tells no name: it keeps the higher byte.
+    is_deep = codec == "SGI16" or (codec in ("ppm", "ppm_plain") and parts[-1] > 255)
+    return f"{parts[0]} {codec};16B" if is_deep else str(parts[0])
 
 
 def is_sequence(image: Image.Image) -> bool:

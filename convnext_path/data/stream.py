@@ -25,11 +25,14 @@ from convnext_path.data.folders import Folders
 from convnext_path.data.scanning import Scan
 from convnext_path.files import check_regular, parse_json, read_regular
 from convnext_path.programs import end_with_parent
-from convnext_path.words import show_name
+from convnext_path.words import join, mask, show_name
 
 #: A set of one item beside the sets of images: their classes and labels, and what a scan found.
 MANIFEST = "manifest"
 CHUNK = "64MB"
+#: How addresses begin that litdata reads and writes; ``local:`` is for its tests and ours.
+READABLE = ("s3://", "gs://", "r2://", "azure://", "hf://", "local:")
+WRITABLE = ("s3://", "gs://", "r2://")
 
 
 class StreamImages:
@@ -74,26 +77,48 @@ def write_stream(folders: Folders, out: str, workers: int = 1) -> None:
 def check_empty(out: str) -> None:
     """Raise a ValueError where something is already: litdata would remove it."""
     if "://" in out:
+        check_scheme(out, WRITABLE)
         import_litdata()
         from litdata.streaming.fs_provider import _get_fs_provider
 
-        empty = _get_fs_provider(out).is_empty(out)
+        try:
+            empty = _get_fs_provider(out).is_empty(out)
+        except Exception as error:  # noqa: BLE001 - storage fails in every way: no such place, no right to it
+            raise ValueError(tell(f"{out} cannot be reached", error)) from None
     else:
         empty = not (Path(out).exists() and any(Path(out).iterdir()))
     if not empty:
         raise ValueError(f"{show_name(out)} is not empty; choose another --out")
 
 
+def check_scheme(place: str, known: tuple[str, ...]) -> None:
+    """Raise a ValueError for the address of a storage that litdata does not know: it would take it for a path."""
+    if "://" in place and not place.startswith(known):
+        allowed = join(word for word in known if word.endswith("://"))
+        raise ValueError(show_name(f"{mask(place)} is neither a folder nor an address that begins with {allowed}"))
+
+
 def write_apart(folders: Folders, out: str, workers: int) -> None:
-    """Write a stream by processes that end with this call. They are a group of their own: litdata sets signals."""
+    """Write a stream by processes that end with this call. They are a group of their own: litdata sets signals.
+
+    Raises:
+        ValueError: a file is not what it was when the images were checked, or the stream cannot be written.
+    """
     with ProcessPoolExecutor(1, get_context("spawn"), initializer=lead_group) as alone:
         group = alone.submit(os.getpid).result()
         try:
             alone.submit(write_stream, folders, out, workers).result()
-        except BaseException:
+        except BaseException as error:
             with suppress(OSError):
                 os.killpg(group, signal.SIGKILL)
-            raise
+            if isinstance(error, ValueError) or not isinstance(error, Exception):
+                raise
+            raise ValueError(tell(f"{out} cannot be written", error)) from None
+
+
+def tell(what: str, error: Exception) -> str:
+    """What storage could not do, and why, in a line."""
+    return show_name(f"{what}: {' '.join(str(error).split()) or type(error).__name__}")
 
 
 def lead_group() -> None:
@@ -140,15 +165,34 @@ def read_stream(root: str) -> tuple[tuple[str, ...], list[StreamImages], tuple[s
     Raises:
         ValueError: no stream there.
     """
+    check_scheme(root, READABLE)
     root = root if "://" in root else str(Path(root).expanduser())
     try:
         manifest = parse_json(bytes(open_items(f"{root}/{MANIFEST}")[0]))
         splits = {name: (split["labels"], Scan.from_dict(split["scan"])) for name, split in manifest["splits"].items()}
         classes, notes = tuple(manifest["classes"]), tuple(map(show_name, manifest.get("notes", ())))
+        for name, (labels, _) in splits.items():
+            check_items(f"{root}/{name}", len(labels))
     except Exception as error:  # noqa: BLE001 - storage fails in every way: no such place, no right to it, not ours
-        raise ValueError(show_name(f"no stream of images at {root}: {' '.join(str(error).split())}")) from None
+        raise ValueError(tell(f"no stream of images at {root}", error)) from None
     bits = max(scan.bits for _, scan in splits.values())
     return classes, [StreamImages(f"{root}/{name}", *found, bits) for name, found in splits.items()], notes
+
+
+def check_items(place: str, count: int) -> None:
+    """Raise a ValueError or an OSError where a split has not that many items, or lacks a part of one."""
+    items = open_items(place)
+    if len(items) != count:
+        raise ValueError(f"{place} has {len(items)} images, its manifest has {count}")
+    for chunk in [] if "://" in place else read_index(items)["chunks"]:
+        file = Path(place) / chunk["filename"]
+        if file.stat().st_size != chunk["chunk_bytes"]:
+            raise ValueError(f"{file} is damaged: it has {file.stat().st_size} bytes of {chunk['chunk_bytes']}")
+
+
+def read_index(items: Any) -> Any:
+    """What a split's index says of its chunks; from storage it has come by now."""
+    return parse_json(read_regular(Path(items.input_dir.path) / "index.json"))
 
 
 def open_items(place: str) -> Any:
@@ -158,7 +202,7 @@ def open_items(place: str) -> Any:
         for file in Path(place).iterdir():
             check_regular(file.stat().st_mode, file)  # litdata waits for pipes
     items = litdata.StreamingDataset(place)
-    stored = parse_json(read_regular(Path(items.input_dir.path) / "index.json"))["config"]["data_format"]
+    stored = read_index(items)["config"]["data_format"]
     if stored != ["bytes"]:
         raise ValueError(show_name(f"{place} is not a stream that prepare wrote; its items are stored as {stored}"))
     return items

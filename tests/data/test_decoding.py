@@ -263,6 +263,16 @@ def test_images_of_8_bits_have_no_range_to_find(tmp_path: Path) -> None:
 
 
 DEEP = np.asarray([0, 1000, 2000, 4095]).reshape(2, 2, 1)  # 12 bits
+
+
+def write_sgi(pixels: np.ndarray[Any, Any]) -> bytes:
+    """An image of 16-bit pixels of (H, W, channels) as Silicon Graphics stored them, the last row first."""
+    height, width, channels = pixels.shape
+    head = struct.pack(">hBBHHHH", 474, 0, 2, min(channels, 3), width, height, channels)
+    return head.ljust(512, b"\0") + np.moveaxis(pixels, -1, 0)[:, ::-1].astype(">u2").tobytes()
+
+
+PPM = b"2 2 65535\n"
 #: 16-bit pixels of which Pillow would give others, or too few bits, and what is said.
 MISREAD = {
     "colors in planes": (write_tiff(DEEP.repeat(3, -1), "<", {284: 2}), "in planes"),
@@ -272,6 +282,10 @@ MISREAD = {
     "a fourth channel": (write_tiff(DEEP.repeat(4, -1), "<", {338: 0}), "use 12 bits"),
     "premultiplied alpha": (write_tiff(DEEP.repeat(4, -1), ">", {338: 1}), "use 12 bits"),
     "CMYK": (write_tiff(DEEP.repeat(4, -1), "<", {262: 5}), "use 12 bits"),
+    "PPM": (b"P6 " + PPM + DEEP.repeat(3, -1).astype(">u2").tobytes(), "of which 8 can be read"),
+    "PPM in text": (b"P3 " + PPM + " ".join(map(str, DEEP.repeat(3, -1).ravel())).encode(), "of which 8 can be read"),
+    "SGI": (write_sgi(DEEP.repeat(3, -1)), "use 12 bits"),
+    "gray SGI": (write_sgi(DEEP), "use 12 bits"),
     "gray with alpha": (write_png(np.concatenate([DEEP, np.full_like(DEEP, 65535)], axis=-1)), "use 12 bits"),
     "a transparent color": (write_png(DEEP.repeat(3, -1), clear=(1000, 1000, 1000)), "of which one is transparent"),
 }

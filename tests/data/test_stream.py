@@ -58,7 +58,7 @@ def test_the_same_trial_gives_the_same_record(roots: tuple[str, str], trial: Tri
 def test_a_full_folder_is_not_written_into(roots: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["prepare", "--root", roots[0], "--out", roots[1]])
-    assert "is there, and not empty" in capsys.readouterr().err
+    assert "is not empty; choose another --out" in capsys.readouterr().err
 
 
 def test_no_stream_there(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_what_a_stream_carries_is_not_run(tmp_path: Path) -> None:
     stream = tmp_path / "stream"
     with ProcessPoolExecutor(1, mp.get_context("spawn")) as alone:
         alone.submit(write_items, Harm, [str(tmp_path / "harmed")], str(stream / MANIFEST), 1).result()
-    with pytest.raises(ValueError, match=r"no images of ours, but items stored as \['pickle'\]"):
+    with pytest.raises(ValueError, match=r"is not a stream that prepare wrote; its items are stored as \['pickle'\]"):
         open_data(Data("imagefolder", root=str(stream)))
     assert not (tmp_path / "harmed").exists()
 
@@ -103,6 +103,41 @@ def test_a_pipe_in_a_stream_is_not_waited_for(roots: tuple[str, str], name: str,
     os.mkfifo(stream / name)
     with pytest.raises((ValueError, OSError), match="it is a pipe"):
         read_first(stream)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "message"),
+    [
+        ("train/index.json", 9, "no stream of images at "),
+        ("train/index.json", None, "no stream of images at .*index.json"),
+        ("val/chunk-0-0.bin", 99, "chunk-0-0.bin is damaged: it has 99 bytes of "),
+        ("val/chunk-0-0.bin", None, "No such file or directory: .*chunk-0-0.bin"),
+    ],
+)
+def test_a_stream_that_is_damaged_is_not_opened(
+    roots: tuple[str, str], name: str, size: int | None, message: str, tmp_path: Path
+) -> None:
+    file = Path(shutil.copytree(roots[1], tmp_path / "stream")) / name
+    file.unlink() if size is None else os.truncate(file, size)
+    with pytest.raises(ValueError, match=message):
+        open_data(Data("imagefolder", root=str(tmp_path / "stream")))
+
+
+def test_a_stream_of_other_images_than_its_manifest_says_is_not_opened(roots: tuple[str, str], tmp_path: Path) -> None:
+    stream = Path(shutil.copytree(roots[1], tmp_path / "stream"))
+    shutil.rmtree(stream / "train")
+    shutil.copytree(stream / "val", stream / "train")
+    with pytest.raises(ValueError, match="/train has 14 images, its manifest has 119"):
+        open_data(Data("imagefolder", root=str(stream)))
+
+
+@pytest.mark.parametrize("place", ["gs://bucket/x", "s3://"])
+def test_storage_that_cannot_be_reached_is_one_line(
+    roots: tuple[str, str], place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["prepare", "--root", roots[0], "--skip-bad-images", "--out", place])
+    assert capsys.readouterr().err.startswith(f"error: {place} cannot be reached: ")
 
 
 def read_first(stream: Path) -> None:

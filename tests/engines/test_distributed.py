@@ -47,6 +47,14 @@ def test_half_of_an_environment() -> None:
         find_rank({name: value for name, value in TORCHRUN.items() if name != "WORLD_SIZE"})
 
 
+@pytest.mark.parametrize(("name", "value"), [("RANK", "x"), ("WORLD_SIZE", "-1"), ("MASTER_PORT", "")])
+def test_a_variable_that_is_no_number_is_named(name: str, value: str) -> None:
+    with pytest.raises(ValueError, match=f"^the environment's {name} takes a whole number, got {value!r}$"):
+        find_rank({**TORCHRUN, name: value})
+    with pytest.raises(ValueError, match="^the environment's SLURM_STEP_NUM_TASKS takes a whole number, got 'abc'$"):
+        find_rank({"SLURM_STEP_NUM_TASKS": "abc"})
+
+
 def test_a_job_travels_as_plain_values(trial: Trial, tmp_path: Path) -> None:
     for begin, keep in ((None, True), (tmp_path / "00001-x.ckpt", False)):
         job = Job(trial, COST, tmp_path, tmp_path / "checkpoints", begin, "offline", loader_workers=3, keep=keep)
@@ -116,6 +124,6 @@ def test_another_number_of_processes_than_the_trials_take(tmp_path: Path) -> Non
     drivers = [start(number, port, "--study", str(tmp_path / "study")) for number in range(2)]
     outs = [driver.communicate(timeout=120)[0] for driver in drivers]
     assert [driver.returncode for driver in drivers] == [2, 0], outs
-    assert outs[0].startswith("error: 2 processes were started by torchrun or srun; a trial takes 1 x 1 ")
+    assert outs[0].startswith("error: 2 processes were started by torchrun or srun; a trial needs 1 x 1 ")
     assert outs[0].count("\n") == 1
     assert not (tmp_path / "study").exists()

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from ablations.__main__ import main
 from ablations.engines.local import Job
 from ablations.engines.scheduler import Terms, run_trials
 from ablations.planning.budget import Budget, checkpoint_bytes, pack, trial_seconds
@@ -116,3 +117,11 @@ def test_the_sum_the_wall_and_the_price(plan: Plan) -> None:
     assert total.startswith("4 trials, ")
     assert one.endswith(f", {4 * each:,.2f} at 3600 per hour")
     assert three.endswith(f", {3 * 2 * each:,.2f} at 3600 per hour")
+
+
+def test_a_batch_of_more_images_than_there_are_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    options = "--ladder convnext-t --rungs resnet --data imagenet --profile v100 --precision bf16-mixed"
+    with pytest.raises(SystemExit, match="2"):
+        main(["plan", *options.split(), "--batch-size", "2000000"])
+    assert "batch" in (told := capsys.readouterr().err)
+    assert "accumulate" not in told

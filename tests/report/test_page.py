@@ -221,7 +221,10 @@ def test_answers_on_other_images_are_left_out(comparison: Path, tmp_path: Path) 
     study.keep(second.trial, b"", replace(answers, data="of other images"))
     draw(study, study.contents())
     text = " ".join((folder / "report.html").read_text().split())
-    assert "networks were not kept or belong to other images" in text
+    assert "were not kept, are damaged, or belong to other images" in text
+    (file := study.answers / f"{second.trial.id}.json").write_text("{")
+    draw(study, study.contents())
+    assert f"{file} is " in " ".join((folder / "report.html").read_text().split())
     for result in (first, second):
         study.keep(result.trial, b"", replace(answers, data="of other images", weights=result.weights))
     draw(study, study.contents())

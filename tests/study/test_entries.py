@@ -1,3 +1,4 @@
+import errno
 import os
 from pathlib import Path
 
@@ -66,3 +67,20 @@ def test_entries_are_listed_by_whole_names(tmp_path: Path) -> None:
     (tmp_path / "0123456789abcdee").symlink_to("0123456789abcdef")
     (tmp_path / "0123456789abcded").touch()
     assert list_folders(tmp_path) == [tmp_path / "0123456789abcdef"]
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "link"])
+def test_what_lies_on_another_file_system_goes_aside(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry, aside = tmp_path / "x", tmp_path / "aside"
+    {"file": entry.touch, "folder": entry.mkdir, "link": lambda: entry.symlink_to("nowhere")}[kind]()
+
+    def fail(self: Path, place: Path) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    moved = put_aside(entry, aside)
+    assert moved.parent == aside
+    assert os.path.lexists(moved)
+    assert not os.path.lexists(entry)

@@ -141,8 +141,11 @@ def test_answers_and_weights_are_kept_beside_a_record(tmp_path: Path, trial: Tri
     assert study.find_changed() == {file: "is damaged"}
     record = study.answers / f"{trial.id}.json"
     record.write_text(record.read_text().replace("0.55", "0.56"))
-    assert study.find_changed() == {record: "does not match its digest"}
+    told = {file: "cannot be checked: the answers beside it are missing or damaged"}
+    assert study.find_changed() == {record: "does not match its digest", **told}
     assert study.read_answers(result) is None
+    record.unlink()
+    assert study.find_changed() == told
 
 
 def test_rungs_that_are_one_network_share_a_record(tmp_path: Path, plan: Plan) -> None:

@@ -187,3 +187,12 @@ def test_a_note_where_the_drivers_lock_is_to_be_is_no_beginning(tmp_path: Path, 
     (tmp_path / "running" / "driver").write_text("my notes")
     with pytest.raises(ValueError, match="exists and contains no study"):
         StudyFolder(tmp_path).merge(plan)
+
+
+@pytest.mark.parametrize("place", ["file", "file/x", "file/x/y", "lost/x"])
+def test_a_study_that_could_not_be_made_is_refused_beforehand(place: str, tmp_path: Path, plan: Plan) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "lost").symlink_to("nowhere")
+    with pytest.raises(ValueError, match="(file|lost) is not a folder; choose another --study$"):
+        StudyFolder(tmp_path / place).merge(plan)
+    assert StudyFolder(tmp_path / "new" / "er").merge(plan) == plan

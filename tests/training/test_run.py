@@ -1,3 +1,4 @@
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from ablations.training import checkpoint
 from ablations.training.costs import trial_cost
 from ablations.training.curve import DivergenceError
 from ablations.training.run import run_trial
+from ablations.training.trainer import make_trainer
 from convnext_path import CONVNEXT, Flags, PathModule, PathNet
 
 
@@ -122,3 +124,11 @@ def test_a_loss_that_is_no_number_ends_the_trial_at_its_step(
 def test_a_learning_rate_beyond_reason_diverges(trial: Trial) -> None:
     with pytest.raises(DivergenceError, match="training loss nan at step 2 of epoch 1"):
         run_trial(replace(trial, recipe=replace(trial.recipe, lr=1e30, warmup_epochs=0.0)))
+
+
+def test_lightnings_variables_are_no_options(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PL_TRAINER_LIMIT_TRAIN_BATCHES", "1")
+    monkeypatch.setenv("PL_TRAINER_GRADIENT_CLIP_VAL", "0.01")
+    trainer = make_trainer(trial)
+    assert (trainer.limit_train_batches, trainer.gradient_clip_val) == (1.0, None)
+    assert os.environ["PL_TRAINER_LIMIT_TRAIN_BATCHES"] == "1"

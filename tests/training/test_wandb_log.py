@@ -247,6 +247,18 @@ def test_offline_without_a_key(
     assert choose_mode("online") == "online"
 
 
+@pytest.mark.parametrize("key", [None, 40 * "a"])
+def test_secrets_of_an_address_are_not_logged(
+    key: str | None, server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("WANDB_BASE_URL", "http://user:hunter2@127.0.0.1:1")
+    if key is None:
+        monkeypatch.delenv("WANDB_API_KEY")
+    assert choose_mode("online") == "offline"
+    assert "http://***@127.0.0.1:1" in caplog.text
+    assert "hunter2" not in caplog.text
+
+
 @pytest.mark.slow
 def test_a_server_that_dies_costs_nothing(server: ThreadingHTTPServer, study: StudyFolder, plan: Plan) -> None:
     import wandb
