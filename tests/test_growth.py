@@ -119,7 +119,7 @@ def test_numbers_that_change_are_caught_with_the_names_of_their_trials(
     assert done.returncode == 1
     for rung in ("recipe", "layer_norm"):
         assert f"  {rung}, seed 0: different (" in done.stdout
-    assert "today's code is not entered" in done.stdout
+    assert "today's code was not added to them" in done.stdout
     assert {file: file.read_bytes() for file in study.glob("trials/*.json")} == records
     status = run_in(root, "-m", "ablations", "status", str(study)).stdout
     assert "2 trials: 2 stale" in status
