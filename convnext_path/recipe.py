@@ -112,7 +112,11 @@ class Recipe(Frozen):
 def check_batch(recipe: Recipe, found: int) -> None:
     """Raise a ValueError where there are fewer training images than a batch takes."""
     if recipe.batch_size > found:
-        raise ValueError(f"batch_size is {recipe.batch_size}, but there are {found} training images; lower it")
+        fits = max(found // 10, min(2, found))  # for ten training steps per epoch
+        raise ValueError(
+            f"the batch size is {recipe.batch_size}, but there are only {found} training images; --batch-size takes at "
+            f"most {found}, and {fits} gives {found // fits} training steps per epoch"
+        )
 
 
 ORIGINAL = Recipe(

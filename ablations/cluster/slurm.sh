@@ -8,7 +8,8 @@
 # them. Submitted again, the job goes on from the last epoch of each trial. The job's output and
 # study.log in the study's folder show the progress. For one trial on many GPUs at a time, instead:
 #
-#   srun --ntasks-per-node 8 python -m ablations run --trainer.devices 8 --trainer.num_nodes 4 ...
+#   srun --ntasks-per-node 8 --kill-on-bad-exit python -m ablations run --trainer.devices 8 --trainer.num_nodes 4 \
+#       --trainer.sync_batchnorm true ...
 #SBATCH --job-name=convnext-path
 #SBATCH --ntasks-per-node=1
 #SBATCH --no-kill

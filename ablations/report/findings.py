@@ -31,8 +31,9 @@ def list_changes(steps: Sequence[Step]) -> str:
 def weigh_all(steps: Sequence[Step]) -> str:
     """Which changes are told from chance when all of them are looked at together."""
     told = [step.title for step in steps if step.p < 0.05]
-    left = join(told, "and") if told else "no change"
-    return f"After Holm's correction for {len(steps)} changes, p is below 0.05 for {left}."
+    left = f"only for {join(told, 'and')}" if told else "for none of them"
+    luck = f"With {len(steps)} changes, some verdicts may be luck"
+    return f"{luck}. After Holm's correction for that, p is below 0.05 {left}."
 
 
 def show_change(step: Step) -> str:

@@ -108,7 +108,7 @@ def test_bad_options(options: str, message: str) -> None:
     [
         ("--image-size 16", "image size 16 is too small for rung separate_downsampling, which needs 32"),
         ("--data imagefolder --root /nowhere", "no folder /nowhere"),
-        ("--batch-size 2000", "batch_size is 2000, but there are 1437"),
+        ("--batch-size 2000", "the batch size is 2000, but there are only 1437"),
         ("--trainer.accelerator abacus", "abacus"),
         ("--limit-train 3", "limit_train 3"),
         ("--trainer.devices 3 --trainer.accelerator cpu", "cannot be shared by 3 processes"),

@@ -59,7 +59,9 @@ def test_validation_is_whole_in_order_and_without_chance() -> None:
 
 
 def test_a_batch_larger_than_the_set_is_refused() -> None:
-    with pytest.raises(ValueError, match="batch_size is 101, but there are 100 training images"):
+    with pytest.raises(
+        ValueError, match="the batch size is 101, but there are only 100 training images; .* 100, and 10 gives 10 "
+    ):
         PathData(DIGITS, replace(RECIPE, batch_size=101))
 
 
