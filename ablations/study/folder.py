@@ -211,15 +211,19 @@ class StudyFolder(Layout):
                     file.rename(new)
         return len(old)
 
+    def _unseal_answers(self) -> dict[Path, Answers | str]:
+        """All kept answers by file; of those that are damaged, what is wrong."""
+        return {file: try_unseal(file, Answers) for file in list_entries(self.answers, rf"{ID}\.json")}
+
     def find_damaged_answers(self) -> dict[Path, str]:
-        found = {file: try_unseal(file, Answers) for file in list_entries(self.answers, rf"{ID}\.json")}
-        return {file: fault for file, fault in found.items() if isinstance(fault, str)}
+        return {file: fault for file, fault in self._unseal_answers().items() if isinstance(fault, str)}
 
     def find_changed(self) -> dict[Path, str]:
         """What is wrong with kept answers and weights."""
-        faults = self.find_damaged_answers()
+        found = self._unseal_answers()
+        faults = {file: fault for file, fault in found.items() if isinstance(fault, str)}
         for file in list_entries(self.weights, rf"{ID}\.pt"):
-            answers = try_unseal(self.answers / f"{file.stem}.json", Answers)
+            answers = found.get(self.answers / f"{file.stem}.json")
             try:
                 if not isinstance(answers, Answers):
                     faults[file] = "cannot be checked: the answers beside it are missing or damaged"
